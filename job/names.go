@@ -1,0 +1,57 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	idRE       = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
+	typeNameRE = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+	envKeyRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
+)
+
+// CheckID is wire.md 5.1.
+func CheckID(id string) error {
+	if !idRE.MatchString(id) {
+		return errors.New("Execution ID must be 1-64 chars of [A-Za-z0-9._-], not starting with a dot") //nolint:staticcheck // the wire's own sentence
+	}
+	return nil
+}
+
+// CheckTypeName is the name rule of a job type (wire.md section 4).
+func CheckTypeName(name string) error {
+	if !typeNameRE.MatchString(name) {
+		return fmt.Errorf("job type name of %d bytes: must be 1..64 of [a-zA-Z0-9_-]", len(name))
+	}
+	return nil
+}
+
+// CheckEnvKey is the key rule of wire.md 5.4.
+func CheckEnvKey(key string) error {
+	if !envKeyRE.MatchString(key) {
+		return fmt.Errorf("environment name of %d bytes: must match %s", len(key), envKeyRE)
+	}
+	return nil
+}
+
+// CheckFileName is the rule for one path element that a caller or a job chooses: 1..255 bytes, UTF-8, no separator, no NUL, not
+// "." or "..".
+func CheckFileName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("empty file name")
+	case len(name) > 255:
+		return fmt.Errorf("file name of %d bytes: at most 255", len(name))
+	case name == "." || name == "..":
+		return errors.New(`file name must not be "." or ".."`)
+	case strings.ContainsAny(name, "/\\\x00"):
+		return errors.New("file name must not contain /, \\ or NUL")
+	case !utf8.ValidString(name):
+		return errors.New("file name must be UTF-8")
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package job
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Language says how code runs in an image.
+type Language string
+
+// Languages of a job type.
+const (
+	Python  Language = "python"  // a CPython that waits, then executes the code in its own process
+	Node    Language = "node"    // a Node.js that waits
+	Command Language = "command" // Type.Command, started when the code has arrived
+)
+
+// Type is a job type of the configuration: an image and how code runs in it, with defaults and ceilings.
+type Type struct {
+	Name           string
+	Image          string // name in the catalogue, or a digest
+	Language       Language
+	Command        []string // argv when Language is Command
+	Environment    map[string]string
+	Requirements   []string
+	PythonVersion  string
+	Timeout        time.Duration
+	StartupTimeout time.Duration
+	Limits         Limits // ceiling and default
+}
+
+// File is one input file of a job, written root-owned and read-only below /input.
+type File struct {
+	Name string // one path element, checked by CheckFileName
+	Data []byte
+}
+
+// Spec is one job, decoded, checked and complete: nothing downstream applies a default.
+type Spec struct {
+	ID      string // made here, random; the only string of it that may name a kernel object
+	Caller  string // stable identity of who asked, e.g. "uid:1000"
+	Type    string // resolved name of the job type
+	TypeRef string // as asked for, e.g. "default@latest"
+
+	Image       string // image digest, "sha256:…", resolved when the job gets its turn
+	Language    Language
+	Command     []string
+	Code        string
+	Args        []string
+	Stdin       []byte
+	Input       json.RawMessage // a JSON object, its numbers as they were sent; written to /input/data.json
+	Files       []File
+	Environment map[string]string
+
+	Timeout        time.Duration // from the code's first byte
+	StartupTimeout time.Duration // for boot or hand-over; also the longest that a sync caller waits for a slot
+	Limits         Limits
+}
