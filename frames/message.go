@@ -1,0 +1,163 @@
+package frames
+
+// Message is one decoded frame: one of the types of this file, by value. Messages that are byte slices (Data, Stdin, Stdout, Stderr,
+// Content) alias the Reader's buffer and are valid until its next Fill or Next; all others own their memory.
+type Message interface {
+	Type() Type
+	appendTo(b []byte) []byte
+}
+
+// Boot is the daemon's first message.
+type Boot struct {
+	Version  uint16
+	Language Language
+	Argv     []string // Command: what to start. Python: empty, init knows
+	Env      []string // "K=V", complete: init adds nothing that the job can see
+	Cwd      string   // absolute
+	UID, GID uint32   // never 0
+}
+
+// File announces a file; Data messages of Size bytes in all follow at once (none when Size is 0). It is made root-owned and
+// read-only (Mode, normally 0444) and must not exist yet.
+type File struct {
+	Dir  Dir
+	Name string // one path element, CheckName
+	Mode uint32 // permission bits only
+	Size int64
+}
+
+// Data is a piece of the file announced last. Never empty.
+type Data []byte
+
+// Run says how the code is run. Stdin messages of Stdin bytes in all follow (none when 0: the job reads end of file at once).
+type Run struct {
+	Args  []string // after the program's own name
+	Env   []string // "K=V", set on top of Boot.Env
+	Stdin int64
+	Caps  Caps
+}
+
+// Caps bound what init sends back.
+type Caps struct {
+	Stdout, Stderr int64 // bytes kept of each; init forwards OutputSlack more, drains the rest and counts it
+	Artifact       int64 // bytes of one artifact
+	ArtifactsTotal int64 // bytes of all
+	Artifacts      int64 // directory entries of /output that are looked at
+}
+
+// Stdin is a piece of the job's standard input. Never empty.
+type Stdin []byte
+
+// Go releases the code. All files, Run and Stdin have come.
+type Go struct{}
+
+// Stop ends the job: everything is killed, then Exit and the artifacts are reported as ever. After the end it means nothing.
+type Stop struct{}
+
+// Ready says that the job's process waits.
+type Ready struct {
+	Version uint16
+	PID     int32 // inside the sandbox; 0 when the process is started at Go
+}
+
+// Started says that the code has been released. It comes before the first Stdout or Stderr.
+type Started struct{}
+
+// Stdout and Stderr are output in the order written, per stream. Never empty.
+type (
+	Stdout []byte
+	Stderr []byte
+)
+
+// Exit is the end of the job's own process, and tells that no other process of it is left. Exactly one of the two is meaningful:
+// Signal when it is not 0, else Code.
+type Exit struct {
+	Code   uint8
+	Signal uint8
+}
+
+// Artifact announces a regular file of /output; Content messages follow, then ArtifactEnd.
+type Artifact struct {
+	Name string // any bytes but / and NUL; CheckName
+	Size int64
+}
+
+// Content is a piece of the artifact announced last. Never empty.
+type Content []byte
+
+// ArtifactEnd closes an artifact. Complete is false when the file could not be read to its announced size: drop it.
+type ArtifactEnd struct{ Complete bool }
+
+// Skip names an entry of /output that was not collected.
+type Skip struct {
+	Name   string
+	Reason Reason
+}
+
+// Done is the last message of a run.
+type Done struct {
+	StdoutTotal, StderrTotal int64  // bytes written by the job, forwarded or not
+	More                     bool   // /output held more entries than Caps.Artifacts: the rest was not looked at
+	Note                     string // "", or why the collection is not complete
+}
+
+// Fatal is init's last message when it cannot go on.
+type Fatal struct {
+	Stage   Stage
+	Errno   uint32 // 0 when no system call failed
+	Message string // for the log, and for StageExec also for the caller
+}
+
+// Type implements Message.
+func (Boot) Type() Type { return TypeBoot }
+
+// Type implements Message.
+func (File) Type() Type { return TypeFile }
+
+// Type implements Message.
+func (Data) Type() Type { return TypeData }
+
+// Type implements Message.
+func (Run) Type() Type { return TypeRun }
+
+// Type implements Message.
+func (Stdin) Type() Type { return TypeStdin }
+
+// Type implements Message.
+func (Go) Type() Type { return TypeGo }
+
+// Type implements Message.
+func (Stop) Type() Type { return TypeStop }
+
+// Type implements Message.
+func (Ready) Type() Type { return TypeReady }
+
+// Type implements Message.
+func (Started) Type() Type { return TypeStarted }
+
+// Type implements Message.
+func (Stdout) Type() Type { return TypeStdout }
+
+// Type implements Message.
+func (Stderr) Type() Type { return TypeStderr }
+
+// Type implements Message.
+func (Exit) Type() Type { return TypeExit }
+
+// Type implements Message.
+func (Artifact) Type() Type { return TypeArtifact }
+
+// Type implements Message.
+func (Content) Type() Type { return TypeContent }
+
+// Type implements Message.
+func (ArtifactEnd) Type() Type { return TypeArtifactEnd }
+
+// Type implements Message.
+func (Skip) Type() Type { return TypeSkip }
+
+// Type implements Message.
+func (Done) Type() Type { return TypeDone }
+
+// Type implements Message.
+func (Fatal) Type() Type { return TypeFatal }

@@ -1,0 +1,139 @@
+package frames
+
+import "io"
+
+// minBuffer is what a Reader holds while little comes in: a waiting sandbox costs the daemon no more.
+const minBuffer = 4 << 10
+
+// Reader takes frames off one connection. It is for one goroutine. Whatever comes in, it holds at most MaxFrame bytes; a frame that
+// breaks the rules gives an *Error, and the same one ever after.
+type Reader struct {
+	src    io.Reader
+	from   Side
+	budget int64
+	buf    []byte
+	r, w   int // buf[r:w] is not yet consumed
+	err    error
+}
+
+// NewReader reads frames that side from sends, and no more than budget bytes of them in all, headers included.
+func NewReader(src io.Reader, from Side, budget int64) *Reader {
+	return &Reader{src: src, from: from, budget: budget}
+}
+
+// AddBudget allows n more bytes. The daemon begins with BootBudget, and adds Caps.Budget at hand-over.
+func (r *Reader) AddBudget(n int64) { r.budget += n }
+
+// BootBudget is what init may send until Ready, or to say that it cannot: Ready and Fatal.
+const BootBudget = 2*HeaderSize + 6 + 9 + MaxText
+
+// Budget is the most that an honest init sends from hand-over on under these caps: output written byte by byte, every artifact
+// name of the longest, each entry either skipped or collected.
+func (c Caps) Budget() int64 {
+	const name = 4 + MaxName
+	output := (HeaderSize + 1) * (sat(c.Stdout+OutputSlack) + sat(c.Stderr+OutputSlack))
+	entry := int64(HeaderSize+name+8) + HeaderSize + 1 // Artifact and ArtifactEnd are longer than Skip
+	// Content comes in pieces of ContentSize, the last one of a file shorter.
+	content := sat(c.ArtifactsTotal) + HeaderSize*(sat(c.ArtifactsTotal)/ContentSize+sat(c.Artifacts)+1)
+	const fixed = HeaderSize + 2*HeaderSize + 2 + HeaderSize + 21 + MaxText + HeaderSize + 9 + MaxText // Started Exit Done Fatal
+	return output + (sat(c.Artifacts)+1)*entry + content + fixed
+}
+
+// ContentSize is the size of the pieces that init sends an artifact in.
+const ContentSize = 128 << 10
+
+// sat keeps sums of caps far from overflow: nobody reads a pebibyte from a sandbox.
+func sat(n int64) int64 { return max(0, min(n, 1<<50)) }
+
+// Next returns the next message, reading as often as needed. io.EOF means an end between two frames.
+func (r *Reader) Next() (Message, error) {
+	for {
+		m, err := r.Buffered()
+		if m != nil || err != nil {
+			return m, err
+		}
+		if err := r.Fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Buffered returns the next message that has already been read in full, or nil. It does not read.
+func (r *Reader) Buffered() (Message, error) {
+	if r.err != nil || r.w-r.r < HeaderSize {
+		return nil, r.err
+	}
+	head := r.buf[r.r:r.w]
+	n, t := int64(get32(head)), Type(head[4])
+	code := Code(0)
+	switch {
+	case n == 0 || n > 1+MaxPayload:
+		code = BadLength
+	case !t.known():
+		code = BadType
+	case t.sender() != r.from:
+		code = BadDirection
+	case n+4 > r.budget:
+		code = OverBudget
+	}
+	if code != 0 {
+		return nil, r.fail(&Error{Code: code, Type: t, Length: n})
+	}
+	if int64(len(head)) < 4+n {
+		return nil, nil
+	}
+	m, err := decode(t, head[HeaderSize:4+n])
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	r.budget -= 4 + n
+	r.r += int(4 + n)
+	return m, nil
+}
+
+func (r *Reader) fail(err error) error {
+	r.err = err
+	return err
+}
+
+// Fill reads once. Slices of messages returned before are no longer valid. The frame at the front of the buffer, if any, has passed
+// Buffered's checks, so that its announced length bounds what is allocated.
+func (r *Reader) Fill() error {
+	if r.err != nil {
+		return r.err
+	}
+	if r.r > 0 {
+		r.w = copy(r.buf, r.buf[r.r:r.w])
+		r.r = 0
+	}
+	r.grow()
+	n, err := r.src.Read(r.buf[r.w:])
+	if n < 0 || n > len(r.buf)-r.w {
+		n = 0
+	}
+	r.w += n
+	switch {
+	case n > 0 || err == nil:
+		return nil // an error that came with bytes comes again
+	case err == io.EOF && r.w > 0:
+		return r.fail(&Error{Code: CutShort, Length: int64(r.w)})
+	}
+	return r.fail(err)
+}
+
+// grow makes room: for the whole of an announced frame, and for more when the last read filled all there was.
+func (r *Reader) grow() {
+	want := minBuffer
+	if r.w == len(r.buf) {
+		want = max(want, 2*len(r.buf))
+	}
+	if r.w >= 4 {
+		want = max(want, int(get32(r.buf))+4)
+	}
+	want = min(want, MaxFrame)
+	if want > len(r.buf) {
+		buf := make([]byte, want)
+		copy(buf, r.buf[:r.w])
+		r.buf = buf
+	}
+}
