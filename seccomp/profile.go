@@ -1,0 +1,217 @@
+package seccomp
+
+import (
+	"runtime"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// group is one reviewed line of the allow-list: system calls that serve one purpose.
+type group struct {
+	purpose string
+	names   []string // on every architecture
+	amd64   []string // older names that only amd64 has
+}
+
+// groups are the calls that are allowed whatever their arguments. What is not here, in conditional, or known to runsc, is EPERM.
+var groups = []group{
+	{
+		purpose: "read and write what is open",
+		names: []string{
+			"read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
+			"sendfile", "splice", "tee", "copy_file_range", "readahead", "fadvise64",
+			"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "fallocate", "ftruncate", "truncate", "flock",
+		},
+	},
+	{
+		purpose: "descriptors",
+		names:   []string{"close", "close_range", "dup", "dup3", "fcntl", "ioctl", "pipe2"},
+		amd64:   []string{"dup2", "pipe"},
+	},
+	{
+		purpose: "names and metadata of files",
+		names: []string{
+			"openat", "openat2", "fstat", "newfstatat", "statx", "statfs", "fstatfs", "faccessat", "faccessat2", "readlinkat",
+			"getdents64", "getcwd", "chdir", "fchdir", "mkdirat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat",
+			"fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "umask",
+		},
+		amd64: []string{
+			"open", "creat", "stat", "lstat", "access", "readlink", "getdents", "mkdir", "rmdir", "unlink", "rename", "link", "symlink",
+			"chmod", "chown", "lchown", "utime", "utimes", "futimesat",
+		},
+	},
+	{
+		purpose: "extended attributes, which copying a file looks at; security.* needs a capability that no job has",
+		names: []string{
+			"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr",
+			"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+		},
+	},
+	{
+		purpose: "watching files; events never leave the sandbox",
+		names:   []string{"inotify_init1", "inotify_add_watch", "inotify_rm_watch"},
+		amd64:   []string{"inotify_init"},
+	},
+	{
+		purpose: "memory",
+		names: []string{
+			"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "msync", "mincore",
+			"mlock", "mlock2", "munlock", "mlockall", "munlockall", // stubs in the sentry
+			"pkey_alloc", "pkey_free", "pkey_mprotect", // probed by V8, which must see ENOSYS
+			"membarrier",
+		},
+	},
+	{
+		purpose: "threads and scheduling",
+		names: []string{
+			"clone3", // see the package comment
+			"set_tid_address", "set_robust_list", "get_robust_list", "rseq", "futex", "gettid",
+			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_setparam", "sched_getscheduler",
+			"sched_setscheduler", "sched_getattr", "sched_setattr", "sched_get_priority_max", "sched_get_priority_min",
+			"sched_rr_get_interval", "getpriority", "setpriority", "getcpu",
+		},
+		amd64: []string{"fork", "vfork", "arch_prctl"},
+	},
+	{
+		purpose: "processes",
+		names: []string{
+			"execve", "execveat", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "getpgid", "setpgid", "getsid",
+			"setsid", "uname", "sysinfo", "times", "getrusage", "getrlimit", "setrlimit", "prlimit64", "restart_syscall", "getrandom",
+			"pidfd_open", "pidfd_send_signal", // not pidfd_getfd, which takes descriptors out of another process
+		},
+		amd64: []string{"getpgrp"},
+	},
+	{
+		purpose: "identity: init needs them to become the job; the job has no capability that would make them give it anything",
+		names: []string{
+			"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "capget", "capset",
+			"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
+		},
+	},
+	{
+		purpose: "signals",
+		names: []string{
+			"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack",
+			"rt_sigqueueinfo", "rt_tgsigqueueinfo", "kill", "tkill", "tgkill", "signalfd4",
+		},
+		amd64: []string{"pause", "signalfd"},
+	},
+	{
+		purpose: "time, read only",
+		names: []string{
+			"clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "getitimer", "setitimer",
+			"timer_create", "timer_settime", "timer_gettime", "timer_getoverrun", "timer_delete",
+			"timerfd_create", "timerfd_settime", "timerfd_gettime",
+		},
+		amd64: []string{"time", "alarm"},
+	},
+	{
+		purpose: "waiting for events",
+		names:   []string{"ppoll", "pselect6", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "eventfd2"},
+		amd64:   []string{"poll", "select", "epoll_create", "epoll_wait", "eventfd"},
+	},
+	{
+		purpose: "sockets, once socket(2) has let their family pass: Unix and loopback",
+		names: []string{
+			"socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "shutdown",
+			"getsockopt", "setsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
+		},
+	},
+	{
+		purpose: "System V IPC, in the sandbox's own namespace and memory",
+		names: []string{
+			"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semtimedop", "semctl", "msgget", "msgsnd", "msgrcv", "msgctl",
+		},
+	},
+}
+
+// low32 is the mask of an argument that the kernel reads as 32 bits.
+const low32 = 0xffffffff
+
+// is is the condition that the low 32 bits of argument i, under mask, are want.
+func is(i uint, mask, want uint64) specs.LinuxSeccompArg {
+	return specs.LinuxSeccompArg{Index: i, Op: specs.OpMaskedEqual, Value: mask, ValueTwo: want}
+}
+
+// Values of the kernel's ABI that the conditions below are made of.
+const (
+	newNamespaces = 0x7e020000 // CLONE_NEWNS|CGROUP|UTS|IPC|USER|PID|NET
+
+	afUnix, afInet, afInet6, afNetlink = 1, 2, 10, 16
+	sockTypeMask                       = 0xf
+	sockStream, sockDgram              = 1, 2
+	netlinkRoute                       = 0
+
+	fileTypeMask, fifo = 0o170000, 0o010000
+
+	perLinux, perQuery = 0, 0xffffffff
+)
+
+// prctlOptions are the options of prctl(2) that are allowed: those that change the caller alone and that the sentry implements or
+// answers harmlessly. Not among them: PR_SET_SECCOMP, PR_SET_MM, PR_SET_PTRACER, PR_SET_SECUREBITS.
+var prctlOptions = []uint64{
+	1, 2, // PR_SET_PDEATHSIG, PR_GET_PDEATHSIG
+	3, 4, // PR_GET_DUMPABLE, PR_SET_DUMPABLE
+	7, 8, // PR_GET_KEEPCAPS, PR_SET_KEEPCAPS
+	15, 16, // PR_SET_NAME, PR_GET_NAME
+	21,     // PR_GET_SECCOMP
+	23, 24, // PR_CAPBSET_READ, PR_CAPBSET_DROP
+	27,     // PR_GET_SECUREBITS
+	29, 30, // PR_SET_TIMERSLACK, PR_GET_TIMERSLACK
+	36, 37, // PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER
+	38, 39, // PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS
+	41, 42, // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE
+	47,         // PR_CAP_AMBIENT
+	0x53564d41, // PR_SET_VMA, by which runtimes name their mappings
+}
+
+// conditional are the calls that are allowed for some arguments only. Entries of one name are alternatives.
+func conditional(arch string) []specs.LinuxSyscall {
+	allow := func(name string, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+		return specs.LinuxSyscall{Names: []string{name}, Action: specs.ActAllow, Args: args}
+	}
+	out := []specs.LinuxSyscall{
+		// Threads and processes, never a namespace.
+		allow("clone", is(0, newNamespaces, 0)),
+		// Local and loopback sockets; never raw or packet. getaddrinfo asks a route socket which addresses there are.
+		allow("socket", is(0, low32, afUnix)),
+		allow("socket", is(0, low32, afInet), is(1, sockTypeMask, sockStream)),
+		allow("socket", is(0, low32, afInet), is(1, sockTypeMask, sockDgram)),
+		allow("socket", is(0, low32, afInet6), is(1, sockTypeMask, sockStream)),
+		allow("socket", is(0, low32, afInet6), is(1, sockTypeMask, sockDgram)),
+		allow("socket", is(0, low32, afNetlink), is(2, low32, netlinkRoute)),
+		// Only the execution domain that everything runs in, and the question which one it is.
+		allow("personality", is(0, low32, perLinux)),
+		allow("personality", is(0, low32, perQuery)),
+		// mkfifo; never a device, also not the whiteout 0:0.
+		allow("mknodat", is(2, fileTypeMask, fifo)),
+	}
+	if arch == "amd64" {
+		out = append(out, allow("mknod", is(1, fileTypeMask, fifo)))
+	}
+	for _, option := range prctlOptions {
+		out = append(out, allow("prctl", is(0, low32, option)))
+	}
+	return out
+}
+
+// architectures maps a GOARCH to the one name that a profile for it lists: no 32-bit ABI, no x32.
+var architectures = map[string]specs.Arch{"amd64": specs.ArchX86_64, "arm64": specs.ArchAARCH64}
+
+// Profile returns the profile of this architecture. The caller owns it.
+func Profile() *specs.LinuxSeccomp { return profileFor(runtime.GOARCH) }
+
+func profileFor(arch string) *specs.LinuxSeccomp {
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.names...)
+		if arch == "amd64" {
+			names = append(names, g.amd64...)
+		}
+	}
+	return &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno,
+		Architectures: []specs.Arch{architectures[arch]},
+		Syscalls:      append([]specs.LinuxSyscall{{Names: names, Action: specs.ActAllow}}, conditional(arch)...),
+	}
+}
