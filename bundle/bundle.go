@@ -1,0 +1,187 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Kinds of a read-only file tree.
+const (
+	EROFS     = "erofs"     // an image file, mapped by the sentry
+	Directory = "directory" // a directory, served by a gofer process
+)
+
+// Tree is a read-only file tree on the host.
+type Tree struct {
+	Kind string // EROFS or Directory
+	Path string // absolute and clean: the image file, or the directory
+}
+
+// Params is everything that differs between sandboxes. Config does not check it; Write does, in what became of it.
+type Params struct {
+	Root  Tree // the job's root; tsubo made it, with every mount point in it
+	Guest Tree // holds tsubo-init, seen as /.tsubo
+
+	Cgroup string // path of the sandbox's leaf as runsc sees the hierarchy, "" on a host without one (then --ignore-cgroups)
+	Limits job.Limits
+
+	SharedMemory int64 // size of /dev/shm in bytes; 0: /dev/shm is not writable
+	Code, Input  int64 // sizes of /code and /input in bytes; 0: CodeSize, InputSize
+
+	Seccomp *specs.LinuxSeccomp // the filter; Config shares it with the result
+}
+
+// Sizes of the trees that only init writes to. They hold the largest code and input that a configuration can allow.
+const (
+	CodeSize  = 16 * job.MiB
+	InputSize = 128 * job.MiB
+)
+
+// What every sandbox sees.
+const (
+	GuestDir = "/.tsubo"            // where Params.Guest is mounted
+	Init     = "/.tsubo/tsubo-init" // PID 1
+	Hostname = "sandbox"
+
+	jobUID = 1000 // and the group of the same number
+
+	// oomScore makes the kernel of a host that runs out of memory take a sandbox before it takes the daemon, whose own score the
+	// sandbox would inherit otherwise.
+	oomScore = 500
+
+	// unusedRoot is what root.path says when the root is an EROFS image: a name in the bundle that does not exist, so that a runtime
+	// which does not know the annotations finds nothing to run.
+	unusedRoot = "rootfs"
+
+	annotationSource = "dev.gvisor.spec.rootfs.source"
+	annotationType   = "dev.gvisor.spec.rootfs.type"
+)
+
+// capabilities of init: to become the job's user (SETUID, SETGID), to shed these very capabilities for the job (SETPCAP), to end
+// what the job leaves (KILL), to give /output away and read it back (CHOWN, DAC_READ_SEARCH). The job has none.
+var capabilities = []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_READ_SEARCH"}
+
+// Config returns the configuration of one sandbox. It is the caller's.
+func Config(p Params) *specs.Spec {
+	score := oomScore
+	spec := &specs.Spec{
+		Version:  "1.0.0",
+		Hostname: Hostname,
+		Root:     &specs.Root{Path: p.Root.Path, Readonly: true},
+		Process: &specs.Process{
+			User:            specs.User{UID: 0, GID: 0},
+			Args:            []string{Init},
+			Cwd:             "/",
+			NoNewPrivileges: true,
+			OOMScoreAdj:     &score,
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding:  slices.Clone(capabilities),
+				Effective: slices.Clone(capabilities),
+				Permitted: slices.Clone(capabilities),
+			},
+			Rlimits: rlimits(p.Limits),
+		},
+		Mounts: mounts(p),
+		Linux: &specs.Linux{
+			CgroupsPath: p.Cgroup,
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace},
+				{Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
+				{Type: specs.MountNamespace},
+				{Type: specs.NetworkNamespace},
+			},
+			Seccomp: p.Seccomp,
+		},
+	}
+	if p.Root.Kind == EROFS {
+		spec.Root.Path = unusedRoot
+		spec.Annotations = map[string]string{annotationSource: p.Root.Path, annotationType: EROFS}
+	}
+	return spec
+}
+
+// rlimits hold for init and, inherited, for the job. NPROC is counted for each user, so init's own threads do not count.
+func rlimits(l job.Limits) []specs.POSIXRlimit {
+	tasks := l.Tasks()
+	return []specs.POSIXRlimit{
+		{Type: "RLIMIT_NPROC", Soft: tasks.Soft, Hard: tasks.Hard},
+		{Type: "RLIMIT_NOFILE", Soft: l.NoFile.Soft, Hard: l.NoFile.Hard},
+		{Type: "RLIMIT_FSIZE", Soft: l.FSize, Hard: l.FSize},
+		{Type: "RLIMIT_CORE"},
+	}
+}
+
+func mounts(p Params) []specs.Mount {
+	code, input := p.Code, p.Input
+	if code == 0 {
+		code = CodeSize
+	}
+	if input == 0 {
+		input = InputSize
+	}
+	out := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}},
+		{Destination: "/dev", Type: "dev", Source: "dev", Options: []string{"nosuid", "noexec"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec"}},
+		tmpfs("/tmp", p.Limits.Tmp, 0o1777, 0),
+		tmpfs("/output", p.Limits.Output, 0o777, jobUID),
+		tmpfs("/code", code, 0o755, 0),
+		tmpfs("/input", input, 0o755, 0),
+	}
+	if p.SharedMemory != 0 {
+		out = append(out, tmpfs("/dev/shm", p.SharedMemory, 0o1777, 0))
+	}
+	guest := specs.Mount{Destination: GuestDir, Type: EROFS, Source: p.Guest.Path, Options: []string{"ro", "nosuid", "nodev"}}
+	if p.Guest.Kind == Directory {
+		guest.Type = "bind"
+		guest.Options = append(guest.Options, "bind")
+	}
+	return append(out, guest)
+}
+
+// tmpfs is a tree in the sandbox's own memory; owner is the user and the group that own its root.
+func tmpfs(at string, size int64, mode, owner int) specs.Mount {
+	return specs.Mount{Destination: at, Type: "tmpfs", Source: "tmpfs", Options: []string{
+		"nosuid", "nodev", "noexec",
+		"size=" + strconv.FormatInt(size, 10),
+		fmt.Sprintf("mode=%04o", mode),
+		"uid=" + strconv.Itoa(owner),
+		"gid=" + strconv.Itoa(owner),
+	}}
+}
+
+// Write checks s and writes it as dir/config.json, mode 0600. The directory is the sandbox's own: a file of that name, or a link in
+// its place, is an error.
+func Write(dir string, s *specs.Spec) (err error) {
+	if err := Check(s); err != nil {
+		return fmt.Errorf("check the bundle: %w", err)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the bundle: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "config.json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the bundle: %w", err)
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("write the bundle: %w", closeErr)
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("write the bundle: %w", err)
+	}
+	return nil
+}
