@@ -1,0 +1,263 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // makes fs2 able to attach device filters
+	"github.com/opencontainers/cgroups/fs2"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Boot is the size that a sandbox is booted with, before its job is known: the shape of a waiting sandbox.
+type Boot struct {
+	Memory int64   // bytes: what the guest will see as MemTotal
+	CPU    float64 // cores of the job; the guest sees job.GuestCPUs of them
+	Tasks  int     // tasks that the job may have, as RLIMIT_NPROC
+}
+
+// BootOf is the boot size for a job's limits.
+func BootOf(l job.Limits) Boot {
+	return Boot{Memory: l.Memory, CPU: l.CPU, Tasks: int(min(l.Tasks().Hard, maxTasks))}
+}
+
+func (g Boot) check() error {
+	switch {
+	case g.Memory < int64(os.Getpagesize()):
+		return fmt.Errorf("memory of %d bytes: must be at least a page", g.Memory)
+	case !(g.CPU >= minCPU && g.CPU <= maxCPU):
+		return fmt.Errorf("%v cores: must be %v..%v", g.CPU, minCPU, maxCPU)
+	case g.Tasks < 1 || g.Tasks > maxTasks:
+		return fmt.Errorf("%d tasks: must be 1..%d", g.Tasks, maxTasks)
+	}
+	return nil
+}
+
+// Leaf is the cgroup of one sandbox. Create, Apply, Lift, Baseline and Remove are for one goroutine at a time; the rest may be
+// called beside them. After Remove every method but Remove fails.
+type Leaf struct {
+	ID string
+
+	tree *Tree
+	d    *dir
+	boot Boot
+
+	mu      sync.Mutex
+	seen    job.Enforced // what the last read-back showed; only the leaf's own fields
+	cpu0    uint64       // usage_usec at the baseline
+	peak    *os.File     // memory.peak, on which a reset is remembered; nil if there is none
+	peak0   uint64       // memory.peak at a baseline that could not reset it
+	fresh   bool         // the peak counts from the baseline
+	removed bool
+}
+
+// Create makes the leaf jobs/ID with the limits of a booting sandbox, reads every one of them back, and leaves nothing behind when
+// anything is not as asked. A leaf of that name is an error that wraps os.ErrExist, and stays as it is.
+func (t *Tree) Create(ctx context.Context, id string, g Boot) (_ *Leaf, err error) {
+	if err := job.CheckID(id); err != nil {
+		return nil, fmt.Errorf("create leaf: %w", err)
+	}
+	if err := g.check(); err != nil {
+		return nil, fmt.Errorf("create leaf %s: %w", id, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("create leaf %s: %w", id, context.Cause(ctx))
+	}
+	t.mu.Lock()
+	d, err := t.jobs.mkdir(id)
+	if err == nil {
+		t.live[id] = true
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("create leaf %s: %w", id, err)
+	}
+	l := &Leaf{ID: id, tree: t, d: d, boot: g}
+	if err := l.setUp(); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killWait)
+		defer cancel()
+		return nil, fmt.Errorf("create leaf %s: %w", id, errors.Join(err, l.Remove(ctx)))
+	}
+	return l, nil
+}
+
+func (l *Leaf) setUp() error {
+	pids := PIDsMax(l.boot.Tasks)
+	r := &cgroups.Resources{PidsLimit: &pids, Devices: denyAll, Unified: map[string]string{"memory.oom.group": "1"}}
+	if l.d.has("memory.zswap.max") {
+		r.Unified["memory.zswap.max"] = "0"
+	}
+	want := l.bootLimits()
+	want.into(r)
+	if err := l.set(r, want); err != nil {
+		return err
+	}
+	l.openPeak()
+	return l.Baseline()
+}
+
+func (l *Leaf) bootLimits() size {
+	return size{memory: pageFloor(BootMemory(l.boot.Memory)), quota: quota(float64(job.GuestCPUs(l.boot.CPU)))}
+}
+
+// size is the part of the limits that changes in a leaf's life.
+type size struct {
+	memory int64 // bytes, a multiple of the page size
+	quota  int64 // microseconds in each cpuPeriod
+}
+
+func (s size) into(r *cgroups.Resources) {
+	r.Memory, r.MemorySwap = s.memory, s.memory // memory and swap together: no swap
+	r.CpuQuota, r.CpuPeriod = s.quota, cpuPeriod
+}
+
+// set writes r and reads back everything that holds the leaf, s included, also what was not written this time.
+func (l *Leaf) set(r *cgroups.Resources, s size) error {
+	m, err := fs2.NewManager(&cgroups.Cgroup{}, l.d.path)
+	if err == nil {
+		err = m.Set(r)
+	}
+	if err != nil {
+		l.forget()
+		return fmt.Errorf("set limits: %w", err)
+	}
+	return l.verify(s)
+}
+
+// Apply is the hand-over: the job's own limits plus the sentry's Allowance, written and read back together with everything that
+// was set at boot. On an error the job must not start. The job's memory may be at most what the sandbox was booted with, its tasks
+// likewise, and its cores must be of the same guest size.
+func (l *Leaf) Apply(lim job.Limits) error {
+	g := BootOf(lim)
+	err := g.check()
+	switch {
+	case err != nil:
+	case g.Memory > l.boot.Memory || g.Tasks > l.boot.Tasks:
+		err = fmt.Errorf("the job asks for %d bytes and %d tasks of a sandbox booted with %d and %d",
+			g.Memory, g.Tasks, l.boot.Memory, l.boot.Tasks)
+	case job.GuestCPUs(g.CPU) != job.GuestCPUs(l.boot.CPU):
+		err = fmt.Errorf("the job asks for %v cores of a sandbox booted for %v", g.CPU, l.boot.CPU)
+	}
+	if err == nil {
+		s := size{memory: pageFloor(g.Memory + Allowance), quota: quota(g.CPU)}
+		r := &cgroups.Resources{SkipDevices: true}
+		s.into(r)
+		err = l.set(r, s)
+	}
+	if err != nil {
+		return fmt.Errorf("apply limits to leaf %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory stays as it is.
+func (l *Leaf) Lift() error {
+	q := l.bootLimits().quota
+	memory, err := l.d.read("memory.max")
+	if err == nil {
+		var n int64
+		if n, err = parseBytes(memory); err == nil {
+			err = l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: q, CpuPeriod: cpuPeriod}, size{n, q})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lift cpu limit of leaf %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// CgroupsPath is the leaf as the bundle names it: relative to the root of the cgroup namespace.
+func (l *Leaf) CgroupsPath() string { return "/" + jobsDir + "/" + l.ID }
+
+// Procs lists the processes in the leaf, those in cgroups below it included.
+func (l *Leaf) Procs() ([]int, error) { return allProcs(l.d) }
+
+func allProcs(d *dir) ([]int, error) {
+	pids, err := d.procs()
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.children()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		c, err := d.sub(name)
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		below, err := allProcs(c)
+		if err = errors.Join(err, c.close()); err != nil && !gone(err) {
+			return nil, err
+		}
+		pids = append(pids, below...)
+	}
+	return slices.Clip(pids), nil
+}
+
+// Kill sends SIGKILL to every process in the leaf, through cgroup.kill: no pid is involved and no fork escapes. It does not wait.
+func (l *Leaf) Kill() error { return kill(l.d) }
+
+// Wait returns once the leaf has no process, or with ctx's cause.
+func (l *Leaf) Wait(ctx context.Context) error { return waitEmpty(ctx, l.d) }
+
+// Enforced fills in Memory, Swap, CPU, PIDs and Devices as they were read back last.
+func (l *Leaf) Enforced(e *job.Enforced) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Memory, e.Swap, e.CPU, e.PIDs, e.Devices = l.seen.Memory, l.seen.Swap, l.seen.CPU, l.seen.PIDs, l.seen.Devices
+}
+
+func (l *Leaf) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = job.Enforced{}
+}
+
+// Remove kills what is in the leaf, waits for it (at most killWait if ctx has no deadline) and removes the leaf with every cgroup
+// below it. It is idempotent; after an error it may be called again.
+func (l *Leaf) Remove(ctx context.Context) error {
+	l.mu.Lock()
+	removed := l.removed
+	l.mu.Unlock()
+	if removed {
+		return nil
+	}
+	if err := removeChild(ctx, l.tree.jobs, l.ID); err != nil {
+		return fmt.Errorf("remove leaf %s: %w", l.ID, err)
+	}
+	l.tree.mu.Lock()
+	delete(l.tree.live, l.ID)
+	l.tree.mu.Unlock()
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.removed = true
+	l.seen = job.Enforced{}
+	err := l.d.close()
+	if l.peak != nil {
+		err = errors.Join(err, l.peak.Close())
+		l.peak = nil
+	}
+	return err
+}
+
+// Usage is what the leaf used since its Baseline.
+type Usage struct {
+	CPU time.Duration
+	// Peak is the highest memory of the leaf, sentry included, in bytes; 0 where the kernel does not tell (before 5.19).
+	Peak uint64
+	// PeakSinceBaseline says that Peak counts from the baseline: the kernel could reset it (6.12), or it rose since. Otherwise the
+	// boot was higher than anything since, and Peak is only an upper bound.
+	PeakSinceBaseline bool
+}

@@ -1,0 +1,94 @@
+package limits
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Events are the leaf's own counts of limits that struck; they, and nothing that the guest says, tell oom and pids_limit.
+type Events struct {
+	OOM     uint64 // times that memory.max could not be kept by reclaiming
+	OOMKill uint64 // processes that the OOM killer ended
+	PIDsMax uint64 // forks refused by pids.max
+}
+
+// Events reads the counts. It works as long as the leaf exists, also after everything in it has died.
+func (l *Leaf) Events() (Events, error) {
+	m, err := l.d.keyed("memory.events", "oom", "oom_kill")
+	if err != nil {
+		return Events{}, fmt.Errorf("read events of leaf %s: %w", l.ID, err)
+	}
+	p, err := l.d.keyed("pids.events", "max")
+	if err != nil {
+		return Events{}, fmt.Errorf("read events of leaf %s: %w", l.ID, err)
+	}
+	return Events{OOM: m[0], OOMKill: m[1], PIDsMax: p[0]}, nil
+}
+
+// openPeak opens memory.peak for writing where it can be reset (a reset counts for the one descriptor), else for reading.
+func (l *Leaf) openPeak() {
+	f, err := l.d.open("memory.peak", unix.O_RDWR)
+	if err != nil {
+		f, err = l.d.open("memory.peak", unix.O_RDONLY)
+	}
+	if err == nil {
+		l.peak = f
+	}
+}
+
+// Baseline starts the count of Usage anew: at hand-over, so that the boot is not the job's.
+func (l *Leaf) Baseline() error {
+	cpu, err := l.d.keyed("cpu.stat", "usage_usec")
+	if err != nil {
+		return fmt.Errorf("read usage of leaf %s: %w", l.ID, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cpu0 = cpu[0]
+	if l.peak == nil {
+		return nil
+	}
+	_, err = l.peak.WriteString("reset")
+	l.fresh = err == nil
+	if l.peak0, err = l.readPeak(); err != nil {
+		return fmt.Errorf("read usage of leaf %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// Usage reads what was used since the Baseline. It works as long as the leaf exists, also after everything in it has died.
+func (l *Leaf) Usage() (Usage, error) {
+	cpu, err := l.d.keyed("cpu.stat", "usage_usec")
+	if err != nil {
+		return Usage{}, fmt.Errorf("read usage of leaf %s: %w", l.ID, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cpu[0] < l.cpu0 {
+		return Usage{}, fmt.Errorf("cpu.stat of leaf %s went back from %d to %d", l.ID, l.cpu0, cpu[0])
+	}
+	u := Usage{CPU: time.Duration(cpu[0]-l.cpu0) * time.Microsecond}
+	if l.peak == nil {
+		return u, nil
+	}
+	if u.Peak, err = l.readPeak(); err != nil {
+		return Usage{}, fmt.Errorf("read usage of leaf %s: %w", l.ID, err)
+	}
+	u.PeakSinceBaseline = l.fresh || u.Peak > l.peak0
+	return u, nil
+}
+
+// readPeak needs l.mu and l.peak.
+func (l *Leaf) readPeak() (uint64, error) {
+	b := make([]byte, 32)
+	n, err := unix.Pread(int(l.peak.Fd()), b, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: l.peak.Name(), Err: err}
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(b[:n])), 10, 64)
+}
