@@ -55,3 +55,13 @@ func CheckFileName(name string) error {
 	}
 	return nil
 }
+
+var imageNameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`)
+
+// CheckImageName is the rule for a name under which an image is imported.
+func CheckImageName(name string) error {
+	if !imageNameRE.MatchString(name) {
+		return fmt.Errorf("image name %q: must be 1..128 of [a-zA-Z0-9._-] and begin with a letter or a digit", clip(name, 64))
+	}
+	return nil
+}
