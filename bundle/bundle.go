@@ -52,6 +52,9 @@ const (
 	Init     = "/.tsubo/tsubo-init" // PID 1
 	Hostname = "sandbox"
 
+	// initEnv is the whole environment of init. Without a HOME in it the sentry would look for one in the image's /etc/passwd.
+	initEnv = "HOME=/"
+
 	jobUID = 1000 // and the group of the same number
 
 	// oomScore makes the kernel of a host that runs out of memory take a sandbox before it takes the daemon, whose own score the
@@ -80,6 +83,7 @@ func Config(p Params) *specs.Spec {
 		Process: &specs.Process{
 			User:            specs.User{UID: 0, GID: 0},
 			Args:            []string{Init},
+			Env:             []string{initEnv},
 			Cwd:             "/",
 			NoNewPrivileges: true,
 			OOMScoreAdj:     &score,

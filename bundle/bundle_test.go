@@ -101,8 +101,8 @@ func TestInvariants(t *testing.T) {
 							if (binds == 1) != (guest == Directory) {
 								t.Errorf("%s: %d host directories are mounted", name, binds)
 							}
-							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil || len(s.Process.Env) > 0 {
-								t.Errorf("%s: devices, resources, hooks or an environment", name)
+							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil || len(s.Process.Env) != 1 {
+								t.Errorf("%s: devices, resources, hooks or environment", name)
 							}
 							if s.Process.Rlimits[0].Hard > uint64(pids) {
 								t.Errorf("%s: NPROC %d", name, s.Process.Rlimits[0].Hard)
@@ -141,7 +141,8 @@ func TestCheckRefuses(t *testing.T) {
 		"additional groups":         func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} },
 		"another command":           func(s *specs.Spec) { s.Process.Args = []string{"/bin/sh"} },
 		"arguments":                 func(s *specs.Spec) { s.Process.Args = append(s.Process.Args, "-x") },
-		"an environment":            func(s *specs.Spec) { s.Process.Env = []string{"LD_PRELOAD=/tmp/x"} },
+		"an environment":            func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "LD_PRELOAD=/tmp/x") },
+		"the image's /etc/passwd":   func(s *specs.Spec) { s.Process.Env = nil },
 		"another cwd":               func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/8" },
 		"a terminal":                func(s *specs.Spec) { s.Process.Terminal = true },
 		"new privileges":            func(s *specs.Spec) { s.Process.NoNewPrivileges = false },

@@ -74,10 +74,13 @@ func (c *checker) top(s *specs.Spec) {
 }
 
 func (c *checker) process(p *specs.Process) {
-	c.onlySet("process", *p, "User", "Args", "Cwd", "NoNewPrivileges", "OOMScoreAdj", "Capabilities", "Rlimits")
+	c.onlySet("process", *p, "User", "Args", "Env", "Cwd", "NoNewPrivileges", "OOMScoreAdj", "Capabilities", "Rlimits")
 	c.onlySet("process.user", p.User)
 	if !slices.Equal(p.Args, []string{Init}) {
 		c.fail("process.args %q: must be %q", p.Args, Init)
+	}
+	if !slices.Equal(p.Env, []string{initEnv}) {
+		c.fail("process.env of %d entries: must be %q alone", len(p.Env), initEnv)
 	}
 	if p.Cwd != "/" {
 		c.fail("process.cwd %q: must be /", p.Cwd)

@@ -1,0 +1,182 @@
+package runsc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BecomeSubreaper makes this process the parent of sandboxes whose runsc command has ended, so that their pids stay theirs until
+// Reap is called, and no other process on the host inherits them. It holds for the whole process and is not inherited.
+func BecomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a child subreaper: %w", err)
+	}
+	return nil
+}
+
+// Processes returns the pids of the sandbox and gofer processes that were started with bundle, whoever their parent is now.
+func (r *Runsc) Processes(bundle string) ([]int, error) {
+	return r.processes(func(pid int) bool { return r.runs(pid, bundle) })
+}
+
+// AllProcesses returns the pids of every sandbox and gofer process whose --root is Root: those that a crash of the daemon has left on
+// a host without leaves.
+func (r *Runsc) AllProcesses() ([]int, error) {
+	return r.processes(func(pid int) bool { return r.runs(pid, "") })
+}
+
+func (r *Runsc) processes(match func(pid int) bool) ([]int, error) {
+	f, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var pids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && match(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// runs says that pid is a sandbox or gofer process of Root, and of bundle unless that is "". It goes by the arguments, which are what
+// a process says of itself: somebody who forges them offers a process of his own to be killed. The binary is not compared, so
+// that sandboxes of an older runsc are found after an upgrade.
+func (r *Runsc) runs(pid int, bundle string) bool {
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return false
+	}
+	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
+	if args[0] != "runsc-sandbox" && args[0] != "runsc-gofer" {
+		return false
+	}
+	if !slices.Contains(args, "--root="+r.Root) {
+		return false
+	}
+	// `boot` is given --bundle=X, and `gofer` --bundle X.
+	i := slices.Index(args, "--bundle")
+	return bundle == "" || slices.Contains(args, "--bundle="+bundle) || i >= 0 && i+1 < len(args) && args[i+1] == bundle
+}
+
+// KillProcesses kills pids, waits until they are dead or ctx ends, and collects those that are children of this process. It kills a
+// child as it is, because a child's pid cannot have become another's; another process only if it still is what Processes (with
+// the same bundle) or AllProcesses ("") took it for. A pid that is gone is no error. All errors are joined.
+func (r *Runsc) KillProcesses(ctx context.Context, bundle string, pids ...int) error {
+	var errs []error
+	for _, pid := range pids {
+		if err := r.kill(pid, bundle); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, pid := range pids {
+		// What was not killed, because it is somebody else's, is not waited for either.
+		if isChild(pid) || r.runs(pid, bundle) {
+			if err := end(ctx, pid); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Runsc) kill(pid int, bundle string) error {
+	// The descriptor comes first: it stays with the process that is then looked at.
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if !isChild(pid) && !r.runs(pid, bundle) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Reap waits until those of pids that are children of this process have ended, and collects them. It returns which are still alive
+// when ctx ends. It is for the processes of sandboxes whose leaf was killed; a pid that was collected before is no error.
+func Reap(ctx context.Context, pids ...int) error {
+	var errs []error
+	for _, pid := range pids {
+		if !isChild(pid) {
+			continue
+		}
+		if err := end(ctx, pid); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isChild says that pid is a child of this process, running or not yet collected.
+func isChild(pid int) bool {
+	return pid > 1 && ignoringEINTR(func() error {
+		return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	}) == nil
+}
+
+// end waits until pid has ended, and collects it if it is a child.
+func end(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for {
+		// In slices, because ctx may end without a deadline.
+		slice := 100 * time.Millisecond
+		if deadline, ok := ctx.Deadline(); ok {
+			slice = max(0, min(slice, time.Until(deadline)))
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(slice.Milliseconds()))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for process %d: %w", pid, err)
+		}
+		if n > 0 {
+			break
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for process %d to end: %w", pid, context.Cause(ctx))
+		}
+	}
+	err = ignoringEINTR(func() error {
+		_, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		return err
+	})
+	if err != nil && !errors.Is(err, unix.ECHILD) {
+		return fmt.Errorf("collect process %d: %w", pid, err)
+	}
+	return nil
+}
+
+func ignoringEINTR(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

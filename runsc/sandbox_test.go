@@ -1,0 +1,393 @@
+package runsc_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/bundle"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/runsc"
+	"github.com/tsubo-run/tsubo/seccomp"
+)
+
+// require skips the test when what it needs is missing, or fails it when TSUBO_REQUIRE says that it must be there.
+func require(t testing.TB, what string, there bool) {
+	t.Helper()
+	switch {
+	case there:
+	case slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what):
+		t.Fatalf("%s is required and missing", what)
+	default:
+		t.Skipf("needs %s", what)
+	}
+}
+
+// real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own.
+func real(t testing.TB) *runsc.Runsc {
+	t.Helper()
+	require(t, "root", os.Geteuid() == 0)
+	path := os.Getenv("TSUBO_RUNSC")
+	if path == "" {
+		path, _ = exec.LookPath("runsc")
+	}
+	require(t, "runsc", path != "")
+	r, err := runsc.Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.UseRoot(filepath.Join(shortDir(t), "r")); err != nil {
+		t.Fatal(err)
+	}
+	r.Flags.IgnoreCgroups = true
+	if err := runsc.BecomeSubreaper(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// shortDir is a temporary directory whose name leaves room for a socket.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tsubo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// trees makes a root and a guest tree of the kind: a root that holds nothing but mount points, and the test's own init.
+func trees(t testing.TB, kind string) (root, guest bundle.Tree) {
+	t.Helper()
+	dir := shortDir(t)
+	root = bundle.Tree{Kind: kind, Path: filepath.Join(dir, "root")}
+	guest = bundle.Tree{Kind: kind, Path: filepath.Join(dir, "guest")}
+	for _, place := range []string{"proc", "sys", "dev", "tmp", "output", "code", "input", ".tsubo", "var"} {
+		if err := os.MkdirAll(filepath.Join(root.Path, place), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(root.Path, "var"), 0o777); err != nil { // writable but for the mount
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(guest.Path, "tsubo-init"), "./testdata/init")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build init: %v\n%s", err, out)
+	}
+	if kind == bundle.EROFS {
+		for _, tree := range []*bundle.Tree{&root, &guest} {
+			mkfs, err := exec.LookPath("mkfs.erofs")
+			require(t, "erofs", err == nil)
+			if out, err := exec.Command(mkfs, "-Enoinline_data", tree.Path+".erofs", tree.Path).CombinedOutput(); err != nil {
+				t.Fatalf("mkfs.erofs: %v\n%s", err, out)
+			}
+			tree.Path += ".erofs"
+		}
+	}
+	return root, guest
+}
+
+// box is one booted sandbox.
+type box struct {
+	id, bundle string
+	pid        int
+	conn       *net.UnixConn
+	in         *bufio.Scanner
+}
+
+var boxes int
+
+// prepare writes a bundle and returns what boots it, with the far end of its control socket.
+func prepare(t testing.TB, root, guest bundle.Tree) (runsc.RunOpts, *net.UnixConn) {
+	t.Helper()
+	boxes++
+	dir := shortDir(t)
+	spec := bundle.Config(bundle.Params{
+		Root: root, Guest: guest, Seccomp: seccomp.Profile(),
+		Limits: job.Limits{
+			PIDs: 64, NProc: job.Rlimit{Soft: 64, Hard: 64}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 1 << 20,
+			Tmp: 4 * job.MiB, Output: 8 * job.MiB,
+		},
+	})
+	if err := bundle.Write(dir, spec); err != nil {
+		t.Fatal(err)
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := os.NewFile(uintptr(fds[0]), "near"), os.NewFile(uintptr(fds[1]), "far")
+	conn, err := net.FileConn(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = near.Close()
+	t.Cleanup(func() { _ = conn.Close(); _ = far.Close() })
+	return runsc.RunOpts{ID: "test-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(boxes), Bundle: dir, Stdin: far}, conn.(*net.UnixConn)
+}
+
+func boot(t testing.TB, r *runsc.Runsc, root, guest bundle.Tree) *box {
+	t.Helper()
+	o, conn := prepare(t, root, guest)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	pid, err := r.Run(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = o.Stdin.Close()
+	b := &box{id: o.ID, bundle: o.Bundle, pid: pid, conn: conn, in: bufio.NewScanner(conn)}
+	t.Cleanup(func() {
+		if err := errors.Join(r.KillProcesses(context.Background(), b.bundle, b.processes(t, r)...), r.RemoveState(b.id)); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func (b *box) processes(t testing.TB, r *runsc.Runsc) []int {
+	t.Helper()
+	pids, err := r.Processes(b.bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
+}
+
+// ask sends one line to init and returns its answer.
+func (b *box) ask(t testing.TB, format string, args ...any) string {
+	t.Helper()
+	if err := b.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(b.conn, format+"\n", args...); err != nil {
+		t.Fatal(err)
+	}
+	if !b.in.Scan() {
+		t.Fatalf("init does not answer: %v", b.in.Err())
+	}
+	return b.in.Text()
+}
+
+// empty fails the test when a directory has entries.
+func empty(t testing.TB, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("left in %s: %s", dir, e.Name())
+	}
+}
+
+// dead says that no process of that pid is left, not even one to collect.
+func dead(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
+// mountsBelow counts the mounts of this process at or below dir.
+func mountsBelow(t testing.TB, dir string) int {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(data), " "+dir)
+}
+
+func TestSandbox(t *testing.T) {
+	r := real(t)
+	for _, kind := range []string{bundle.EROFS, bundle.Directory} {
+		t.Run(kind, func(t *testing.T) {
+			root, guest := trees(t, kind)
+			b := boot(t, r, root, guest)
+			const readOnly = "read-only file system"
+			for _, test := range []struct{ ask, want string }{
+				{"hello", "pid 1 uid 0 host sandbox env [HOME=/]"},
+				{"ptrace", "operation not permitted"}, // the filter is in force
+				{"create /tmp/x", "<nil>"},
+				{"create /output/x", "<nil>"},
+				{"create /code/x", "<nil>"},
+				{"create /input/x", "<nil>"},
+				{"create /var/x", "open /var/x: " + readOnly},
+				{"create /x", "open /x: " + readOnly},
+				{"create /.tsubo/x", "open /.tsubo/x: " + readOnly},
+				{"open /.tsubo/tsubo-init", "open /.tsubo/tsubo-init: " + readOnly},
+				{"create /sys/x", "open /sys/x: " + readOnly},
+				{"open /dev/null", "<nil>"},
+				{"size /tmp", "4194304 <nil>"},
+				{"size /output", "8388608 <nil>"},
+				{"size /code", strconv.Itoa(bundle.CodeSize) + " <nil>"},
+				{"size /input", strconv.Itoa(bundle.InputSize) + " <nil>"},
+				{"read /proc/self/cmdline", `"/.tsubo/tsubo-init\x00"`},
+			} {
+				if got := b.ask(t, "%s", test.ask); got != test.want {
+					t.Errorf("%s: %q, want %q", test.ask, got, test.want)
+				}
+			}
+
+			gofer, err := r.GoferPID(b.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []int{b.pid}
+			if kind == bundle.Directory {
+				want = append(want, gofer)
+			} else if gofer != 0 {
+				t.Errorf("an EROFS root has a gofer, pid %d", gofer)
+			}
+			slices.Sort(want)
+			if pids := b.processes(t, r); !slices.Equal(pids, want) {
+				t.Errorf("processes %v, want %v", pids, want)
+			}
+			if ids, err := r.Leftovers(); err != nil || !slices.Equal(ids, []string{b.id}) {
+				t.Errorf("leftovers %q, %v", ids, err)
+			}
+			score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", b.pid))
+			if err != nil || string(score) != "500\n" {
+				t.Errorf("oom_score_adj %q, %v", score, err)
+			}
+
+			// What a crash of the sandbox leaves: the sandbox process dies, its gofer follows or is killed, then the files go.
+			if err := unix.Kill(b.pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := r.KillProcesses(ctx, b.bundle, want...); err != nil {
+				t.Error(err)
+			}
+			for _, pid := range want {
+				if !dead(pid) {
+					t.Errorf("process %d is left", pid)
+				}
+			}
+			if pids, err := r.AllProcesses(); err != nil || len(pids) > 0 {
+				t.Errorf("processes left: %v, %v", pids, err)
+			}
+			for range 2 { // idempotent
+				if err := r.RemoveState(b.id); err != nil {
+					t.Error(err)
+				}
+			}
+			empty(t, r.Root)
+			if n := mountsBelow(t, r.Root); n > 0 {
+				t.Errorf("%d mounts are left below the root", n)
+			}
+			if err := runsc.Reap(ctx, want...); err != nil { // nothing to do
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestTwoSandboxes: ending one touches nothing of the other.
+func TestTwoSandboxes(t *testing.T) {
+	r := real(t)
+	root, guest := trees(t, bundle.Directory)
+	a, b := boot(t, r, root, guest), boot(t, r, root, guest)
+	if err := r.KillProcesses(t.Context(), a.bundle, append(a.processes(t, r), b.pid+100000)...); err != nil {
+		t.Error(err)
+	}
+	if err := r.RemoveState(a.id); err != nil {
+		t.Error(err)
+	}
+	if got := b.ask(t, "hello"); !strings.HasPrefix(got, "pid 1 ") {
+		t.Errorf("the other one says %q", got)
+	}
+	if ids, err := r.Leftovers(); err != nil || !slices.Equal(ids, []string{b.id}) {
+		t.Errorf("leftovers %q, %v", ids, err)
+	}
+}
+
+// TestRunFails: whatever goes wrong, the error says what runsc said, and nothing is left.
+func TestRunFails(t *testing.T) {
+	r := real(t)
+	root, guest := trees(t, bundle.EROFS)
+	for _, test := range []struct {
+		name   string
+		change func(o *runsc.RunOpts) bundle.Tree
+		want   string
+	}{
+		{"image missing", func(*runsc.RunOpts) bundle.Tree { return bundle.Tree{Kind: bundle.EROFS, Path: "/nowhere.erofs"} }, "/nowhere.erofs"},
+		{"image corrupt", func(o *runsc.RunOpts) bundle.Tree {
+			file := filepath.Join(o.Bundle, "corrupt")
+			if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return bundle.Tree{Kind: bundle.EROFS, Path: file}
+		}, "runsc"},
+		{"no init in it", func(*runsc.RunOpts) bundle.Tree { return root }, "tsubo-init"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o, _ := prepare(t, root, guest)
+			spec := bundle.Config(bundle.Params{
+				Root: root, Guest: test.change(&o), Seccomp: seccomp.Profile(),
+				Limits: job.Limits{
+					PIDs: 1, NProc: job.Rlimit{Soft: 1, Hard: 1}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 1, Tmp: 1, Output: 1,
+				},
+			})
+			if err := os.Remove(filepath.Join(o.Bundle, "config.json")); err != nil {
+				t.Fatal(err)
+			}
+			if err := bundle.Write(o.Bundle, spec); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.Run(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+			empty(t, r.Root)
+			if pids, err := r.AllProcesses(); err != nil || len(pids) > 0 {
+				t.Errorf("processes left: %v, %v", pids, err)
+			}
+		})
+	}
+}
+
+// TestRunCancelled ends the boot at many moments: each time the call fails with the cause or has booted, and nothing is left.
+func TestRunCancelled(t *testing.T) {
+	r := real(t)
+	cause := errors.New("changed my mind")
+	for _, kind := range []string{bundle.EROFS, bundle.Directory} {
+		root, guest := trees(t, kind)
+		for delay := time.Duration(0); delay <= 200*time.Millisecond; delay += 20 * time.Millisecond {
+			o, _ := prepare(t, root, guest)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			timer := time.AfterFunc(delay, func() { cancel(cause) })
+			_, err := r.Run(ctx, o)
+			timer.Stop()
+			cancel(nil)
+			switch {
+			case err == nil:
+				pids, err := r.Processes(o.Bundle)
+				if err := errors.Join(err, r.KillProcesses(t.Context(), o.Bundle, pids...), r.RemoveState(o.ID)); err != nil {
+					t.Error(err)
+				}
+			case !errors.Is(err, cause):
+				t.Errorf("%s after %v: %v", kind, delay, err)
+			}
+			empty(t, r.Root)
+			if pids, err := r.AllProcesses(); err != nil || len(pids) > 0 {
+				t.Errorf("%s after %v: processes left: %v, %v", kind, delay, pids, err)
+			}
+		}
+	}
+}

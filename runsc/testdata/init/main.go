@@ -1,0 +1,58 @@
+// Command init is PID 1 of a test sandbox: it answers one-line requests on the socket that is its stdin.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+func answer(line string) string {
+	verb, arg, _ := strings.Cut(line, " ")
+	switch verb {
+	case "hello":
+		var env string
+		if len(os.Environ()) > 0 {
+			env = fmt.Sprint(" env ", os.Environ())
+		}
+		host, _ := os.Hostname()
+		return fmt.Sprintf("pid %d uid %d host %s%s", os.Getpid(), os.Getuid(), host, env)
+	case "create":
+		f, err := os.OpenFile(arg, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
+		if err == nil {
+			_, err = f.WriteString("x")
+			_ = f.Close()
+		}
+		return fmt.Sprint(err)
+	case "open":
+		f, err := os.OpenFile(arg, os.O_RDWR, 0)
+		if err == nil {
+			_, err = f.WriteString("x")
+			_ = f.Close()
+		}
+		return fmt.Sprint(err)
+	case "read":
+		data, err := os.ReadFile(arg)
+		if err != nil {
+			return fmt.Sprint(err)
+		}
+		return fmt.Sprintf("%q", data)
+	case "size":
+		var st syscall.Statfs_t
+		err := syscall.Statfs(arg, &st)
+		return fmt.Sprint(st.Blocks*uint64(st.Bsize), err)
+	case "ptrace": // EPERM under the filter, ESRCH without
+		_, _, errno := syscall.RawSyscall(syscall.SYS_PTRACE, syscall.PTRACE_ATTACH, 1<<31-1, 0)
+		return errno.Error()
+	}
+	return "what?"
+}
+
+func main() {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		fmt.Fprintln(os.Stdin, answer(in.Text())) // the socket goes both ways
+	}
+}
