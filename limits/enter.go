@@ -47,7 +47,7 @@ type execRequest struct {
 //
 // Outside the subtree nothing is written, save the one mkdir of its last path element when it does not exist.
 func Enter(ctx context.Context, subtree string) (*Entered, error) {
-	if os.Getenv(enteredEnv) != "" {
+	if InStage2() || opened.Load() {
 		return nil, errors.New("enter the cgroup subtree: this process is in stage 2 already")
 	}
 	e := &Entered{Subtree: subtree, exec: make(chan execRequest)}

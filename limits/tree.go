@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,9 @@ import (
 
 // InStage2 reports whether this process was executed by Entered.Exec and has not called Open yet. Open, not this, is the proof.
 func InStage2() bool { return os.Getenv(enteredEnv) != "" }
+
+// opened tells Enter that this process is in stage 2.
+var opened atomic.Bool
 
 // Tree is the daemon's subtree as stage 2 sees it. It is safe for concurrent use.
 type Tree struct {
@@ -40,6 +44,7 @@ func Open() (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the cgroup subtree: %w", err)
 	}
+	opened.Store(true)
 	return t, nil
 }
 
