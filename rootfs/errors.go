@@ -37,6 +37,20 @@ func (e *kindError) Unwrap() []error {
 	return []error{e.kind, e.err}
 }
 
+// Message is the text of err that is made for whoever brought the image, without what wraps it on the way: it holds no host path.
+// Errors of another kind have none ("").
+func Message(err error) string {
+	if !errors.Is(err, ErrInvalid) {
+		return ""
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if k, ok := e.(*kindError); ok && k.kind == ErrInvalid { //nolint:errorlint // the wrapped one exactly
+			return k.msg
+		}
+	}
+	return ErrInvalid.Error()
+}
+
 func invalidf(format string, args ...any) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf(format, args...)}
 }

@@ -231,6 +231,14 @@ func (s *Store) Lookup(key string) (Root, error) {
 	return root, nil
 }
 
+// Has reports whether Build has nothing to do for key.
+func (s *Store) Has(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.usable(key)
+	return ok
+}
+
 // Keys lists the roots, sorted.
 func (s *Store) Keys() []string {
 	s.mu.Lock()

@@ -202,6 +202,11 @@ func entryError(name string, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return invalidf("blob is truncated in entry %q", name)
 	}
+	for _, host := range []error{unix.EIO, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EROFS} {
+		if errors.Is(err, host) {
+			return fmt.Errorf("unpack %q: %w", name, err)
+		}
+	}
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf("entry %q cannot be unpacked: %v", name, err), err: err}
 }
 

@@ -25,16 +25,22 @@ type Entry struct {
 }
 
 // File is a regular file, mode 0644.
-func File(name, body string) Entry { return Entry{Name: name, Type: '0', Mode: 0o644, Size: -1, Body: body} }
+func File(name, body string) Entry {
+	return Entry{Name: name, Type: '0', Mode: 0o644, Size: -1, Body: body}
+}
 
 // Dir is a directory, mode 0755.
 func Dir(name string) Entry { return Entry{Name: name, Type: '5', Mode: 0o755} }
 
 // Symlink is a symbolic link.
-func Symlink(name, target string) Entry { return Entry{Name: name, Type: '2', Mode: 0o777, Link: target} }
+func Symlink(name, target string) Entry {
+	return Entry{Name: name, Type: '2', Mode: 0o777, Link: target}
+}
 
 // Hardlink is a hard link.
-func Hardlink(name, target string) Entry { return Entry{Name: name, Type: '1', Mode: 0o644, Link: target} }
+func Hardlink(name, target string) Entry {
+	return Entry{Name: name, Type: '1', Mode: 0o644, Link: target}
+}
 
 // Archive is entries as a tar stream with its two closing blocks.
 func Archive(entries ...Entry) []byte {

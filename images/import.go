@@ -1,0 +1,258 @@
+package images
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/rootfs"
+)
+
+// ImportLayout imports the image of the OCI layout in dir under a name. A multi-platform layout gives the image for linux and this
+// machine's architecture. If the name stands for that very image already, nothing is done. A name that stood for another image
+// is moved; the other image stays, known by its digest.
+func (c *Catalogue) ImportLayout(ctx context.Context, name, dir string) (job.Image, error) {
+	img, err := c.importLayout(ctx, name, dir)
+	return img, classify(err)
+}
+
+func (c *Catalogue) importLayout(ctx context.Context, name, dir string) (_ job.Image, err error) {
+	if err := CheckName(name); err != nil {
+		return job.Image{}, err
+	}
+	l, err := openLayout(dir, c.limits.Manifest)
+	if err != nil {
+		return job.Image{}, err
+	}
+	defer l.Close() //nolint:errcheck // only read
+	d, err := l.choose(ctx)
+	if err != nil {
+		return job.Image{}, err
+	}
+	c.mu.Lock()
+	_, known := c.records[d]
+	same := known && c.names[name] == d
+	c.mu.Unlock()
+	if same && c.roots.Has(string(d)) {
+		return c.Resolve(name)
+	}
+
+	p, err := l.parse(ctx, d, c.limits)
+	if err != nil {
+		return job.Image{}, err
+	}
+	src := rootfs.TreeSource{MountPoints: true}
+	defer func() {
+		for _, layer := range src.Layers {
+			layer.Blob.Close() //nolint:errcheck,gosec // only read
+		}
+	}()
+	for i, layer := range p.layers {
+		f, _, err := l.openBlob(layer.info.Digest)
+		if err != nil {
+			return job.Image{}, err
+		}
+		src.Layers = append(src.Layers, rootfs.Layer{
+			Name: fmt.Sprintf("layer %d of %d (%s)", i+1, len(p.layers), layer.info.Digest),
+			Blob: f, Size: layer.info.Size, Digest: string(layer.info.Digest), DiffID: string(layer.diffID), Compression: layer.compression,
+		})
+	}
+	if _, err := c.roots.Build(ctx, string(d), src); err != nil {
+		return job.Image{}, err
+	}
+	return c.put(name, p)
+}
+
+// Preload imports the layouts in dirs: each folder that is one, and each folder in those that are not, under the folder's own
+// name. A directory that does not exist is passed over. What cannot be imported is reported with its path, all together, and
+// stops nothing; what has not changed is left alone.
+func (c *Catalogue) Preload(ctx context.Context, dirs []string) error {
+	var errs []error
+	for _, dir := range dirs {
+		layouts, err := findLayouts(dir)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("preload %s: %w", dir, err))
+		}
+		for _, l := range layouts {
+			img, err := c.ImportLayout(ctx, filepath.Base(l), l)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("preload %s: %w", l, err))
+				continue
+			}
+			c.log.Info("image is ready", "name", img.Name, "digest", img.Digest, "rootfs", img.Rootfs)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func findLayouts(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list: %w", errors.Unwrap(err))
+	}
+	var subs []string
+	for _, e := range entries {
+		if e.Name() == imgspecv1.ImageLayoutFile || e.Name() == imgspecv1.ImageIndexFile {
+			return []string{dir}, nil
+		}
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			subs = append(subs, filepath.Join(dir, e.Name()))
+		}
+	}
+	return subs, nil
+}
+
+// ImportArchive imports the image of an OCI layout that comes as a tar stream, plain or gzipped. r is read no further than
+// maxBytes (ErrTooLarge); an error of r's own is passed on. The stream is unpacked into staging first: only the members that a
+// layout has, each once, only regular files; anything else is refused.
+func (c *Catalogue) ImportArchive(ctx context.Context, name string, r io.Reader, maxBytes int64) (job.Image, error) {
+	if err := CheckName(name); err != nil {
+		return job.Image{}, err
+	}
+	staging := filepath.Join(c.stagingDir(), rand.Text())
+	img, err := c.importArchive(ctx, name, r, maxBytes, staging)
+	if rerr := os.RemoveAll(staging); rerr != nil {
+		c.log.Error("what an upload left cannot be removed", "err", rerr)
+		err = errors.Join(err, rerr)
+	}
+	return img, classify(err)
+}
+
+func (c *Catalogue) importArchive(ctx context.Context, name string, r io.Reader, maxBytes int64, staging string) (job.Image, error) {
+	for _, d := range []string{staging, filepath.Join(staging, "blobs"), filepath.Join(staging, "blobs", "sha256")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return job.Image{}, fmt.Errorf("make staging: %w", err)
+		}
+	}
+	upload := &bounded{ctx: ctx, r: r, left: maxBytes, err: &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("archive has more than %d bytes", maxBytes)}}
+	buffered := bufio.NewReaderSize(upload, 256<<10)
+	stream := io.Reader(buffered)
+	if magic, _ := buffered.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(buffered)
+		if err != nil {
+			return job.Image{}, archiveError(err)
+		}
+		stream = z
+	}
+	stream = &bounded{ctx: ctx, r: stream, left: c.limits.ArchiveBytes, err: invalidf("archive unpacks to more than %d bytes", c.limits.ArchiveBytes)}
+	if err := c.unpackArchive(stream, staging); err != nil {
+		return job.Image{}, err
+	}
+	return c.importLayout(ctx, name, staging)
+}
+
+var memberRE = regexp.MustCompile(`^(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})$`)
+
+// unpackArchive writes the members of a layout into dir. manifest.json and repositories, which docker save adds, are passed over.
+func (c *Catalogue) unpackArchive(stream io.Reader, dir string) error {
+	tr := tar.NewReader(stream)
+	for n := 0; ; n++ {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return archiveError(err)
+		}
+		if n >= c.limits.ArchiveEntries {
+			return invalidf("archive has more than %d members", c.limits.ArchiveEntries)
+		}
+		name := strings.TrimPrefix(hdr.Name, "./")
+		switch {
+		case hdr.Typeflag == tar.TypeDir && (path.Clean(name) == "." || path.Clean(name) == "blobs" || path.Clean(name) == "blobs/sha256"):
+			continue
+		case hdr.Typeflag == tar.TypeXGlobalHeader:
+			continue
+		case hdr.Typeflag != tar.TypeReg:
+			return invalidf("archive member %.200q is not a regular file; send an OCI layout as a tar archive", hdr.Name)
+		case name == "manifest.json" || name == "repositories":
+			continue
+		case !memberRE.MatchString(name):
+			return invalidf("archive member %.200q is not part of an OCI layout; send a tar archive made by `skopeo copy … oci-archive:` or `docker save`", hdr.Name)
+		}
+		if err := writeMember(filepath.Join(dir, name), tr, hdr); err != nil {
+			return err
+		}
+	}
+}
+
+func writeMember(to string, r io.Reader, hdr *tar.Header) error {
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // staging, and a name of memberRE
+	if errors.Is(err, fs.ErrExist) {
+		return invalidf("archive has two members %.200q", hdr.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("create member: %w", err)
+	}
+	_, err = io.Copy(f, r)
+	var perr *fs.PathError
+	if err != nil && !errors.As(err, &perr) { // not of the file, so of the stream
+		err = archiveError(err)
+	}
+	if cerr := f.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close member: %w", cerr)
+	}
+	return err
+}
+
+// archiveError is an error of reading an upload: a limit's or the connection's own, else the archive's.
+func archiveError(err error) error {
+	var e *Error
+	var r *readError
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &r):
+		return fmt.Errorf("read archive: %w", r.err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return invalidf("archive is truncated; send it again")
+	}
+	return &Error{Kind: ErrInvalid, Message: "not a valid tar archive; send an OCI layout as tar or tar.gz", Cause: err}
+}
+
+// readError marks an error of the stream that an archive comes from.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+// bounded reads at most left bytes, then fails with err; a stream of exactly that length passes. It ends with its context.
+type bounded struct {
+	ctx  context.Context //nolint:containedctx // of one import
+	r    io.Reader
+	left int64
+	err  error
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, &readError{context.Cause(b.ctx)}
+	}
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, b.err
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, inner := b.r.(*gzip.Reader); !inner {
+			err = &readError{err}
+		}
+	}
+	return n, err
+}
