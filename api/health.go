@@ -1,0 +1,36 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// health is GET /health (wire.md 1.11).
+func (s *Server) health(c *call) {
+	f := s.opt.Facts()
+	if !f.Ready {
+		c.json(http.StatusServiceUnavailable, struct {
+			Status string `json:"status"`
+			Detail string `json:"detail"`
+		}{"starting", "Server is not ready yet"})
+		return
+	}
+	status := "healthy"
+	if !f.GVisor || f.Breaker.State == "open" {
+		status = "degraded"
+	}
+	c.json(http.StatusOK, job.HealthAnswer{
+		Status: status, GVisorAvailable: f.GVisor, CircuitBreaker: f.Breaker,
+		Version: s.opt.Version, ProductionMode: s.opt.Policy.ProductionMode, QueueStats: s.opt.Executor.Stats(),
+	})
+}
+
+// poolStats is GET /pool/stats.
+func (s *Server) poolStats(c *call) { c.json(http.StatusOK, s.opt.Executor.Stats()) }
+
+// version is GET /version (ruling 20).
+func (s *Server) version(c *call) {
+	own := []string{"artifacts-inline", "enforced", "images"}
+	c.json(http.StatusOK, job.VersionAnswer{Version: s.opt.Version, Extensions: append(own, s.opt.Extensions...)})
+}
