@@ -1,0 +1,129 @@
+// Package canary is what runs as the job when tsubod proves at its start that a sandbox holds: it tries what must not work, reports
+// each answer as one line on stdout, and at last takes more memory than it may have. It decides nothing; package sandbox does.
+package canary
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Bite is the first argument of a canary whose memory is limited. Without a limit it would take the host's.
+const Bite = "bite"
+
+// Main reports and then, if the first argument is Bite, takes memory until something stops it. Each further argument is one system call to make, as a number and up to six arguments
+// joined by ":". Lines are "<key> <value>": status (of /proc/self/status), call (argument index, errno), write, connect,
+// iface, memory, nproc; errno 0 means that the call succeeded. "ready" is the last line before memory is taken; "survived" must never
+// appear.
+func Main(args []string) {
+	bite := len(args) > 0 && args[0] == Bite
+	args = args[min(1, len(args)):]
+	var out strings.Builder
+	line := func(words ...string) { out.WriteString(strings.Join(words, " ") + "\n") }
+	reportStatus(line)
+	for i, a := range args {
+		line("call", strconv.Itoa(i), errno(call(a)))
+	}
+	line("write", errno(write("/open/x")))
+	line("connect", errno(connect([4]byte{1, 1, 1, 1}, 443)))
+	reportInterfaces(line)
+	var info syscall.Sysinfo_t
+	if syscall.Sysinfo(&info) == nil {
+		line("memory", strconv.FormatUint(uint64(info.Totalram)*uint64(info.Unit), 10))
+	}
+	var nproc syscall.Rlimit
+	const rlimitNPROC = 6
+	if syscall.Getrlimit(rlimitNPROC, &nproc) == nil {
+		line("nproc", strconv.FormatUint(nproc.Max, 10))
+	}
+	line("ready")
+	_, _ = os.Stdout.WriteString(out.String())
+	if bite {
+		takeMemory(uint64(info.Totalram) * uint64(info.Unit))
+		_, _ = os.Stdout.WriteString("survived\n")
+	}
+}
+
+func errno(err error) string {
+	if err == nil {
+		return "0"
+	}
+	if e, ok := err.(syscall.Errno); ok {
+		return strconv.Itoa(int(e))
+	}
+	return "-1"
+}
+
+func reportStatus(line func(...string)) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return
+	}
+	for _, l := range strings.Split(string(status), "\n") {
+		key, value, _ := strings.Cut(l, ":")
+		switch key {
+		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp":
+			line("status", key, strings.Join(strings.Fields(value), ","))
+		}
+	}
+}
+
+func call(words string) error {
+	var n [7]uintptr
+	for i, w := range strings.SplitN(words, ":", len(n)) {
+		v, err := strconv.ParseUint(w, 10, 64)
+		if err != nil {
+			return err
+		}
+		n[i] = uintptr(v)
+	}
+	_, _, e := syscall.Syscall6(n[0], n[1], n[2], n[3], n[4], n[5], n[6])
+	if e == 0 {
+		return nil
+	}
+	return e
+}
+
+func write(path string) error {
+	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	return syscall.Close(fd)
+}
+
+func connect(ip [4]byte, port int) error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	return syscall.Connect(fd, &syscall.SockaddrInet4{Port: port, Addr: ip})
+}
+
+func reportInterfaces(line func(...string)) {
+	dev, err := os.ReadFile("/proc/net/dev")
+	if err != nil {
+		return
+	}
+	for _, l := range strings.Split(string(dev), "\n") {
+		if name, _, ok := strings.Cut(l, ":"); ok {
+			line("iface", strings.TrimSpace(name))
+		}
+	}
+}
+
+// takeMemory touches twice as many bytes as there are.
+func takeMemory(total uint64) {
+	const chunk = 4 << 20
+	for taken := uint64(0); taken < 2*total; taken += chunk {
+		b, err := syscall.Mmap(-1, 0, chunk, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+		if err != nil {
+			return
+		}
+		for i := 0; i < chunk; i += 4096 {
+			b[i] = 1
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tsubo-run/tsubo/guest/canary"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/seccomp"
+)
+
+// CanaryRoot is what the root of a canary holds besides the sandbox's mount points: one directory that anybody may write to, so that
+// a refused write proves the read-only root and not the permissions.
+const CanaryRoot = "open"
+
+// CanaryError lists the answers that a canary got wrong, each as one sentence.
+type CanaryError struct{ Wrong []string }
+
+func (e *CanaryError) Error() string {
+	return "the sandbox does not hold: " + strings.Join(e.Wrong, "; ")
+}
+
+// Canary boots a sandbox on root and proves each layer by its behaviour: identity, filter, read-only root, empty network, and, where
+// there are leaves, that the memory limit strikes. A *CanaryError means that a layer does not hold and nothing may be served; any other error,
+// that a sandbox could not even be run.
+func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error {
+	probes := seccomp.Discriminating()
+	args := []string{"report"}
+	if h.Leaves != nil {
+		args[0] = canary.Bite
+	}
+	for _, p := range probes {
+		words := []string{strconv.FormatUint(uint64(p.Number), 10)}
+		for _, a := range p.Args {
+			words = append(words, strconv.FormatUint(uint64(a), 10))
+		}
+		args = append(args, strings.Join(words, ":"))
+	}
+	s, err := h.Boot(ctx, Shape{
+		Root: root, Config: job.ImageConfig{WorkingDir: "/"}, Language: job.Command,
+		Command: []string{"/.tsubo/tsubo-init", "canary"}, Limits: l,
+	})
+	if err != nil {
+		return err
+	}
+	spec := &job.Spec{
+		ID: s.id, Language: job.Command, Args: args, Input: []byte("{}"), Limits: l,
+		Timeout: time.Minute, StartupTimeout: time.Minute,
+	}
+	result, err := s.Run(ctx, spec, time.Now(), nil)
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
+	defer cancel()
+	if err := errors.Join(err, s.Destroy(clean)); err != nil {
+		return err
+	}
+	if wrong := judge(result, probes, l, h.Leaves != nil); len(wrong) > 0 {
+		return &CanaryError{Wrong: wrong}
+	}
+	return nil
+}
+
+// judge holds the report against what must be. It is pure.
+func judge(r *job.Result, probes []seccomp.Probe, l job.Limits, leaves bool) []string {
+	var wrong []string
+	got := map[string][]string{}
+	for _, line := range strings.Split(r.Stdout, "\n") {
+		key, value, _ := strings.Cut(line, " ")
+		got[key] = append(got[key], value)
+	}
+	expect := func(what string, have []string, want ...string) {
+		if !slices.Equal(have, want) {
+			wrong = append(wrong, fmt.Sprintf("%s is %q, want %q", what, have, want))
+		}
+	}
+	const noCaps = "0000000000000000"
+	expect("identity", got["status"], "Uid 1000,1000,1000,1000", "Gid 1000,1000,1000,1000", "Groups ",
+		"CapInh "+noCaps, "CapPrm "+noCaps, "CapEff "+noCaps, "CapBnd "+noCaps, "CapAmb "+noCaps, "NoNewPrivs 1", "Seccomp 2")
+	calls := make([]string, len(probes))
+	for i := range probes {
+		calls[i] = fmt.Sprintf("%d %d", i, syscall.EPERM)
+	}
+	expect("the answer to the calls that the filter refuses", got["call"], calls...)
+	expect("a write to the root", got["write"], strconv.Itoa(int(syscall.EROFS)))
+	expect("a connection to the outside", got["connect"], strconv.Itoa(int(syscall.ENETUNREACH)))
+	expect("the list of network interfaces", got["iface"], "lo")
+	expect("the task limit", got["nproc"], strconv.FormatUint(l.Tasks().Hard, 10))
+	expect("the end of the report", got["ready"], "")
+	if leaves {
+		if r.Status != job.OOM {
+			wrong = append(wrong, fmt.Sprintf("twice the memory limit ends as %s, want oom", r.Status))
+		}
+		e := r.Enforced
+		if !e.Memory || !e.Swap || !e.CPU || !e.PIDs || !e.Devices {
+			wrong = append(wrong, fmt.Sprintf("limits in force are %+v", e))
+		}
+		expect("a process that outlived its memory limit", got["survived"])
+	}
+	return wrong
+}

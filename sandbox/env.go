@@ -1,0 +1,50 @@
+package sandbox
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is the job's whole environment (wire.md section 3), sorted: fixed names, over them the image's, over those the job type's.
+func (s Shape) environment() []string {
+	env := map[string]string{
+		"PATH":           defaultPath,
+		"HOME":           "/home/sandbox",
+		"XDG_CACHE_HOME": "/tmp/.cache",
+		"MPLCONFIGDIR":   "/tmp/.cache/matplotlib",
+	}
+	for _, kv := range s.Config.Env {
+		if k, v, ok := strings.Cut(kv, "="); ok && job.CheckEnvKey(k) == nil && k != "HOME" {
+			env[k] = v
+		}
+	}
+	for k, v := range s.Environment {
+		env[k] = v
+	}
+	out := make([]string, 0, len(env))
+	for k, v := range env {
+		out = append(out, k+"="+v)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// perJob is what one job adds to the environment of its sandbox (ruling 12), sorted.
+func perJob(spec *job.Spec) []string {
+	startup := strconv.Itoa(int(spec.StartupTimeout.Seconds()))
+	execution := strconv.Itoa(int(spec.Timeout.Seconds()))
+	out := []string{
+		"TAKO_EXECUTION_TIMEOUT=" + execution, "TAKO_STARTUP_TIMEOUT=" + startup,
+		"TSUBO_EXECUTION_TIMEOUT=" + execution, "TSUBO_STARTUP_TIMEOUT=" + startup,
+	}
+	for k, v := range spec.Environment {
+		out = append(out, k+"="+v)
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,328 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tsubo-run/tsubo/frames"
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Bounds of the ladder by which a run ends (design: the daemon owns the deadline).
+const (
+	stopGrace    = time.Second     // from Stop until the whole sandbox is killed
+	collectBound = 5 * time.Second // from the code's death until the artifacts are in
+	killBound    = 5 * time.Second // from the kill until the control socket must have closed
+)
+
+// Run hands the job over and returns what came of it. It may be called once, on a sandbox whose shape fits the job. turn is when the
+// job's turn came: startup_timeout and Timing.StartupMS count from there. watch may be nil. When ctx ends, the job is stopped at once and
+// the result is classified by context.Cause. An error means that the code's first byte was never run: the
+// launch failed, and the job may be tried elsewhere. The sandbox needs Destroy in every case.
+func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch job.Observer) (*job.Result, error) {
+	if s.used {
+		return nil, errors.New("run: the sandbox has been used")
+	}
+	s.used = true
+	if watch == nil {
+		watch = nobody{}
+	}
+	r := &run{s: s, spec: spec, watch: watch, turn: turn}
+	defer r.timers.stop()
+	if err := r.begin(ctx); err != nil {
+		return nil, fmt.Errorf("hand over job %s: %w", spec.ID, err)
+	}
+	defer context.AfterFunc(ctx, func() { r.end(causeOf(context.Cause(ctx))) })()
+	r.timers.after(spec.Timeout, func() { r.end(job.Overrun) })
+	r.err = r.read()
+	return r.result(), nil
+}
+
+// run is one job in its sandbox. The goroutine of Run owns what the reader fills; what timers and the context touch is under mu.
+type run struct {
+	s     *Sandbox
+	spec  *job.Spec
+	watch job.Observer
+
+	turn, started, died time.Time
+
+	stdout, stderr kept
+	exit           *frames.Exit
+	collect        collection
+	done           *frames.Done
+	err            error // why reading stopped before Done
+
+	mu     sync.Mutex
+	cause  job.Cause // the first one; OwnEnd while there is none
+	timers timers
+}
+
+// kept is the beginning of one output stream.
+type kept struct {
+	data  []byte
+	total int64
+	limit int64
+}
+
+func (k *kept) add(p []byte) {
+	k.total += int64(len(p))
+	// Init forwards one byte past the cap; nothing beyond it is held.
+	if room := k.limit + frames.OutputSlack - int64(len(k.data)); room > 0 {
+		k.data = append(k.data, p[:min(room, int64(len(p)))]...)
+	}
+}
+
+func caps(l job.Limits) frames.Caps {
+	return frames.Caps{
+		Stdout: l.Stdout, Stderr: l.Stderr,
+		Artifact: l.Artifact, ArtifactsTotal: l.ArtifactsTotal, Artifacts: int64(l.Artifacts),
+	}
+}
+
+// begin sets the job's own limits, sends it, and waits until its code has been released.
+func (r *run) begin(ctx context.Context) error {
+	s, l := r.s, r.spec.Limits
+	if s.leaf != nil {
+		if err := s.leaf.Apply(l); err != nil {
+			return err
+		}
+		if err := s.leaf.Baseline(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, r.turn.Add(r.spec.StartupTimeout), ErrStartup)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = s.control.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if stop() {
+			_ = s.control.SetDeadline(time.Time{})
+		}
+	}()
+	r.stdout.limit, r.stderr.limit = l.Stdout, l.Stderr
+	s.reader.AddBudget(caps(l).Budget())
+	err := r.send()
+	var m frames.Message
+	if err == nil {
+		m, err = s.reader.Next()
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return err
+	}
+	switch m := m.(type) {
+	case frames.Started:
+		r.started = time.Now()
+		r.watch.Started()
+		return nil
+	case frames.Fatal:
+		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
+	}
+	return fmt.Errorf("frame of type %#x instead of started", m.Type())
+}
+
+// ErrStartup is the cause when startup_timeout has passed before the code's first byte.
+var ErrStartup = errors.New("startup_timeout has passed")
+
+func (r *run) send() error {
+	w, spec := r.s.writer, r.spec
+	const readOnly = 0o444
+	err := errors.Join(
+		w.QueueFile(frames.File{Dir: frames.DirCode, Name: codeFile(spec.Language), Mode: readOnly}, []byte(spec.Code)),
+		w.QueueFile(frames.File{Dir: frames.DirInput, Name: "data.json", Mode: readOnly}, spec.Input),
+	)
+	for _, f := range spec.Files {
+		err = errors.Join(err, w.QueueFile(frames.File{Dir: frames.DirInput, Name: f.Name, Mode: readOnly}, f.Data))
+	}
+	return errors.Join(err,
+		w.Queue(frames.Run{Args: spec.Args, Env: perJob(spec), Stdin: int64(len(spec.Stdin)), Caps: caps(spec.Limits)}),
+		w.QueueStdin(spec.Stdin),
+		w.Queue(frames.Go{}),
+		w.Flush(),
+	)
+}
+
+func codeFile(l job.Language) string {
+	switch l {
+	case job.Python:
+		return "main.py"
+	case job.Node:
+		return "main.js"
+	}
+	return "main"
+}
+
+// end stops the job for the given reason, unless another one came first or the job has already ended by itself: init is asked to kill
+// it and report; a second later the whole sandbox is killed. An oom that struck before is found in the leaf's file and wins over a deadline.
+func (r *run) end(c job.Cause) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != job.OwnEnd || r.exit != nil {
+		return
+	}
+	if c != job.CancelRequested && r.s.oomKilled() {
+		c = job.OutOfMemory
+	}
+	r.cause = c
+	_ = r.s.control.SetWriteDeadline(time.Now().Add(stopGrace))
+	if r.s.writer.Send(frames.Stop{}) != nil {
+		r.killLocked()
+		return
+	}
+	r.timers.after(stopGrace, r.kill)
+}
+
+// kill ends the whole sandbox now. The reader then meets the end of the control socket; should even that not come, its deadline does.
+func (r *run) kill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.killLocked()
+}
+
+func (r *run) killLocked() {
+	if err := r.s.kill(); err != nil {
+		r.s.host.Log.Error("kill a sandbox", "sandbox", r.s.id, "error", err)
+	}
+	_ = r.s.control.SetReadDeadline(time.Now().Add(killBound))
+}
+
+func (s *Sandbox) kill() error {
+	if s.leaf != nil {
+		return s.leaf.Kill()
+	}
+	if len(s.pids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	return s.host.Runsc.KillProcesses(ctx, s.dir, s.pids...)
+}
+
+func (s *Sandbox) oomKilled() bool {
+	if s.leaf == nil {
+		return false
+	}
+	e, err := s.leaf.Events()
+	return err == nil && e.OOMKill > 0
+}
+
+// read takes what init reports until Done. An error is a sandbox that died, or frames that break the rules: then it is killed.
+func (r *run) read() error {
+	for {
+		m, err := r.s.reader.Next()
+		if err == nil {
+			err = r.take(m)
+		}
+		if err != nil {
+			r.kill()
+			return err
+		}
+		if r.done != nil {
+			return nil
+		}
+	}
+}
+
+var errOrder = errors.New("frame out of order")
+
+func (r *run) take(m frames.Message) error {
+	if (r.exit == nil) != beforeExit(m) {
+		if _, fatal := m.(frames.Fatal); !fatal {
+			return fmt.Errorf("%w: type %#x", errOrder, m.Type())
+		}
+	}
+	switch m := m.(type) {
+	case frames.Stdout:
+		r.stdout.add(m)
+		r.watch.Stdout(m)
+	case frames.Stderr:
+		r.stderr.add(m)
+		r.watch.Stderr(m)
+	case frames.Exit:
+		r.collect.limits = r.spec.Limits
+		r.beginCollection(&m)
+	case frames.Done:
+		if err := r.collect.finish(); err != nil {
+			return err
+		}
+		r.done = &m
+	case frames.Fatal:
+		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
+	default:
+		return r.collect.take(m)
+	}
+	return nil
+}
+
+func beforeExit(m frames.Message) bool {
+	switch m.(type) {
+	case frames.Stdout, frames.Stderr, frames.Exit:
+		return true
+	}
+	return false
+}
+
+// beginCollection gives init the guest's whole CPU and a bound of its own: the job is dead, no deadline of it counts any more.
+func (r *run) beginCollection(exit *frames.Exit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.exit, r.died = exit, time.Now()
+	r.timers.stopLocked()
+	if r.s.leaf != nil {
+		if err := r.s.leaf.Lift(); err != nil {
+			r.s.host.Log.Warn("lift cpu.max for the collection", "sandbox", r.s.id, "error", err)
+		}
+	}
+	r.timers.after(collectBound, r.kill)
+}
+
+// causeOf maps the cause of a context to that of a run.
+func causeOf(err error) job.Cause {
+	if errors.Is(err, job.ErrShutdown) {
+		return job.Interrupted
+	}
+	return job.CancelRequested
+}
+
+// timers are stopped together; after stop none fires its function any more, except one that is already running.
+type timers struct {
+	mu      sync.Mutex
+	stopped bool
+	all     []*time.Timer
+}
+
+func (t *timers) after(d time.Duration, f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.stopped {
+		t.all = append(t.all, time.AfterFunc(d, f))
+	}
+}
+
+// stopLocked stops the timers so far; later ones still run.
+func (t *timers) stopLocked() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, timer := range t.all {
+		timer.Stop()
+	}
+	t.all = nil
+}
+
+func (t *timers) stop() {
+	t.stopLocked()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+}
+
+// nobody watches.
+type nobody struct{}
+
+func (nobody) Started()      {}
+func (nobody) Stdout([]byte) {}
+func (nobody) Stderr([]byte) {}

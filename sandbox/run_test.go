@@ -1,0 +1,301 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/frames"
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// guestEnd is the other end of a sandbox's control socket, in the hands of a test: init as it should be, or as it must not be believed.
+type guestEnd struct {
+	f *os.File
+	r *frames.Reader
+	w *frames.Writer
+}
+
+func newGuest(t *testing.T) (*Sandbox, *guestEnd) {
+	t.Helper()
+	ours, theirs, err := controlPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Sandbox{
+		host: &Host{Log: slog.New(slog.DiscardHandler)}, id: newID(),
+		control: ours, reader: frames.NewReader(ours, frames.Init, 0), writer: frames.NewWriter(ours, 0),
+	}
+	g := &guestEnd{f: theirs, r: frames.NewReader(theirs, frames.Daemon, 1<<30), w: frames.NewWriter(theirs, 0)}
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	return s, g
+}
+
+// await reads what the daemon sends until a message of that type.
+func (g *guestEnd) await(want frames.Type) error {
+	for {
+		m, err := g.r.Next()
+		if err != nil {
+			return err
+		}
+		if m.Type() == want {
+			return nil
+		}
+	}
+}
+
+func testSpec() *job.Spec {
+	return &job.Spec{
+		ID: "test", Language: job.Python, Code: "pass", Input: []byte("{}"),
+		Timeout: time.Minute, StartupTimeout: time.Minute,
+		Limits: job.Limits{
+			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, Stdout: 1000, Stderr: 1000, Artifact: 100, ArtifactsTotal: 150, Artifacts: 5,
+		},
+	}
+}
+
+// play runs a job against a guest that answers the hand-over with the given messages and then waits for the end.
+func play(t *testing.T, spec *job.Spec, messages ...frames.Message) *job.Result {
+	t.Helper()
+	s, g := newGuest(t)
+	go func() {
+		if g.await(frames.TypeGo) == nil && g.w.Send(messages...) == nil {
+			_ = g.await(frames.TypeStop) // until the daemon closes or kills
+		}
+		g.f.Close()
+	}()
+	res, err := s.Run(context.Background(), spec, time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func TestRunReportsWhatInitSays(t *testing.T) {
+	res := play(t, testSpec(),
+		frames.Started{}, frames.Stdout("hello\n"), frames.Stderr("oh\n"), frames.Exit{},
+		frames.Artifact{Name: "result.json", Size: 9}, frames.Content(`{"a": 10}`), frames.ArtifactEnd{Complete: true},
+		frames.Skip{Name: "link", Reason: frames.SkipSymlink},
+		frames.Done{StdoutTotal: 6, StderrTotal: 3})
+	if res.Status != job.Succeeded || *res.ExitCode != 0 || res.Error != nil {
+		t.Errorf("status %s, exit %v, error %v", res.Status, res.ExitCode, res.Error)
+	}
+	if res.Stdout != "hello\n" || res.Stderr != "oh\n" || string(res.Output) != `{"a":10}` {
+		t.Errorf("stdout %q, stderr %q, output %s", res.Stdout, res.Stderr, res.Output)
+	}
+	if len(res.Artifacts) != 1 || len(res.Skipped) != 1 || res.Skipped[0].Reason != "symlink" {
+		t.Errorf("artifacts %v, skipped %v", res.Artifacts, res.Skipped)
+	}
+	if res.Timing.ExecutionMS == nil || res.Timing.StartupMS == nil {
+		t.Error("timing is missing")
+	}
+}
+
+// Whatever init says against the rules is tsubo's internal_error, never a status of the job, and no artifact over a cap is held.
+func TestRunBelievesNothing(t *testing.T) {
+	artifact := func(name string, size int64) frames.Message { return frames.Artifact{Name: name, Size: size} }
+	end := frames.ArtifactEnd{Complete: true}
+	for name, messages := range map[string][]frames.Message{
+		"end before exit":               {},
+		"started twice":                 {frames.Started{}},
+		"ready again":                   {frames.Ready{Version: frames.Version}},
+		"artifact before exit":          {artifact("a", 1)},
+		"done before exit":              {frames.Done{}},
+		"fatal":                         {frames.Fatal{Stage: frames.StageReap, Message: "no"}},
+		"exit twice":                    {frames.Exit{}, frames.Exit{}},
+		"stdout after exit":             {frames.Exit{}, frames.Stdout("late")},
+		"content without artifact":      {frames.Exit{}, frames.Content("x")},
+		"end without artifact":          {frames.Exit{}, end},
+		"artifact over its cap":         {frames.Exit{}, artifact("a", 101)},
+		"artifacts over the total":      {frames.Exit{}, artifact("a", 100), frames.Content(strings.Repeat("x", 100)), end, artifact("b", 51)},
+		"more content than announced":   {frames.Exit{}, artifact("a", 1), frames.Content("xx")},
+		"less content than announced":   {frames.Exit{}, artifact("a", 2), frames.Content("x"), end},
+		"artifact inside an artifact":   {frames.Exit{}, artifact("a", 2), artifact("b", 2)},
+		"skip inside an artifact":       {frames.Exit{}, artifact("a", 2), frames.Skip{Name: "b", Reason: frames.SkipName}},
+		"done inside an artifact":       {frames.Exit{}, artifact("a", 2), frames.Done{}},
+		"the same name twice":           {frames.Exit{}, artifact("a", 0), end, artifact("a", 0), end},
+		"more entries than the cap":     {frames.Exit{}, artifact("a", 0), end, artifact("b", 0), end, artifact("c", 0), end, artifact("d", 0), end, artifact("e", 0), end, artifact("f", 0), end},
+		"started after the exit":        {frames.Exit{}, frames.Started{}},
+		"fatal during the collection":   {frames.Exit{}, frames.Fatal{Stage: frames.StageCollect}},
+		"end of file in the collection": {frames.Exit{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, g := newGuest(t)
+			go func() {
+				if g.await(frames.TypeGo) == nil {
+					_ = g.w.Send(append([]frames.Message{frames.Started{}}, messages...)...)
+				}
+				g.f.Close()
+			}()
+			res, err := s.Run(context.Background(), testSpec(), time.Now(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total := 0
+			for _, a := range res.Artifacts {
+				total += len(a.Data)
+			}
+			if total > 150 {
+				t.Errorf("%d bytes of artifacts held", total)
+			}
+			if len(messages) > 0 && messages[0].Type() == frames.TypeExit {
+				if res.ArtifactsNote == "" {
+					t.Error("the collection broke off and the result does not say so")
+				}
+				return
+			}
+			if res.Status != job.Failed || res.Error.Type != job.ErrInternal || *res.ExitCode != -1 {
+				t.Errorf("status %s, error %+v", res.Status, res.Error)
+			}
+		})
+	}
+}
+
+func TestRunHoldsNoMoreOutputThanItsCaps(t *testing.T) {
+	s, g := newGuest(t)
+	go func() {
+		if g.await(frames.TypeGo) == nil {
+			_ = g.w.Send(frames.Started{})
+			for g.w.Send(frames.Stdout(strings.Repeat("x", frames.MaxPayload))) == nil {
+			}
+		}
+		g.f.Close()
+	}()
+	// Without the byte budget this would not end before the timeout.
+	res, err := s.Run(context.Background(), testSpec(), time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Stdout) > 1000 || res.Error == nil || res.Error.Type != job.ErrInternal {
+		t.Errorf("%d bytes of stdout, error %+v", len(res.Stdout), res.Error)
+	}
+}
+
+func TestRunOwnsTheDeadline(t *testing.T) {
+	spec := testSpec()
+	spec.Timeout = 50 * time.Millisecond
+	t.Run("init reports", func(t *testing.T) {
+		t.Parallel()
+		s, g := newGuest(t)
+		go func() {
+			_ = g.await(frames.TypeGo)
+			_ = g.w.Send(frames.Started{}, frames.Stdout("partial"))
+			_ = g.await(frames.TypeStop)
+			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true}, frames.Done{StdoutTotal: 7})
+		}()
+		res, err := s.Run(context.Background(), spec, time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Status != job.Timeout || *res.ExitCode != 124 || res.Error.Type != job.ErrExecutionTimeout || res.Stdout != "partial" || len(res.Artifacts) != 1 {
+			t.Errorf("%+v", res)
+		}
+	})
+	t.Run("init is mute", func(t *testing.T) {
+		t.Parallel()
+		s, g := newGuest(t)
+		go func() {
+			_ = g.await(frames.TypeGo)
+			_ = g.w.Send(frames.Started{}, frames.Stdout("partial"))
+		}()
+		res, err := s.Run(context.Background(), spec, time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Status != job.Timeout || res.Stdout != "partial" || res.ArtifactsNote == "" {
+			t.Errorf("%+v", res)
+		}
+	})
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	for cause, want := range map[error]job.Status{
+		job.ErrCancelRequested: job.Cancelled,
+		job.ErrCallerGone:      job.Cancelled,
+		job.ErrShutdown:        job.Failed,
+	} {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		s, g := newGuest(t)
+		go func() {
+			_ = g.await(frames.TypeGo)
+			_ = g.w.Send(frames.Started{}, frames.Stdout("partial"))
+			cancel(cause)
+			_ = g.await(frames.TypeStop)
+			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Done{StdoutTotal: 7})
+		}()
+		res, err := s.Run(ctx, testSpec(), time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Status != want || res.Stdout != "partial" {
+			t.Errorf("%v: status %s, stdout %q", cause, res.Status, res.Stdout)
+		}
+		if want == job.Cancelled && res.ExitCode != nil {
+			t.Errorf("%v: exit code %d", cause, *res.ExitCode)
+		}
+	}
+}
+
+// The program's own end wins over a cancel that comes while its artifacts are collected.
+func TestRunNaturalEndWins(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s, g := newGuest(t)
+	go func() {
+		_ = g.await(frames.TypeGo)
+		_ = g.w.Send(frames.Started{}, frames.Exit{}, frames.Artifact{Name: "a", Size: 1})
+		time.Sleep(20 * time.Millisecond) // the cancel may come earlier or later: either way the exit is on its way
+		cancel(job.ErrCancelRequested)
+		_ = g.w.Send(frames.Content("x"), frames.ArtifactEnd{Complete: true}, frames.Done{})
+		_ = g.await(frames.TypeStop)
+	}()
+	res, err := s.Run(ctx, testSpec(), time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch res.Status {
+	case job.Succeeded:
+		if len(res.Artifacts) != 1 {
+			t.Error("succeeded without its artifact")
+		}
+	case job.Cancelled:
+		if res.ExitCode != nil {
+			t.Error("cancelled with an exit code")
+		}
+	default:
+		t.Errorf("status %s", res.Status)
+	}
+}
+
+func TestRunBeforeTheFirstByteIsAnError(t *testing.T) {
+	for name, answer := range map[string][]frames.Message{
+		"gone":     nil,
+		"fatal":    {frames.Fatal{Stage: frames.StageFiles, Errno: 28}},
+		"no start": {frames.Exit{}},
+		"nonsense": {frames.Stdout("early")},
+	} {
+		s, g := newGuest(t)
+		go func() {
+			_ = g.await(frames.TypeGo)
+			_ = g.w.Send(answer...)
+			g.f.Close()
+		}()
+		if res, err := s.Run(context.Background(), testSpec(), time.Now(), nil); err == nil {
+			t.Errorf("%s: result %+v", name, res)
+		}
+	}
+	s, _ := newGuest(t)
+	spec := testSpec()
+	spec.StartupTimeout = 20 * time.Millisecond
+	if _, err := s.Run(context.Background(), spec, time.Now(), nil); !errors.Is(err, ErrStartup) {
+		t.Errorf("mute init: %v, want ErrStartup", err)
+	}
+	if _, err := s.Run(context.Background(), spec, time.Now(), nil); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("second run: %v", err)
+	}
+}
