@@ -1,0 +1,126 @@
+package guest
+
+import (
+	"syscall"
+
+	"github.com/tsubo-run/tsubo/frames"
+)
+
+// process is the job's own process, and init's ends of its pipes (-1 when closed). stdout and stderr are read, and stdin written, without
+// blocking; the job's ends are ordinary blocking pipes.
+type process struct {
+	pid                   int // 0 before it is started
+	pidfd                 int
+	stdin, stdout, stderr int
+	hook                  int // the parked interpreter's socket, language python only
+
+	ended  bool
+	status syscall.WaitStatus
+}
+
+// start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and with one end of the hook's socket as 3 when
+// withHook. path is the file to execute.
+func (g *guest) start(path string, argv, env []string, withHook bool) *failure {
+	var in, out, err2 [2]int
+	for _, p := range []*[2]int{&in, &out, &err2} {
+		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+			return fail(frames.StageSetup, "pipe", err)
+		}
+	}
+	theirs := []int{in[0], out[1], err2[1]}
+	g.job = process{stdin: in[1], stdout: out[0], stderr: err2[0], hook: -1, pidfd: -1}
+	for _, fd := range []int{g.job.stdin, g.job.stdout, g.job.stderr} {
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			return fail(frames.StageSetup, "make a pipe non-blocking", err)
+		}
+	}
+	if withHook {
+		ours, hook, err := pair()
+		if err != nil {
+			return fail(frames.StageSetup, "socketpair", err)
+		}
+		g.job.hook = ours
+		theirs = append(theirs, hook)
+	}
+	cwd := g.boot.Cwd
+	if !isDir(cwd) {
+		cwd = "/"
+	}
+	files := make([]uintptr, len(theirs))
+	for i, fd := range theirs {
+		files[i] = uintptr(fd)
+	}
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Dir: cwd, Env: env, Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential(g.boot.UID, g.boot.GID)}})
+	for _, fd := range theirs {
+		closeFD(&fd)
+	}
+	if err != nil {
+		return fail(frames.StageExec, "start "+path, err)
+	}
+	g.job.pid = pid
+	if g.job.pidfd, err = pidfdOpen(pid); err != nil {
+		return fail(frames.StageSetup, "pidfd_open", err)
+	}
+	// From here on init kills, reaps, writes files of its own and reads those of others.
+	if err := keepOnly(capKill, capDACReadSearch); err != nil {
+		return fail(frames.StageSetup, "drop capabilities", err)
+	}
+	return nil
+}
+
+// lookPath finds name as a shell would, in the PATH of the job's environment.
+func lookPath(name string, env []string) (string, bool) {
+	for i := range len(name) {
+		if name[i] == '/' {
+			return name, isExecutable(name)
+		}
+	}
+	path, _ := getenv(env, "PATH")
+	for path != "" {
+		dir := path
+		path = ""
+		for i := range len(dir) {
+			if dir[i] == ':' {
+				dir, path = dir[:i], dir[i+1:]
+				break
+			}
+		}
+		if dir == "" || dir[0] != '/' {
+			continue // relative to a directory that is not the job's
+		}
+		if p := dir + "/" + name; isExecutable(p) {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+// getenv returns the first value of key, as getenv(3) does.
+func getenv(env []string, key string) (string, bool) {
+	for _, kv := range env {
+		if len(kv) > len(key) && kv[len(key)] == '=' && kv[:len(key)] == key {
+			return kv[len(key)+1:], true
+		}
+	}
+	return "", false
+}
+
+// setenv returns env with key set where it stood first, or at the end, and nowhere else.
+func setenv(env []string, key, value string) []string {
+	out := make([]string, 0, len(env)+1)
+	done := false
+	for _, kv := range env {
+		if len(kv) > len(key) && kv[len(key)] == '=' && kv[:len(key)] == key {
+			if done {
+				continue
+			}
+			kv, done = key+"="+value, true
+		}
+		out = append(out, kv)
+	}
+	if !done {
+		out = append(out, key+"="+value)
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+package guesttest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// stageName is argv[0] of the test binary when it makes a namespace ready for init.
+const stageName = "guesttest-stage"
+
+// stage is what it is told.
+type stage struct {
+	Root  string   // an empty directory
+	Binds []string // host paths that appear read-only below it, at the same place
+	Init  string   // the binary, bound to /.tsubo/tsubo-init
+	Hook  string   // the directory bound to /.tsubo/python
+	Env   []string
+}
+
+// Main is TestMain of every package that uses this one.
+func Main(m *testing.M) {
+	if os.Args[0] == stageName {
+		err := enter(os.Args[1])
+		fmt.Fprintln(os.Stderr, "stage:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	for _, f := range atExit {
+		f()
+	}
+	os.Exit(code)
+}
+
+// Dirs are the directories that every root has besides its binds.
+var dirs = []string{"code", "input", "output", "tmp", "proc", "dev", "sys", ".tsubo/python", "home/sandbox"}
+
+// capabilities are the six that init has.
+var capabilities = []int{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_KILL, unix.CAP_CHOWN, unix.CAP_DAC_READ_SEARCH}
+
+// enter makes the calling process, first of fresh mount, pid, ipc and network namespaces, into init.
+func enter(conf string) error {
+	runtime.LockOSThread()
+	var s stage
+	if err := json.Unmarshal([]byte(conf), &s); err != nil {
+		return err
+	}
+	const locked = unix.MS_NOSUID | unix.MS_NODEV
+	mounts := []struct {
+		source, target, fs string
+		flags              uintptr
+		data               string
+	}{
+		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE, ""},
+		{"root", s.Root, "tmpfs", 0, "mode=0755"},
+	}
+	for _, b := range s.Binds {
+		mounts = append(mounts, struct {
+			source, target, fs string
+			flags              uintptr
+			data               string
+		}{b, s.Root + b, "", unix.MS_BIND, ""})
+	}
+	for _, m := range mounts {
+		if m.fs == "" && m.source != "" {
+			if err := mountPoint(m.source, m.target); err != nil {
+				return err
+			}
+		}
+		if err := unix.Mount(m.source, m.target, m.fs, m.flags, m.data); err != nil {
+			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	for _, d := range dirs {
+		if err := os.MkdirAll(filepath.Join(s.Root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := mountPoint(s.Init, s.Root+"/.tsubo/tsubo-init"); err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		source, target, fs string
+		flags              uintptr
+		data               string
+	}{
+		{s.Init, "/.tsubo/tsubo-init", "", unix.MS_BIND, ""},
+		{s.Hook, "/.tsubo/python", "", unix.MS_BIND, ""},
+		{"code", "/code", "tmpfs", locked | unix.MS_NOEXEC, "mode=0755"},
+		{"input", "/input", "tmpfs", locked | unix.MS_NOEXEC, "mode=0755"},
+		{"output", "/output", "tmpfs", locked | unix.MS_NOEXEC, "mode=0777,uid=1000,gid=1000,size=64m"},
+		{"tmp", "/tmp", "tmpfs", locked | unix.MS_NOEXEC, "mode=1777,size=64m"},
+		{"proc", "/proc", "proc", locked | unix.MS_NOEXEC, ""},
+		{"/dev", "/dev", "", unix.MS_BIND | unix.MS_REC, ""},
+	} {
+		if err := unix.Mount(m.source, s.Root+m.target, m.fs, m.flags, m.data); err != nil {
+			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	if err := unix.Mount("", s.Root, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("make the root read-only: %w", err)
+	}
+	for _, step := range []func() error{
+		func() error { return unix.Chroot(s.Root) },
+		func() error { return unix.Chdir("/") },
+		func() error { return rlimit(unix.RLIMIT_NPROC, limitNPROC) },
+		func() error { return rlimit(unix.RLIMIT_NOFILE, limitNOFILE) },
+		func() error { return rlimit(unix.RLIMIT_FSIZE, limitFSIZE) },
+		func() error { return rlimit(unix.RLIMIT_CORE, 0) },
+		dropOthers,
+		func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return syscall.Exec("/.tsubo/tsubo-init", []string{"/.tsubo/tsubo-init"}, s.Env)
+}
+
+// Limits of every test sandbox.
+const (
+	limitNPROC  = 128
+	limitNOFILE = 1024
+	limitFSIZE  = 64 << 20
+)
+
+func rlimit(which int, n uint64) error {
+	return unix.Setrlimit(which, &unix.Rlimit{Cur: n, Max: n})
+}
+
+// mountPoint makes target a file or directory as source is one.
+func mountPoint(source, target string) error {
+	fi, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if fi.IsDir() {
+		return os.MkdirAll(target, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(target, nil, 0o755)
+}
+
+// dropOthers leaves the six capabilities in the bounding set, from which root's exec takes its permitted and effective ones.
+func dropOthers() error {
+	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
+		keep := false
+		for _, k := range capabilities {
+			keep = keep || c == k
+		}
+		if keep {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func lookPath(name string) (string, error) { return exec.LookPath(name) }

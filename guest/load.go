@@ -1,0 +1,127 @@
+package guest
+
+import (
+	"strconv"
+	"syscall"
+
+	"github.com/tsubo-run/tsubo/frames"
+)
+
+// maxStdin bounds the standard input that init holds for a job; the daemon's own caps are below it.
+const maxStdin = 64 << 20
+
+// incoming is the file that Data messages belong to.
+type incoming struct {
+	fd   int
+	left int64 // 0: none is open
+}
+
+// load takes files, Run and Stdin until Go, or Stop.
+func (g *guest) load() *failure {
+	fds := []pollFD{{fd: control, events: pollIn}, {fd: -1, events: pollIn}}
+	if g.job.pid != 0 {
+		fds[1].fd = int32(g.job.pidfd)
+	}
+	haveRun := false
+	for {
+		m, err := g.in.Buffered()
+		if err != nil {
+			return readFailure(err)
+		}
+		if m == nil {
+			if err := poll(fds, -1); err != nil {
+				return fail(frames.StageSetup, "poll", err)
+			}
+			if fds[1].revents != 0 {
+				return g.diedEarly() // a waiting sandbox that is no good says so before it is needed
+			}
+			if fds[0].revents != 0 {
+				if err := g.in.Fill(); err != nil {
+					return readFailure(err)
+				}
+			}
+			continue
+		}
+		if _, ok := m.(frames.Data); !ok && g.file.left > 0 {
+			return g.outOfPlace(m)
+		}
+		switch m := m.(type) {
+		case frames.File:
+			if haveRun {
+				return g.outOfPlace(m)
+			}
+			if f := g.create(m); f != nil {
+				return f
+			}
+		case frames.Data:
+			if f := g.write(m); f != nil {
+				return f
+			}
+		case frames.Run:
+			if haveRun || m.Stdin > maxStdin {
+				return g.outOfPlace(m)
+			}
+			g.spec, haveRun = m, true
+		case frames.Stdin:
+			if int64(len(g.stdin)+len(m)) > g.spec.Stdin {
+				return g.outOfPlace(m)
+			}
+			g.stdin = append(g.stdin, m...)
+		case frames.Go:
+			if !haveRun || int64(len(g.stdin)) != g.spec.Stdin {
+				return g.outOfPlace(m)
+			}
+			return nil
+		case frames.Stop:
+			g.stopped = true
+			return nil
+		default:
+			return g.outOfPlace(m)
+		}
+	}
+}
+
+func (g *guest) outOfPlace(m frames.Message) *failure {
+	return fail(frames.StageProtocol, "frame of type "+strconv.Itoa(int(m.Type()))+" out of place", nil)
+}
+
+// create makes a new file, root's and for everybody to read; an existing one, a link included, is an error. The job's user cannot write
+// to the directories, so that no name in them is anybody's but the daemon's.
+func (g *guest) create(m frames.File) *failure {
+	dir := g.code
+	if m.Dir == frames.DirInput {
+		dir = g.input
+	}
+	fd, err := syscall.Openat(dir, m.Name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, m.Mode)
+	if err != nil {
+		return fail(frames.StageFiles, "create a file", err)
+	}
+	g.file = incoming{fd: fd, left: m.Size}
+	if m.Size == 0 {
+		return g.closeFile()
+	}
+	return nil
+}
+
+func (g *guest) write(m frames.Data) *failure {
+	if int64(len(m)) > g.file.left {
+		return g.outOfPlace(m)
+	}
+	if err := writeAll(g.file.fd, m); err != nil {
+		return fail(frames.StageFiles, "write a file", err)
+	}
+	g.file.left -= int64(len(m))
+	if g.file.left == 0 {
+		return g.closeFile()
+	}
+	return nil
+}
+
+func (g *guest) closeFile() *failure {
+	err := syscall.Close(g.file.fd)
+	g.file.fd = -1
+	if err != nil {
+		return fail(frames.StageFiles, "close a file", err)
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package guest
+
+import (
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"github.com/tsubo-run/tsubo/frames"
+)
+
+// Paths of the sandbox.
+const (
+	codeDir   = "/code"
+	inputDir  = "/input"
+	outputDir = "/output"
+)
+
+// control is the descriptor of the control socket: stdio is what runsc hands on.
+const control = 0
+
+func init() {
+	// Credentials and capability sets belong to threads: everything happens on the first one.
+	runtime.LockOSThread()
+}
+
+// Main is tsubo-init. It does not return.
+func Main() {
+	g := &guest{
+		in:    frames.NewReader(socket(control), frames.Daemon, 1<<62),
+		out:   frames.NewWriter(socket(control), frames.MaxFrame),
+		code:  -1,
+		input: -1,
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			g.fatal(&failure{stage: frames.StageSetup, what: "panic"})
+		}
+	}()
+	g.fatal(g.run())
+}
+
+// guest is the state of init.
+type guest struct {
+	in   *frames.Reader
+	out  *frames.Writer
+	boot frames.Boot
+
+	code, input int // directories that files are written below
+	file        incoming
+	spec        frames.Run
+	stdin       []byte
+	job         process
+	pump        pump
+	stopped     bool // Stop came
+}
+
+// failure is why init cannot go on.
+type failure struct {
+	stage frames.Stage
+	what  string
+	err   error // the system call's, or nil
+}
+
+func fail(stage frames.Stage, what string, err error) *failure {
+	return &failure{stage: stage, what: what, err: err}
+}
+
+// closed is the end of the control socket: the daemon has gone, or does not want us any more.
+var closed = &failure{what: "control socket closed"}
+
+// run is one job from boot to its last artifact. It ends with the reason why it does not go on; closed is the ordinary one.
+func (g *guest) run() *failure {
+	if f := g.setup(); f != nil {
+		return f
+	}
+	if f := g.awaitBoot(); f != nil {
+		return f
+	}
+	if g.boot.Language == frames.Python {
+		if f := g.park(); f != nil {
+			return f
+		}
+	}
+	if g.out.Send(frames.Ready{Version: frames.Version, PID: int32(g.job.pid)}) != nil {
+		return closed
+	}
+	if f := g.load(); f != nil {
+		return f
+	}
+	if !g.stopped {
+		if f := g.release(); f != nil {
+			return f
+		}
+		if f := g.carry(); f != nil {
+			return f
+		}
+	}
+	if f := g.end(); f != nil {
+		return f
+	}
+	if f := g.collect(); f != nil {
+		return f
+	}
+	return g.awaitClose()
+}
+
+// setup makes init what it is for the rest of its life.
+func (g *guest) setup() *failure {
+	syscall.CloseOnExec(control)
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
+		syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ} {
+		if err := ignoreSignal(sig); err != nil {
+			return fail(frames.StageSetup, "ignore signal", err)
+		}
+	}
+	syscall.Umask(0o022)
+	if err := shed(); err != nil {
+		return fail(frames.StageSetup, "shed privileges", err)
+	}
+	var err error
+	if g.code, err = openDir(codeDir); err != nil {
+		return fail(frames.StageSetup, "open "+codeDir, err)
+	}
+	if g.input, err = openDir(inputDir); err != nil {
+		return fail(frames.StageSetup, "open "+inputDir, err)
+	}
+	return nil
+}
+
+func openDir(path string) (int, error) {
+	return syscall.Open(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+}
+
+func (g *guest) awaitBoot() *failure {
+	m, f := g.next()
+	if f != nil {
+		return f
+	}
+	var ok bool
+	if g.boot, ok = m.(frames.Boot); !ok {
+		return fail(frames.StageProtocol, "first frame is not Boot", nil)
+	}
+	return nil
+}
+
+// next blocks until the daemon's next message.
+func (g *guest) next() (frames.Message, *failure) {
+	m, err := g.in.Next()
+	if err != nil {
+		return nil, readFailure(err)
+	}
+	return m, nil
+}
+
+func readFailure(err error) *failure {
+	if fe, ok := err.(*frames.Error); ok && fe.Code != frames.CutShort {
+		return fail(frames.StageProtocol, fe.Error(), nil)
+	}
+	return closed
+}
+
+// heard takes in what the daemon says while the job runs: Stop, and nothing else.
+func (g *guest) heard() *failure {
+	if err := g.in.Fill(); err != nil {
+		return readFailure(err)
+	}
+	for {
+		m, err := g.in.Buffered()
+		switch {
+		case err != nil:
+			return readFailure(err)
+		case m == nil:
+			return nil
+		case m.Type() != frames.TypeStop:
+			return fail(frames.StageProtocol, "unexpected frame of type "+strconv.Itoa(int(m.Type())), nil)
+		}
+		g.stopped = true
+	}
+}
+
+// awaitClose keeps the sandbox as it is until the daemon lets go of it.
+func (g *guest) awaitClose() *failure {
+	for {
+		if f := g.heard(); f != nil {
+			return f
+		}
+	}
+}
+
+// fatal says why and ends init, and with it everything in the sandbox.
+func (g *guest) fatal(f *failure) {
+	_ = syscall.Kill(-1, syscall.SIGKILL) // the end of PID 1 does the same
+	if f == closed {
+		syscall.Exit(0)
+	}
+	m := frames.Fatal{Stage: f.stage, Message: clip(f.what)}
+	if e, ok := f.err.(syscall.Errno); ok {
+		m.Errno = uint32(e)
+		m.Message = clip(f.what + ": " + e.Error())
+	}
+	_ = g.out.Send(m) // when this fails, the daemon sees the end of the socket
+	syscall.Exit(1)
+}
+
+// clip makes s a text of a frame: valid, printable, at most MaxText bytes.
+func clip(s string) string {
+	b := make([]byte, 0, min(len(s), frames.MaxText)+4)
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			r = '?'
+		}
+		before := len(b)
+		if b = append(b, string(r)...); len(b) > frames.MaxText {
+			return string(b[:before])
+		}
+	}
+	return string(b)
+}

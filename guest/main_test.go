@@ -1,0 +1,16 @@
+package guest_test
+
+import (
+	"testing"
+
+	"github.com/tsubo-run/tsubo/guest/guesttest"
+)
+
+func TestMain(m *testing.M) { guesttest.Main(m) }
+
+// kernels runs f once in namespaces of this kernel and once under runsc.
+func kernels(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
+	t.Helper()
+	t.Run("native", func(t *testing.T) { guesttest.Root(t); f(t, guesttest.Options{}) })
+	t.Run("runsc", func(t *testing.T) { f(t, guesttest.Options{Runsc: guesttest.Runsc(t)}) })
+}

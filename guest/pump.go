@@ -1,0 +1,144 @@
+package guest
+
+import (
+	"syscall"
+
+	"github.com/tsubo-run/tsubo/frames"
+)
+
+const (
+	pipeSize = 64 << 10
+	// A small read is followed by a pause of lingerMS in which the job goes on writing into its pipe: a program that prints line by line
+	// costs a few hundred frames a second and not one for each line, and the first line is not late.
+	smallRead = 4 << 10
+	lingerMS  = 2
+	// reapMS is how often orphans are reaped when no signal says that one has ended.
+	reapMS = 200
+)
+
+// pump carries the two output streams.
+type pump struct {
+	buf      []byte
+	out, err stream
+}
+
+// stream is one of them.
+type stream struct {
+	left  int64 // bytes that are still forwarded; what comes after is read and counted
+	total int64
+}
+
+// carry forwards output and feeds stdin until the job's own process has ended, Stop has come or the daemon has gone. A full or
+// overfull stream never blocks the job.
+func (g *guest) carry() *failure {
+	g.beginPump()
+	fds := make([]pollFD, 5)
+	linger := false
+	for {
+		fds[0] = pollFD{fd: int32(g.job.pidfd), events: pollIn}
+		fds[1] = pollFD{fd: control, events: pollIn}
+		fds[2] = pollFD{fd: int32(g.job.stdin), events: pollOut}
+		fds[3] = pollFD{fd: int32(g.job.stdout), events: pollIn}
+		fds[4] = pollFD{fd: int32(g.job.stderr), events: pollIn}
+		ms := reapMS
+		if linger {
+			fds[3].fd, fds[4].fd, ms = -1, -1, lingerMS
+		}
+		if g.job.stdin >= 0 {
+			if f := g.feed(); f != nil {
+				return f
+			}
+			fds[2].fd = int32(g.job.stdin)
+		}
+		g.reap()
+		if g.job.ended {
+			return nil
+		}
+		if err := poll(fds, ms); err != nil {
+			return fail(frames.StageSetup, "poll", err)
+		}
+		linger = false
+		if fds[1].revents != 0 {
+			if f := g.heard(); f != nil {
+				return f
+			}
+			if g.stopped {
+				return nil
+			}
+		}
+		if fds[3].revents != 0 || fds[4].revents != 0 {
+			n := g.forward(&g.job.stdout, &g.pump.out, fds[3].revents) + g.forward(&g.job.stderr, &g.pump.err, fds[4].revents)
+			linger = n < smallRead
+			if g.out.Flush() != nil {
+				return closed
+			}
+		}
+	}
+}
+
+func (g *guest) beginPump() {
+	g.pump = pump{buf: make([]byte, pipeSize), out: stream{left: g.spec.Caps.Stdout + frames.OutputSlack},
+		err: stream{left: g.spec.Caps.Stderr + frames.OutputSlack}}
+}
+
+// forward does one read and queues what it gave; the descriptor is closed at the end of the stream. It returns how much was read.
+func (g *guest) forward(fd *int, s *stream, revents int16) int {
+	if *fd < 0 || revents == 0 {
+		return 0
+	}
+	n, err := readFD(*fd, g.pump.buf)
+	if n == 0 && err != syscall.EAGAIN {
+		closeFD(fd)
+	}
+	s.total += int64(n)
+	keep := min(int64(n), s.left)
+	s.left -= keep
+	if keep > 0 {
+		var m frames.Message = frames.Stdout(g.pump.buf[:keep])
+		if s == &g.pump.err {
+			m = frames.Stderr(g.pump.buf[:keep])
+		}
+		_ = g.out.Queue(m) // an error stays with the writer, and Flush gives it
+	}
+	return n
+}
+
+// feed writes what the stdin pipe takes now. A job that does not want its input is no error.
+func (g *guest) feed() *failure {
+	for len(g.stdin) > 0 {
+		n, err := syscall.Write(g.job.stdin, g.stdin)
+		if again(err) {
+			continue
+		}
+		if err == syscall.EAGAIN {
+			return nil
+		}
+		if err != nil {
+			break // EPIPE: the job has closed it
+		}
+		g.stdin = g.stdin[n:]
+	}
+	g.stdin = nil
+	closeFD(&g.job.stdin)
+	return nil
+}
+
+// drain takes what is left in the pipes. It comes after the death of every process, so that nobody can add to them; it does not wait for
+// their end of file, since a descriptor that was sent into a socket and lost there may keep a dead pipe open.
+func (g *guest) drain() *failure {
+	if g.pump.buf == nil {
+		g.beginPump()
+	}
+	for _, s := range []struct {
+		fd *int
+		s  *stream
+	}{{&g.job.stdout, &g.pump.out}, {&g.job.stderr, &g.pump.err}} {
+		for *s.fd >= 0 && g.forward(s.fd, s.s, pollIn) > 0 {
+		}
+		closeFD(s.fd)
+	}
+	if g.out.Flush() != nil {
+		return closed
+	}
+	return nil
+}

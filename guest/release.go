@@ -1,0 +1,38 @@
+package guest
+
+import (
+	"github.com/tsubo-run/tsubo/frames"
+)
+
+// release lets the code run: the parked interpreter is told, or the command is started. Started is sent after that, so that the daemon's
+// wake-up and the interpreter's overlap, and still before any output, which nobody reads until then.
+func (g *guest) release() *failure {
+	if g.boot.Language == frames.Python {
+		if err := writeAll(g.job.hook, g.hookMessage()); err != nil {
+			return g.diedEarly()
+		}
+		closeFD(&g.job.hook)
+	} else {
+		env := g.boot.Env
+		for _, kv := range g.spec.Env {
+			for i := range len(kv) {
+				if kv[i] == '=' {
+					env = setenv(env, kv[:i], kv[i+1:])
+					break
+				}
+			}
+		}
+		argv := append(g.boot.Argv[:len(g.boot.Argv):len(g.boot.Argv)], g.spec.Args...)
+		path, ok := lookPath(argv[0], env)
+		if !ok {
+			return fail(frames.StageExec, argv[0]+" not found in PATH", nil)
+		}
+		if f := g.start(path, argv, env, false); f != nil {
+			return f
+		}
+	}
+	if g.out.Send(frames.Started{}) != nil {
+		return closed
+	}
+	return nil
+}
