@@ -6,7 +6,7 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// The waiting interpreter. It is started as `python3 -u /code/main.py` before that file exists; the hook (guest/python/sitecustomize.py),
+// The waiting interpreter. It is started as `python3 -u /code/main.py` before that file exists; the hook (guest/hook/sitecustomize.py),
 // found through PYTHONPATH, is imported by the interpreter's own start-up just before it opens the file, says one byte on
 // descriptor 3 and waits there for one message:
 //

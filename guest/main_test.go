@@ -3,7 +3,7 @@ package guest_test
 import (
 	"testing"
 
-	"github.com/tsubo-run/tsubo/guest/guesttest"
+	"github.com/tsubo-run/tsubo/tests/guesttest"
 )
 
 func TestMain(m *testing.M) { guesttest.Main(m) }

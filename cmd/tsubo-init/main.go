@@ -1,4 +1,5 @@
-// Command tsubo-init is PID 1 of a sandbox. It takes no arguments: the daemon tells it what to do over descriptor 0.
+// Command tsubo-init is PID 1 of a sandbox. It takes no arguments: the daemon tells it what to do over descriptor 0. Started as the job
+// with the argument "canary" it is the job of tsubod's self-test instead (package guest/canary).
 
 // The runtime must not go looking for cgroups, nor come back to look again: the sandbox has none, and each look costs system calls.
 //
@@ -6,6 +7,17 @@
 //go:debug updatemaxprocs=0
 package main
 
-import "github.com/tsubo-run/tsubo/guest"
+import (
+	"os"
 
-func main() { guest.Main() }
+	"github.com/tsubo-run/tsubo/guest"
+	"github.com/tsubo-run/tsubo/guest/canary"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "canary" {
+		canary.Main(os.Args[2:])
+		return
+	}
+	guest.Main()
+}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/frames"
-	"github.com/tsubo-run/tsubo/guest/python"
+	"github.com/tsubo-run/tsubo/guest/hook"
 )
 
 // Options of a sandbox. The zero value is the host's python3 in namespaces.
@@ -102,7 +102,7 @@ func build() (string, string, error) {
 			buildErr = err
 			return
 		}
-		for name, b := range python.Files() {
+		for name, b := range hook.Files() {
 			path := filepath.Join(dir, name)
 			buildErr = errors.Join(buildErr, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o644))
 		}
