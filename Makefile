@@ -1,0 +1,125 @@
+# Everything that is built or tested goes through here. Downloads and long builds are cached under $(CACHE), keyed by version.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsubo
+TAGS  := containers_image_openpgp containers_image_storage_stub containers_image_docker_daemon_stub exclude_graphdriver_btrfs
+# Shipped and tested binaries are static: the same everywhere.
+STATIC := CGO_ENABLED=0
+GO      = go
+
+pinned = $(shell awk '$$1 == "require" && $$2 == "$(2)" { print $$3 } $$1 == "$(2)" { print $$2 }' tools/$(1)go.mod)
+RUNSC_VERSION := $(call pinned,,gvisor.dev/gvisor)
+RUNC_VERSION  := $(call pinned,runc/,github.com/opencontainers/runc)
+LINT_VERSION  := $(call pinned,lint/,github.com/golangci/golangci-lint/v2)
+RUNSC := $(CACHE)/runsc/$(RUNSC_VERSION)/runsc
+RUNC  := $(CACHE)/runc/$(RUNC_VERSION)/runc
+LINT  := $(CACHE)/golangci-lint/$(LINT_VERSION)/golangci-lint
+
+# Commands that the targets need, and the Debian packages that have them.
+DEPS := gcc:gcc git:git jq:jq curl:curl dpkg-deb:dpkg xz:xz-utils flock:util-linux mke2fs:e2fsprogs mkfs.erofs:erofs-utils \
+	qemu-system-x86_64:qemu-system-x86 /usr/include/stdlib.h:libc6-dev /usr/share/seabios/bios.bin:seabios
+
+FUZZTIME ?= 30s
+export TSUBO_CACHE := $(CACHE)
+export TSUBO_TAGS  := $(TAGS)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing (as root; else say which)
+	@PATH=$$PATH:/usr/sbin:/sbin; missing=; for d in $(DEPS); do \
+		c=$${d%%:*}; command -v $$c >/dev/null || [ -e $$c ] || missing="$$missing $${d#*:}"; done; \
+	[ -z "$$missing" ] && exit; \
+	[ "$$(id -u)" = 0 ] || { echo "missing Debian packages:$$missing; install them as root" >&2; exit 1; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+.PHONY: build
+build: ## tsubod, tsubo and tsubo-init, static, in build/bin
+	@mkdir -p build/bin
+	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/ ./cmd/...
+
+.PHONY: runsc
+runsc: $(RUNSC) ## the pinned runsc, in the cache and as build/bin/runsc
+	@mkdir -p build/bin
+	@ln -sf $(RUNSC) build/bin/runsc
+
+# place FILE: a finished build takes its place at once, so that nobody runs half a file.
+place = mv -f $@.$$$$ $@
+
+$(RUNSC): | tools/go.mod
+	@mkdir -p $(@D)
+	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
+		-o $@.$$$$ gvisor.dev/gvisor/runsc && $(place)
+
+.PHONY: runc
+runc: $(RUNC) ## the pinned runc, an optional fallback of permissive mode, in the cache and as build/bin/runc
+	@mkdir -p build/bin
+	@ln -sf $(RUNC) build/bin/runc
+
+# runc's first stage is C, and without libseccomp it would ignore a bundle's filter.
+$(RUNC): | tools/runc/go.mod
+	@$(MAKE) deps DEPS='gcc:gcc pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev /usr/include/stdlib.h:libc6-dev'
+	@mkdir -p $(@D)
+	cd tools/runc && CGO_ENABLED=1 $(GO) build -trimpath -tags 'seccomp netgo osusergo' \
+		-ldflags '-X main.version=$(RUNC_VERSION:v%=%) -extldflags -static' -o $@.$$$$ github.com/opencontainers/runc && $(place)
+
+.PHONY: image-python
+image-python: ## the Python image as an OCI layout, in build/images/python
+	cd tools && $(GO) run ./image-python -o $(CURDIR)/build/images/python -cache $(CACHE)/debs
+
+.PHONY: vm-base
+vm-base: deps ## the test VM's kernel and base disk, in the cache
+	@tests/vm/base
+
+.PHONY: lint
+lint: $(LINT) ## formatting, go vet (also for arm64) and golangci-lint
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
+	@$(MAKE) vet
+	$(LINT) run --build-tags '$(TAGS)' ./...
+	cd tools && $(LINT) run --config ../.golangci.yml ./image-python
+
+$(LINT): | tools/lint/go.mod
+	@mkdir -p $(@D)
+	cd tools/lint && $(STATIC) $(GO) build -trimpath -o $@.$$$$ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && $(place)
+
+.PHONY: vet
+vet:
+	$(GO) vet -tags '$(TAGS)' ./...
+	$(STATIC) GOARCH=arm64 $(GO) vet -tags '$(TAGS)' ./...
+	cd tools && $(GO) vet ./image-python
+
+.PHONY: test
+test: deps vet unit build runsc image-python vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+	tests/run-groups
+
+.PHONY: test-quick
+test-quick: deps unit build runsc image-python ## unit tests and one boot of the VM, in under three minutes
+	tests/run-groups quick
+
+.PHONY: unit
+unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
+	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
+	cd tools && $(GO) test ./image-python
+
+.PHONY: demo
+demo: deps build runsc image-python ## an honest job and hostile ones, and what came of each (in the VM where this host cannot enforce limits)
+	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/demo ./tests/demo
+	tests/demo/run
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (30s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+			echo "$$(dirname $$f) $$t"; \
+			$(GO) test -tags '$(TAGS)' -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## remove build/; caches stay (they are in ~/.cache/tsubo)
+	rm -rf build
