@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,7 +10,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,13 +23,16 @@ import (
 // MaxSocketPath is the longest path of a Unix socket in bytes: sun_path of unix(7) less its NUL.
 const MaxSocketPath = 107
 
+// DefaultMaxConns is how many connections a listener has open at most when nothing else is said.
+const DefaultMaxConns = 512
+
 // ListenOptions say where the Unix socket is.
 type ListenOptions struct {
 	Path string // absolute
-	// GID owns the socket and, when it is made here, its directory.
-	GID int
-	// MaxConns bounds open connections, of which one uid other than 0 gets at most half, so that nobody shuts the others out and
-	// root always gets in (up to MaxConns beyond it).
+	// Group owns the socket and, when it is made here, its directory; "" for that of the process.
+	Group string
+	// MaxConns bounds the open connections of all uids other than 0; one of them gets at most half, so that nobody shuts the
+	// others out. Root has as many of its own, so that it always gets in. 0 is DefaultMaxConns.
 	MaxConns int
 }
 
@@ -37,8 +43,12 @@ func Listen(o ListenOptions) (net.Listener, error) {
 	if n := len(o.Path); n > MaxSocketPath || !filepath.IsAbs(o.Path) {
 		return nil, fmt.Errorf("socket path of %d bytes: must be absolute and at most %d bytes; set socket or run_dir to a shorter path", n, MaxSocketPath)
 	}
+	gid, err := groupID(o.Group)
+	if err != nil {
+		return nil, err
+	}
 	dir, base := filepath.Split(filepath.Clean(o.Path))
-	if err := makeDir(dir, o.GID); err != nil {
+	if err := makeDir(dir, gid); err != nil {
 		return nil, err
 	}
 	if err := checkStale(o.Path); err != nil {
@@ -69,7 +79,7 @@ func Listen(o ListenOptions) (net.Listener, error) {
 		_ = unix.Unlinkat(at, temporary, 0)
 		return nil, errors.Join(fmt.Errorf("%s socket %s: %w", what, o.Path, err), inner.Close())
 	}
-	if err := unix.Fchownat(at, temporary, -1, o.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fchownat(at, temporary, -1, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fail("chown", err)
 	}
 	if err := unix.Fchmodat(at, temporary, 0o660, 0); err != nil {
@@ -83,7 +93,7 @@ func Listen(o ListenOptions) (net.Listener, error) {
 		return fail("put into place", err)
 	}
 	undo = func() {}
-	return &listener{UnixListener: inner, at: at, base: base, inode: own.Ino, conns: newConnCount(o.MaxConns)}, nil
+	return &listener{UnixListener: inner, at: at, base: base, inode: own.Ino, conns: newConnCount(cmp.Or(o.MaxConns, DefaultMaxConns))}, nil
 }
 
 // lockMode takes every permission off the socket before it is bound: bind gives the file the mode of the socket's own inode less
@@ -94,6 +104,18 @@ func lockMode(_, _ string, c syscall.RawConn) error {
 		return err
 	}
 	return inner
+}
+
+// groupID is the gid of a group, that of the process for "".
+func groupID(name string) (int, error) {
+	if name == "" {
+		return os.Getegid(), nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("socket group: %w: make it with groupadd --system, or set socket_group to another", err)
+	}
+	return strconv.Atoi(g.Gid)
 }
 
 func makeDir(dir string, gid int) error {

@@ -14,7 +14,7 @@ import (
 
 func listen(t *testing.T, path string) net.Listener {
 	t.Helper()
-	l, err := Listen(ListenOptions{Path: path, GID: os.Getgid(), MaxConns: 8})
+	l, err := Listen(ListenOptions{Path: path, MaxConns: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestListenModes(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o077, 0o777} {
 		path := filepath.Join(shortDir(t), "run", "tsubo.sock")
 		old := syscall.Umask(umask)
-		l, err := Listen(ListenOptions{Path: path, GID: os.Getgid(), MaxConns: 8})
+		l, err := Listen(ListenOptions{Path: path, MaxConns: 8})
 		syscall.Umask(old)
 		if umask == 0o777 && err != nil {
 			continue // its own user may be unable to enter the directories that this umask makes
@@ -95,7 +95,7 @@ func TestListenReplacesOnlyAStaleSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := listen(t, path)
-	if _, err := Listen(ListenOptions{Path: path, GID: os.Getgid(), MaxConns: 8}); err == nil || !strings.Contains(err.Error(), "another tsubod") {
+	if _, err := Listen(ListenOptions{Path: path, MaxConns: 8}); err == nil || !strings.Contains(err.Error(), "another tsubod") {
 		t.Errorf("second listener: %v", err)
 	}
 	c, err := net.Dial("unix", path)
@@ -113,7 +113,7 @@ func TestListenReplacesOnlyAStaleSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{file, link} {
-		if _, err := Listen(ListenOptions{Path: p, GID: os.Getgid(), MaxConns: 8}); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		if _, err := Listen(ListenOptions{Path: p, MaxConns: 8}); err == nil || !strings.Contains(err.Error(), "is no socket") {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -142,7 +142,7 @@ func TestListenPathLength(t *testing.T) {
 		fits   bool
 	}{{MaxSocketPath, true}, {MaxSocketPath + 1, false}} {
 		path := filepath.Join(dir, strings.Repeat("a", c.length-len(dir)-1))
-		l, err := Listen(ListenOptions{Path: path, GID: os.Getgid(), MaxConns: 8})
+		l, err := Listen(ListenOptions{Path: path, MaxConns: 8})
 		if (err == nil) != c.fits {
 			t.Errorf("%d bytes: %v", c.length, err)
 		}

@@ -9,8 +9,8 @@ import (
 type role string
 
 const (
-	user  role = "user"
-	admin role = "admin"
+	roleUser  role = "user"
+	roleAdmin role = "admin"
 )
 
 // route is one operation. A route that streams reads its own body.
@@ -24,12 +24,12 @@ type route struct {
 // table is every operation there is.
 func (s *Server) table() []route {
 	return []route{
-		{http.MethodPost, "/execute", user, false, s.execute},
-		{http.MethodGet, "/health", user, false, s.health},
-		{http.MethodGet, "/pool/stats", user, false, s.poolStats},
-		{http.MethodGet, "/version", user, false, s.version},
-		{http.MethodGet, "/images", user, false, s.listImages},
-		{http.MethodPost, "/images", admin, true, s.importImage},
+		{http.MethodPost, "/execute", roleUser, false, s.execute},
+		{http.MethodGet, "/health", roleUser, false, s.health},
+		{http.MethodGet, "/pool/stats", roleUser, false, s.poolStats},
+		{http.MethodGet, "/version", roleUser, false, s.version},
+		{http.MethodGet, "/images", roleUser, false, s.listImages},
+		{http.MethodPost, "/images", roleAdmin, true, s.importImage},
 	}
 }
 

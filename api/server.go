@@ -202,7 +202,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	route, allow := s.route(r)
-	if route != nil && route.role == admin && !c.caller.Admin {
+	if route != nil && route.role == roleAdmin && !c.caller.Admin {
 		c.refuse(http.StatusForbidden, "This needs the admin role: uid 0 or one of admin_uids")
 		return
 	}

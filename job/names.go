@@ -56,12 +56,12 @@ func CheckFileName(name string) error {
 	return nil
 }
 
-var imageNameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`)
+var imageNameRE = regexp.MustCompile(`^[a-z0-9]+([._/:-]{1,2}[a-z0-9]+)*$`)
 
-// CheckImageName is the rule for a name under which an image is imported.
+// CheckImageName is the rule for the name of an image in the catalogue.
 func CheckImageName(name string) error {
-	if !imageNameRE.MatchString(name) {
-		return fmt.Errorf("image name %q: must be 1..128 of [a-zA-Z0-9._-] and begin with a letter or a digit", clip(name, 64))
+	if len(name) > 255 || !imageNameRE.MatchString(name) || strings.HasPrefix(name, "sha256:") {
+		return fmt.Errorf("image name of %d bytes: must be 1..255 of a-z, 0-9 and single . _ - / : between them", len(name))
 	}
 	return nil
 }

@@ -1,0 +1,300 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// DefaultFile is read when neither an argument nor TSUBO_CONFIG names another file and it is there.
+const DefaultFile = "/etc/tsubo/tsubo.yaml"
+
+// Values of SecurityMode.
+const (
+	Strict     = "strict"
+	Permissive = "permissive"
+)
+
+// maxSocketPath is the longest path of a Unix socket: sun_path of unix(7) less its NUL.
+const maxSocketPath = 107
+
+// sentryRoom is the most that a sandbox needs beyond its job's memory (design decision 2); a job type must fit the budget with it.
+const sentryRoom = 64 * job.MiB
+
+// Config is a checked configuration, every field filled. It is read-only.
+type Config struct {
+	File     string   // it was read from, "" for none
+	Warnings []string // to be logged at start
+
+	ProductionMode bool
+	LogLevel       string // DEBUG, INFO, WARNING, ERROR or CRITICAL
+	SecurityMode   string // Strict or Permissive
+
+	DataDir, RunDir string
+	Socket          string // path, at most 107 bytes
+	SocketGroup     string // "" when the default group does not exist: then only root reaches the socket
+	RunscPath       string // absolute
+	InitPath        string // absolute
+	MkfsErofsPath   string // absolute, or "" for the one on PATH
+	CgroupParent    string // absolute path in the hierarchy, or "" for the default
+	AdminUIDs       []uint32
+
+	MemoryBudget int64 // bytes
+	MaxWorkers   int
+	MaxQueueSize int
+
+	MaxPayloadBytes int64
+	MaxCodeBytes    int64
+	MaxInputBytes   int64
+
+	DefaultTimeout, MaxTimeout               time.Duration
+	DefaultStartupTimeout, MaxStartupTimeout time.Duration
+
+	Images Images
+
+	outputs outputs
+	limits  containerLimits
+	types   map[string]job.Type
+}
+
+// Images says where images come from.
+type Images struct {
+	PreloadDirs     []string // each folder in them is an OCI layout, imported at start; one that is missing is passed over
+	MaxArchiveBytes int64    // of one upload
+}
+
+// Strict says whether the daemon refuses to run on a host that cannot enforce everything.
+func (c *Config) Strict() bool { return c.SecurityMode == Strict }
+
+// Level is LogLevel for log/slog.
+func (c *Config) Level() slog.Level {
+	switch c.LogLevel {
+	case "DEBUG":
+		return slog.LevelDebug
+	case "WARNING":
+		return slog.LevelWarn
+	case "ERROR", "CRITICAL":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// Types returns the job types by name, in a map of the caller's own. "default" is among them.
+func (c *Config) Types() map[string]job.Type {
+	types := make(map[string]job.Type, len(c.types))
+	for name, t := range c.types {
+		types[name] = t
+	}
+	return types
+}
+
+// Load reads the file at path, or when path is "" the one that TSUBO_CONFIG names, or DefaultFile if it is there; then the
+// environment, which wins. Every problem is in the joined error. It makes nothing and needs no rights but to read the file.
+func Load(path string) (*Config, error) {
+	total, err := memTotal()
+	if err != nil {
+		return nil, err
+	}
+	return load(path, host{
+		environ: os.Environ(), defaultFile: DefaultFile, memTotal: total,
+		groupExists: func(name string) bool { _, err := user.LookupGroup(name); return err == nil },
+		isFile: func(path string) bool {
+			info, err := os.Stat(path)
+			return err == nil && info.Mode().IsRegular()
+		},
+	})
+}
+
+// host is what Load takes from the machine.
+type host struct {
+	environ     []string
+	defaultFile string
+	memTotal    int64
+	groupExists func(string) bool
+	isFile      func(string) bool
+}
+
+func memTotal() (int64, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("read the host's memory size: %w", err)
+	}
+	return int64(info.Totalram) * int64(info.Unit), nil //nolint:gosec,unconvert // both are small enough; Totalram differs between architectures
+}
+
+func load(path string, h host) (*Config, error) {
+	r := newReader(h.environ)
+	file, data, err := readFile(path, r.env["TSUBO_CONFIG"], h.defaultFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.parse(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	c := defaults(h)
+	c.File = file
+	c.bind(r, h)
+	if problems := r.done(); problems != nil {
+		if file != "" {
+			problems = append([]error{fmt.Errorf("the configuration file %s cannot be used", file)}, problems...)
+		}
+		return nil, errors.Join(problems...)
+	}
+	c.Warnings = append(c.Warnings, r.warnings...)
+	return c, nil
+}
+
+// maxFile bounds the configuration file.
+const maxFile = 1 << 20
+
+func readFile(argument, variable, standard string) (path string, data []byte, err error) {
+	what := "--config"
+	switch {
+	case argument != "":
+		path = argument
+	case variable != "":
+		path, what = variable, "TSUBO_CONFIG"
+	default:
+		if _, err := os.Stat(standard); errors.Is(err, fs.ErrNotExist) {
+			return "", nil, nil
+		}
+		path, what = standard, "the default configuration file"
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("read %s: %w", what, err)
+	case !info.Mode().IsRegular() || info.Size() > maxFile:
+		return "", nil, fmt.Errorf("read %s %s: must be a regular file of at most %d bytes", what, path, maxFile)
+	}
+	if data, err = os.ReadFile(path); err != nil {
+		return "", nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	return path, data, nil
+}
+
+func defaults(h host) *Config {
+	return &Config{
+		LogLevel: "INFO", SecurityMode: Strict,
+		DataDir: "/var/lib/tsubo", RunDir: "/run/tsubo", SocketGroup: "tsubo",
+		RunscPath:    firstFile(h, "/usr/lib/tsubo/runsc", "/usr/local/lib/tsubo/runsc", "/usr/local/bin/runsc", "/usr/bin/runsc"),
+		InitPath:     firstFile(h, "/usr/lib/tsubo/tsubo-init", "/usr/local/lib/tsubo/tsubo-init", "/usr/local/bin/tsubo-init", "/usr/bin/tsubo-init"),
+		MemoryBudget: h.memTotal / 5 * 4, MaxWorkers: 4, MaxQueueSize: 100,
+		MaxPayloadBytes: 2097152, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
+		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
+		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
+		Images:  Images{PreloadDirs: []string{"/opt/tsubo/images", "/usr/share/tsubo/images"}, MaxArchiveBytes: 4 << 30},
+		outputs: outputs{stdout: 65536, stderr: 65536, artifact: 10485760, total: 52428800},
+		limits: containerLimits{
+			noFile: job.Rlimit{Soft: 256, Hard: 256}, nProc: job.Rlimit{Soft: 50, Hard: 50}, fSize: 104857600, pids: 100,
+		},
+	}
+}
+
+// firstFile is the first of the paths at which there is a file, else the first.
+func firstFile(h host, paths ...string) string {
+	return paths[max(0, slices.IndexFunc(paths, h.isFile))]
+}
+
+// bind reads every key there is.
+func (c *Config) bind(r *reader, h host) {
+	r.boolean("production_mode", &c.ProductionMode)
+	r.word("log_level", &c.LogLevel, upper, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+	r.word("security_mode", &c.SecurityMode, lower, Strict, Permissive)
+	c.bindPlaces(r, h)
+
+	r.integer("max_workers", &c.MaxWorkers, 1, 64)
+	r.integer("max_queue_size", &c.MaxQueueSize, 1, 10000)
+	r.share("memory_budget", &c.MemoryBudget, h.memTotal)
+
+	r.bytes("api_max_payload_bytes", &c.MaxPayloadBytes, 1024, 104857600)
+	r.bytes("max_code_bytes", &c.MaxCodeBytes, 1024, 10485760)
+	r.bytes("max_input_bytes", &c.MaxInputBytes, 1024, 104857600)
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{{"max_code_bytes", c.MaxCodeBytes}, {"max_input_bytes", c.MaxInputBytes}} {
+		if f.n > c.MaxPayloadBytes && (r.written(f.name) || r.written("api_max_payload_bytes")) {
+			r.fail(f.name, "%d does not fit in a request body of api_max_payload_bytes (%d): raise that, or lower this", f.n, c.MaxPayloadBytes)
+		}
+	}
+	c.outputs.bind(r)
+	c.bindTimes(r)
+	c.limits.bind(r)
+	c.bindImages(r)
+	r.uids("admin_uids", &c.AdminUIDs)
+	c.bindTypes(r)
+	refuse(r)
+	if c.SecurityMode == Permissive {
+		c.Warnings = append(c.Warnings, "security_mode is permissive: jobs run even where this host cannot enforce their limits")
+	}
+}
+
+func (c *Config) bindPlaces(r *reader, h host) {
+	r.path("data_dir", &c.DataDir)
+	r.path("run_dir", &c.RunDir)
+	c.Socket = filepath.Join(c.RunDir, "tsubo.sock")
+	r.path("socket", &c.Socket)
+	if n := len(c.Socket); n > maxSocketPath {
+		field := "socket"
+		if !r.written(field) {
+			field = "run_dir"
+		}
+		r.fail(field, "the socket's path would have %d bytes, and a Unix socket can have %d: choose a shorter one", n, maxSocketPath)
+	}
+	r.text("socket_group", &c.SocketGroup, 1, 64)
+	if !h.groupExists(c.SocketGroup) {
+		if r.written("socket_group") {
+			r.fail("socket_group", "there is no such group on this host: make it with groupadd --system, or name another")
+		} else {
+			c.Warnings = append(c.Warnings, "group "+c.SocketGroup+" does not exist, so that only root can use the socket: groupadd --system "+c.SocketGroup)
+			c.SocketGroup = ""
+		}
+	}
+	r.path("runsc_path", &c.RunscPath)
+	r.path("init_path", &c.InitPath)
+	r.path("mkfs_erofs_path", &c.MkfsErofsPath)
+	r.path("cgroup_parent", &c.CgroupParent)
+	if c.CgroupParent == "/" {
+		r.fail("cgroup_parent", "must not be the root of the hierarchy: name a cgroup that tsubod may have for itself")
+	}
+}
+
+func (c *Config) bindTimes(r *reader) {
+	r.seconds("max_timeout", &c.MaxTimeout, 1, 86400)
+	r.seconds("default_timeout", &c.DefaultTimeout, 1, 3600)
+	r.seconds("max_startup_timeout", &c.MaxStartupTimeout, 30, 1800)
+	r.seconds("default_startup_timeout", &c.DefaultStartupTimeout, 10, 600)
+	for _, f := range []struct {
+		name, ceiling string
+		n, most       time.Duration
+	}{
+		{"default_timeout", "max_timeout", c.DefaultTimeout, c.MaxTimeout},
+		{"default_startup_timeout", "max_startup_timeout", c.DefaultStartupTimeout, c.MaxStartupTimeout},
+	} {
+		if f.n > f.most {
+			r.fail(f.name, "%d is more than %s (%d): lower this, or raise that", int64(f.n/time.Second), f.ceiling, int64(f.most/time.Second))
+		}
+	}
+}
+
+func (c *Config) bindImages(r *reader) {
+	in := r.section("images")
+	if in == nil {
+		return
+	}
+	in.paths("preload_dirs", &c.Images.PreloadDirs)
+	in.bytes("max_archive_bytes", &c.Images.MaxArchiveBytes, job.MiB, 1<<40)
+	in.unless("registries", notYet("pulling from registries: import images with tsubo images import"), isEmptyList)
+	in.close()
+}
