@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"sort"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/guest/hook"
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/sandbox"
+)
+
+// guestImage builds the root that every sandbox sees at /.tsubo: tsubo-init and the hooks of the waiting interpreters. It is leased for the
+// daemon's life. Its key is the digest of its content, so a new tsubo-init is a new image and the old one is removed.
+func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *rootfs.Store) (rootfs.Root, error) {
+	init, err := os.ReadFile(cfg.InitPath)
+	if err != nil {
+		return rootfs.Root{}, fmt.Errorf("field init_path: %w: install tsubo-init there or name another place", err)
+	}
+	files := map[string]rootfs.GuestFile{"tsubo-init": {Mode: 0o755, Data: init}}
+	for name, data := range hook.Files() {
+		files[name] = rootfs.GuestFile{Mode: 0o444, Data: data}
+	}
+	root, err := roots.BuildTree(ctx, "guest:"+digest(files), files)
+	if err != nil {
+		return rootfs.Root{}, fmt.Errorf("build the image of /.tsubo: %w", err)
+	}
+	lease, err := roots.Acquire(root.Key)
+	if err != nil {
+		return rootfs.Root{}, err
+	}
+	d.undo.push(func() error { lease.Release(); return nil })
+	return lease.Root, nil
+}
+
+func digest(files map[string]rootfs.GuestFile) string {
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	h := sha256.New()
+	for _, name := range names {
+		fmt.Fprintf(h, "%s %o %d\n", name, files[name].Mode, len(files[name].Data))
+		h.Write(files[name].Data)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// canaryKey names the canary's root; it changes when canaryTree does.
+const canaryKey = "canary-1"
+
+// canaryTree is a root that holds only what a sandbox needs to mount on, and the directory of sandbox.CanaryRoot.
+func canaryTree() map[string]rootfs.GuestFile {
+	tree := map[string]rootfs.GuestFile{sandbox.CanaryRoot: {Mode: fs.ModeDir | 0o777}}
+	for name, mode := range rootfs.MountPoints() {
+		tree[name] = rootfs.GuestFile{Mode: fs.ModeDir | mode}
+	}
+	return tree
+}

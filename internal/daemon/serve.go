@@ -1,0 +1,241 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/tsubo-run/tsubo/api"
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/images"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/netns"
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/runsc"
+	"github.com/tsubo-run/tsubo/sandbox"
+	"github.com/tsubo-run/tsubo/scheduler"
+	"github.com/tsubo-run/tsubo/seccomp"
+)
+
+// Daemon is a tsubod that serves, in this process.
+type Daemon struct {
+	log    *slog.Logger
+	http   *http.Server
+	sched  *scheduler.Scheduler
+	undo   undo
+	failed chan error
+	ready  atomic.Bool
+}
+
+// drain is how long running jobs may go on after a stop; http is what answers get after that to reach their callers.
+const (
+	drainBound = 30 * time.Second
+	httpBound  = 5 * time.Second
+)
+
+// Start brings up a daemon and returns once it serves. leaves is nil on a degraded host; it belongs to the Daemon from here on, also
+// when Start fails. Whatever fails, nothing is left behind.
+func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *slog.Logger) (_ *Daemon, err error) {
+	d := &Daemon{log: log, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.undo.run())
+		}
+	}()
+	if leaves != nil {
+		d.undo.push(leaves.Close)
+	}
+	roots, catalogue, err := d.openImages(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	host, err := d.makeHost(ctx, cfg, leaves, roots)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.prove(ctx, cfg, host, roots); err != nil {
+		return nil, err
+	}
+	if err := catalogue.Preload(ctx, cfg.Images.PreloadDirs); err != nil {
+		log.Error("preload images", "error", err)
+	}
+	if len(catalogue.List()) == 0 {
+		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
+	}
+	d.sched, err = scheduler.New(scheduler.Options{
+		Runner:    &runner{host: host, images: catalogue, log: log},
+		Budget:    cfg.MemoryBudget,
+		Allowance: limits.Allowance,
+		Workers:   cfg.MaxWorkers,
+		Queue:     cfg.MaxQueueSize,
+		Log:       log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.sched.Start()
+	d.undo.push(d.stopJobs)
+	if err := d.serve(cfg, catalogue); err != nil {
+		return nil, err
+	}
+	d.ready.Store(true)
+	return d, nil
+}
+
+func (d *Daemon) openImages(ctx context.Context, cfg *config.Config) (*rootfs.Store, *images.Catalogue, error) {
+	roots, err := rootfs.Open(filepath.Join(cfg.DataDir, "rootfs"), rootfs.Options{MkfsErofs: cfg.MkfsErofsPath, Logger: d.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	d.undo.push(roots.Close)
+	if version, kind, why := roots.Tool(); kind != rootfs.EROFS {
+		d.log.Warn("roots are directories, slower and served by a gofer process", "mkfs.erofs", version, "why", why)
+	}
+	catalogue, err := images.Open(filepath.Join(cfg.DataDir, "images"), roots, images.Options{Logger: d.log})
+	return roots, catalogue, err
+}
+
+func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limits.Tree, roots *rootfs.Store) (*sandbox.Host, error) {
+	if err := runsc.BecomeSubreaper(); err != nil {
+		return nil, err
+	}
+	bin, err := runsc.Find(cfg.RunscPath)
+	if err != nil {
+		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
+	}
+	if err := os.MkdirAll(cfg.RunDir, 0o750); err != nil {
+		return nil, fmt.Errorf("field run_dir: %w", err)
+	}
+	if err := bin.UseRoot(filepath.Join(cfg.RunDir, "runsc")); err != nil {
+		return nil, err
+	}
+	bin.Flags.IgnoreCgroups = leaves == nil
+	dir := filepath.Join(cfg.RunDir, "sandboxes")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("field run_dir: %w", err)
+	}
+	guest, err := d.guestImage(ctx, cfg, roots)
+	if err != nil {
+		return nil, err
+	}
+	stock := netns.NewStock(cfg.MaxWorkers)
+	d.undo.push(stock.Close)
+	host := &sandbox.Host{
+		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
+	}
+	return host, host.Sweep(ctx)
+}
+
+// prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is not about limits could be missing, and
+// that is never served either: permissive lets limits go, not the sandbox.
+func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) error {
+	root, err := roots.BuildTree(ctx, canaryKey, canaryTree())
+	if err != nil {
+		return err
+	}
+	lease, err := roots.Acquire(root.Key)
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
+	ctx, cancel := context.WithTimeout(ctx, canaryBound)
+	defer cancel()
+	start := time.Now()
+	if err := host.Canary(ctx, lease.Root, canaryLimits()); err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	d.log.Info("self-test passed: sandboxes hold", "runsc", host.Runsc.Path, "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// canaryBound bounds the self-test; under emulation a first boot takes seconds.
+const canaryBound = 2 * time.Minute
+
+func canaryLimits() job.Limits {
+	task := job.Rlimit{Soft: 20, Hard: 20}
+	return job.Limits{
+		Memory: 64 * job.MiB, CPU: 1, PIDs: 20, NProc: task, NoFile: job.Rlimit{Soft: 64, Hard: 64}, FSize: job.MiB,
+		Tmp: job.MiB, Output: job.MiB, Stdout: 64 << 10, Stderr: 64 << 10, Artifact: job.MiB, ArtifactsTotal: job.MiB, Artifacts: 10,
+	}
+}
+
+func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) error {
+	server, err := api.New(api.Options{
+		Version:  Version,
+		Runtime:  "runsc",
+		Policy:   policy(cfg),
+		Executor: d.sched,
+		Images:   apiImages{catalogue, cfg.Images.MaxArchiveBytes},
+		Facts: func() api.Facts {
+			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: job.Breaker{State: "closed"}}
+		},
+		Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup})
+	if err != nil {
+		return err
+	}
+	d.http = server.HTTP()
+	d.undo.push(d.stopHTTP)
+	go func() {
+		if err := d.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			d.failed <- fmt.Errorf("serve %s: %w", cfg.Socket, err)
+		}
+	}()
+	return nil
+}
+
+// Failed tells why the daemon cannot go on, should that happen.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+// Close stops the daemon: no new jobs, running ones get drainBound, then they are interrupted; then everything that Start made is undone.
+// It may be called once.
+func (d *Daemon) Close() error {
+	d.ready.Store(false)
+	// Jobs first: their answers still need the server.
+	err := d.stopJobs()
+	return errors.Join(err, d.undo.run())
+}
+
+func (d *Daemon) stopJobs() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainBound)
+	defer cancel()
+	return d.sched.Stop(ctx)
+}
+
+func (d *Daemon) stopHTTP() error {
+	ctx, cancel := context.WithTimeout(context.Background(), httpBound)
+	defer cancel()
+	if err := d.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("end the connections: %w", err), d.http.Close())
+	}
+	return nil
+}
+
+// undo is a stack of what must be undone, in reverse order.
+type undo struct{ steps []func() error }
+
+func (u *undo) push(f func() error) { u.steps = append(u.steps, f) }
+
+// run undoes everything, tries every step, and joins the errors.
+func (u *undo) run() error {
+	var errs []error
+	for len(u.steps) > 0 {
+		last := len(u.steps) - 1
+		step := u.steps[last]
+		u.steps = u.steps[:last]
+		errs = append(errs, step())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/limits"
+)
+
+// lockVariable tells stage two which descriptor holds the lock of the state directory.
+const lockVariable = "TSUBO_STATE_LOCK_FD"
+
+// enter takes possession of the state directory and of the cgroup subtree. Where limits can be enforced it does not return in stage one: it
+// executes the program again in the prepared view, and returns there. A nil Tree is a permissive daemon on a degraded host.
+func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.Tree, *fileLock, error) {
+	if limits.InStage2() {
+		return enterStage2()
+	}
+	lock, err := lockState(cfg.DataDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := limits.Probe(cfg.CgroupParent).Missing()
+	if len(missing) > 0 {
+		if cfg.Strict() {
+			return nil, nil, errors.Join(&HostError{Missing: missing}, lock.Close())
+		}
+		for _, m := range missing {
+			log.Warn("NOT ENFORCED on this host", "missing", m.What, "fix", m.Fix)
+		}
+		return nil, lock, nil
+	}
+	subtree, err := limits.FindSubtree(cfg.CgroupParent)
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
+	entered, err := limits.Enter(ctx, subtree)
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
+	env := append(os.Environ(), lockVariable+"="+strconv.Itoa(int(lock.f.Fd())))
+	return nil, nil, errors.Join(entered.Exec(os.Args, env, lock.f), lock.Close())
+}
+
+// HostError is a host that strict mode refuses: one line for each missing thing, with how to get it.
+type HostError struct{ Missing []limits.Missing }
+
+func (e *HostError) Error() string {
+	return errors.Join(e.Unwrap()...).Error()
+}
+
+// Unwrap gives each missing thing as an error of its own.
+func (e *HostError) Unwrap() []error {
+	var errs []error
+	for _, m := range e.Missing {
+		errs = append(errs, fmt.Errorf("strict mode: this host lacks %s: %s", m.What, m.Fix))
+	}
+	return errs
+}
+
+func enterStage2() (*limits.Tree, *fileLock, error) {
+	fd, err := strconv.Atoi(os.Getenv(lockVariable))
+	if err != nil {
+		return nil, nil, fmt.Errorf("stage two without the lock of stage one: %w", err)
+	}
+	if err := os.Unsetenv(lockVariable); err != nil {
+		return nil, nil, err
+	}
+	unix.CloseOnExec(fd)
+	lock := &fileLock{os.NewFile(uintptr(fd), "state lock")}
+	tree, err := limits.Open()
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
+	return tree, lock, nil
+}
+
+// lockState makes the state directory, root's alone, and locks it against a second daemon.
+func lockState(dir string) (*fileLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("field data_dir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("field data_dir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = errors.Join(fmt.Errorf("field data_dir: %s is in use by another tsubod: stop that one, or give this one a data_dir of its own", dir), f.Close())
+		return nil, err
+	}
+	return &fileLock{f}, nil
+}

@@ -1,0 +1,127 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/runsc"
+)
+
+// grade of a finding.
+type grade int
+
+const (
+	good  grade = iota
+	worse       // it works, but not as well as it could
+	bad         // strict mode does not serve
+)
+
+var words = map[grade]string{good: "ok", worse: "warn", bad: "FAIL"}
+
+type finding struct {
+	grade grade
+	what  string
+	says  string
+	fix   string
+}
+
+// Run writes what it found and returns the exit status: 0 when strict mode can serve here, else 1.
+func Run(ctx context.Context, w io.Writer, cfg *config.Config) int {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	findings := host(cfg)
+	findings = append(findings, sentry(ctx, cfg)...)
+	findings = append(findings, parts(ctx, cfg)...)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	status := 0
+	for _, f := range findings {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", words[f.grade], f.what, f.says)
+		if f.fix != "" {
+			fmt.Fprintf(table, "\t\t→ %s\n", f.fix)
+		}
+		if f.grade == bad {
+			status = 1
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return 1
+	}
+	if status != 0 {
+		fmt.Fprintln(w, "\ntsubod refuses to serve here in strict mode, the default.")
+	}
+	return status
+}
+
+func host(cfg *config.Config) []finding {
+	h := limits.Probe(cfg.CgroupParent)
+	out := []finding{{good, "kernel", h.Kernel, ""}}
+	if os.Geteuid() != 0 {
+		out = append(out, finding{worse, "user", "not root: what only root sees is not checked", "run it with sudo"})
+	}
+	for _, m := range h.Missing() {
+		out = append(out, finding{bad, "limits", "missing: " + m.What, m.Fix})
+	}
+	if len(h.Missing()) == 0 {
+		out = append(out, finding{good, "limits", fmt.Sprintf("cgroup v2 subtree %s with %v", h.Subtree, h.Controllers), ""})
+	}
+	if !h.Peak {
+		out = append(out, finding{worse, "memory.peak", "not in this kernel: max_rss_mb is null", "Linux 5.19 or newer"})
+	}
+	return out
+}
+
+func sentry(ctx context.Context, cfg *config.Config) []finding {
+	bin, err := runsc.Find(cfg.RunscPath)
+	if err != nil {
+		return []finding{{bad, "runsc", err.Error(), "install runsc there, or set runsc_path"}}
+	}
+	version, err := bin.Version(ctx)
+	if err != nil {
+		return []finding{{bad, "runsc", fmt.Sprintf("%s does not tell its version: %v", bin.Path, err), "set runsc_path to a working runsc"}}
+	}
+	return []finding{
+		{good, "runsc", bin.Path + " " + version, ""},
+		{good, "runsc sha256", bin.SHA256(), ""},
+	}
+}
+
+func parts(ctx context.Context, cfg *config.Config) []finding {
+	var out []finding
+	if _, err := os.Stat(cfg.InitPath); err != nil {
+		out = append(out, finding{bad, "tsubo-init", err.Error(), "install it there, or set init_path"})
+	} else {
+		out = append(out, finding{good, "tsubo-init", cfg.InitPath, ""})
+	}
+	out = append(out, erofs(ctx, cfg))
+	conn, err := net.DialTimeout("unix", cfg.Socket, time.Second)
+	if err != nil {
+		out = append(out, finding{worse, "tsubod", "does not answer on " + cfg.Socket, "start it: tsubod"})
+	} else {
+		out = append(out, finding{good, "tsubod", "answers on " + cfg.Socket, ""})
+		_ = conn.Close() // it has told what it had to
+	}
+	records, _ := filepath.Glob(filepath.Join(cfg.DataDir, "images", "records", "*.json"))
+	if len(records) == 0 {
+		out = append(out, finding{worse, "images", "none imported", "tsubo images import PATH --name python"})
+	} else {
+		out = append(out, finding{good, "images", fmt.Sprintf("%d imported", len(records)), ""})
+	}
+	return out
+}
+
+func erofs(ctx context.Context, cfg *config.Config) finding {
+	version, kind, why := rootfs.Probe(ctx, cfg.MkfsErofsPath)
+	if kind != rootfs.EROFS {
+		return finding{worse, "mkfs.erofs", why + ": roots are directories, slower and served by a gofer process", "apt-get install erofs-utils"}
+	}
+	return finding{good, "mkfs.erofs", version, ""}
+}

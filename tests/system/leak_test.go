@@ -1,0 +1,143 @@
+package system
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// TestNothingIsLeft runs jobs that end in every way, several at a time, and then counts what the daemon holds on the host.
+// TSUBO_JOBS is how many (default 60; at least ten of each violent kind need 200).
+func TestNothingIsLeft(t *testing.T) {
+	total := 60
+	if n, err := strconv.Atoi(os.Getenv("TSUBO_JOBS")); err == nil {
+		total = n
+	}
+	shared.run(t, map[string]any{"code": "pass"}) // whatever is made once is made now
+	before := shared.state(t)
+	var ended sync.Map
+	count := func(kind string) {
+		n, _ := ended.LoadOrStore(kind, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+	}
+	kinds := []func() (string, error){
+		func() (string, error) { return shared.expect(`print("ok")`, 60, job.Succeeded) },
+		func() (string, error) { return shared.expect("raise SystemExit(3)", 60, job.Failed) },
+		func() (string, error) { return shared.expect("while True: pass", 1, job.Timeout) },
+		func() (string, error) {
+			return shared.expect("b=[]\nwhile True: b.append(bytearray(32<<20))", 120, job.OOM)
+		},
+		shared.hangUp,
+	}
+	var wg sync.WaitGroup
+	work := make(chan int)
+	for range 3 {
+		wg.Go(func() {
+			for i := range work {
+				kind, err := kinds[i%len(kinds)]()
+				if err != nil {
+					t.Error(err)
+				}
+				count(kind)
+			}
+		})
+	}
+	killed := max(3, total/20)
+	for i := range total - killed {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	for range killed {
+		if err := shared.killSentry(); err != nil {
+			t.Error(err)
+		}
+		count("sentry killed")
+	}
+	shared.nothingLeft(t, before)
+	ended.Range(func(kind, n any) bool {
+		t.Logf("%4d ended by %s", n.(*atomic.Int64).Load(), kind)
+		return true
+	})
+}
+
+func (d *daemon) expect(code string, timeout int, want job.Status) (string, error) {
+	status, body, err := d.execute(context.Background(), map[string]any{"code": code, "timeout": timeout})
+	if err != nil {
+		return "", err
+	}
+	var a job.ExecuteAnswer
+	if err := json.Unmarshal(body, &a); err != nil || status != 200 || a.Status != want {
+		return "", fmt.Errorf("%q: HTTP %d %s, want %s", code, status, body, want)
+	}
+	return string(want), nil
+}
+
+// hangUp leaves in the middle of a run.
+func (d *daemon) hangUp() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_, body, err := d.execute(ctx, map[string]any{"code": "import time; time.sleep(999)", "timeout": 200})
+	if err == nil {
+		return "", fmt.Errorf("a run of 999 s has ended: %s", body)
+	}
+	return "hang-up", nil
+}
+
+// killSentry runs a job alone and kills its sandbox process once the job's own limits are in force.
+func (d *daemon) killSentry() error {
+	answer := make(chan error, 1)
+	go func() {
+		status, body, err := d.execute(context.Background(), map[string]any{"code": "import time; time.sleep(999)", "timeout": 250})
+		var a job.ExecuteAnswer
+		switch {
+		case err != nil:
+		case json.Unmarshal(body, &a) != nil || status != 200 || a.Status != job.Failed || *a.ExitCode != -1:
+			err = fmt.Errorf("sandbox process killed: HTTP %d %s, want failed, -1", status, body)
+		}
+		answer <- err
+	}()
+	for deadline := time.Now().Add(4 * slack * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		select {
+		case err := <-answer:
+			return fmt.Errorf("the job has ended before its sandbox process was killed: %w", err)
+		default:
+		}
+		leaves, _ := filepath.Glob(d.where.JobsPath + "/*/memory.max")
+		for _, file := range leaves {
+			limit, err := os.ReadFile(file)
+			if err != nil || strings.TrimSpace(string(limit)) != strconv.Itoa((512+64)<<20) {
+				continue // still booting
+			}
+			procs, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cgroup.procs"))
+			if err != nil {
+				continue
+			}
+			for _, word := range strings.Fields(string(procs)) {
+				if pid, err := strconv.Atoi(word); err == nil && strings.HasPrefix(commOf(pid), "runsc") || commOf(pid) == "exe" {
+					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+						return err
+					}
+					return <-answer
+				}
+			}
+		}
+	}
+	return fmt.Errorf("no leaf of a running job was seen")
+}
+
+func commOf(pid int) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(comm))
+}

@@ -1,0 +1,159 @@
+package system
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// refused runs a tsubod that must not serve and returns what it says.
+func refused(t *testing.T, config string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "tsubod", "--config", config)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 2 {
+		t.Errorf("tsubod ended with %v, want exit status 2\n%s", err, said.String())
+	}
+	return said.String()
+}
+
+func TestStartRefusals(t *testing.T) {
+	long := "/run/" + strings.Repeat("x", 120) + "/tsubo.sock"
+	for name, c := range map[string]struct{ extra, part string }{
+		"unknown key":     {"colour: blue", "colour"},
+		"socket too long": {"socket: " + long, "socket"},
+		"no runsc":        {"runsc_path: /nowhere/runsc", "runsc_path"},
+		"runsc is a text": {"runsc_path: /etc/passwd", "runsc_path"},
+		"no tsubo-init":   {"init_path: /nowhere/tsubo-init", "init_path"},
+		"no such group":   {"socket_group: nosuchgroup", "socket_group"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			config, err := writeConfig(dir, "refused", c.extra)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := refused(t, config); !strings.Contains(said, c.part) {
+				t.Errorf("said %q, want %q in it", said, c.part)
+			}
+			if left, _ := filepath.Glob("/sys/fs/cgroup/tsubo-refused/jobs/*"); len(left) > 0 {
+				t.Errorf("leaves left: %v", left)
+			}
+			if _, err := os.Stat("/run/tsubo-refused/tsubo.sock"); err == nil {
+				t.Error("a socket is left")
+			}
+		})
+	}
+}
+
+func TestSecondDaemonIsRefused(t *testing.T) {
+	said := refused(t, filepath.Join(shared.dir, "tsubo.yaml"))
+	if !strings.Contains(said, "data_dir") {
+		t.Errorf("same state: said %q", said)
+	}
+	dir := t.TempDir()
+	config, err := writeConfig(dir, "second", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte("cgroup_parent: /tsubo-second"), []byte("cgroup_parent: /tsubo-shared"))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said := refused(t, config); !strings.Contains(said, "cgroup_parent") {
+		t.Errorf("same subtree: said %q", said)
+	}
+	shared.run(t, map[string]any{"code": "print('the first one goes on')"})
+}
+
+// A daemon that was killed leaves sandboxes behind; the next one finds them before it serves.
+func TestStartSweepsAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	d, err := startDaemon(dir, "crash", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		_, _, _ = d.execute(t.Context(), map[string]any{"code": "import time; time.sleep(999)", "timeout": 250})
+	}()
+	for deadline := time.Now().Add(4 * slack * time.Second); len(glob(t, d.where.JobsPath+"/*/cgroup.procs")) == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no leaf was seen")
+		}
+	}
+	time.Sleep(time.Second) // in whichever state that leaves it
+	if err := d.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-d.exited
+	<-started
+	if len(glob(t, d.where.JobsPath+"/*")) == 0 {
+		t.Fatal("the kill left nothing: the test proves nothing")
+	}
+	d, err = startDaemon(dir, "crash", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := glob(t, d.where.JobsPath+"/*/cgroup.procs"); len(left) > 0 {
+		t.Errorf("leaves left: %v", left)
+	}
+	for _, sub := range []string{"runsc", "sandboxes"} {
+		if left := glob(t, filepath.Join("/run/tsubo-crash", sub, "*")); len(left) > 0 {
+			t.Errorf("files left: %v", left)
+		}
+	}
+	if a := d.run(t, map[string]any{"code": "print(1)"}); !a.Success {
+		t.Errorf("%+v", a)
+	}
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// Without an image tsubod serves, and tells whoever submits what to do; with one imported through the API it runs.
+func TestImportThroughTheAPI(t *testing.T) {
+	d, err := startDaemon(t.TempDir(), "empty", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	out, err := exec.Command("tsubo", "images", "--socket", d.socket, "import", "/opt/tsubo/images/python", "--name", "again").CombinedOutput()
+	if err != nil {
+		t.Errorf("tsubo images import: %v\n%s", err, out)
+	}
+	out, err = exec.Command("tsubo", "images", "--socket", d.socket, "list").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "again") || !strings.Contains(string(out), "python") {
+		t.Errorf("tsubo images list: %v\n%s", err, out)
+	}
+	if a := d.run(t, map[string]any{"code": "print(1)"}); a.Status != job.Succeeded {
+		t.Errorf("%+v", a)
+	}
+}
