@@ -23,8 +23,12 @@ func init() {
 	runtime.LockOSThread()
 }
 
-// Main is tsubo-init. It does not return.
+// Main is tsubo-init. It does not return. It kills every process that it may, and so does nothing at all unless it is PID 1.
 func Main() {
+	if syscall.Getpid() != 1 {
+		_, _ = syscall.Write(2, []byte("tsubo-init: works as PID 1 of a sandbox only\n"))
+		syscall.Exit(1)
+	}
 	g := &guest{
 		in:    frames.NewReader(socket(control), frames.Daemon, 1<<62),
 		out:   frames.NewWriter(socket(control), frames.MaxFrame),
@@ -106,7 +110,10 @@ func (g *guest) run() *failure {
 
 // setup makes init what it is for the rest of its life.
 func (g *guest) setup() *failure {
-	syscall.CloseOnExec(control)
+	// Whatever init was started with, the job gets its three pipes and nothing else.
+	if err := closeOnExecFrom(0); err != nil {
+		return fail(frames.StageSetup, "close_range", err)
+	}
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ} {
 		if err := ignoreSignal(sig); err != nil {

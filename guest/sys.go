@@ -7,7 +7,10 @@ import (
 
 // Numbers that package syscall does not have.
 const (
-	sysPidfdOpen = 434 // the same on every architecture
+	sysPidfdOpen  = 434 // these are the same on every architecture
+	sysCloseRange = 436
+
+	closeRangeCloexec = 4
 
 	prSetDumpable   = 4
 	prCapbsetDrop   = 24
@@ -65,6 +68,14 @@ func pidfdOpen(pid int) (int, error) {
 		return -1, e
 	}
 	return int(fd), nil
+}
+
+// closeOnExecFrom marks every descriptor from first on.
+func closeOnExecFrom(first uintptr) error {
+	if _, _, e := syscall.Syscall(sysCloseRange, first, 1<<31-1, closeRangeCloexec); e != 0 {
+		return e
+	}
+	return nil
 }
 
 // ignoreSignal sets the disposition behind the runtime's back, so that the signal does not even wake a thread. A started process gets the default

@@ -43,7 +43,7 @@ func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
 		mounts = append(mounts, object{"destination": m[0], "type": "tmpfs", "source": "tmpfs", "options": options})
 	}
 	caps := []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_READ_SEARCH"}
-	limit := func(name string, n uint64) object { return object{"type": name, "hard": n, "soft": n} }
+	limit := func(name string, soft, hard uint64) object { return object{"type": name, "soft": soft, "hard": hard} }
 	config := object{
 		"ociVersion": "1.0.0",
 		"hostname":   "sandbox",
@@ -52,8 +52,8 @@ func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
 		"process": object{
 			"args": []string{"/.tsubo/tsubo-init"}, "cwd": "/", "env": initEnv, "user": object{"uid": 0, "gid": 0}, "noNewPrivileges": true,
 			"capabilities": object{"bounding": caps, "effective": caps, "permitted": caps},
-			"rlimits": []object{limit("RLIMIT_NPROC", limitNPROC), limit("RLIMIT_NOFILE", limitNOFILE), limit("RLIMIT_FSIZE", limitFSIZE),
-				limit("RLIMIT_CORE", 0)},
+			"rlimits": []object{limit("RLIMIT_NPROC", LimitNPROC, LimitNPROC), limit("RLIMIT_NOFILE", LimitNOFILE, LimitNOFILEHard),
+				limit("RLIMIT_FSIZE", LimitFSIZE, LimitFSIZE), limit("RLIMIT_CORE", 0, 0)},
 		},
 		"linux": object{"namespaces": []object{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "network"}, {"type": "uts"}}},
 	}

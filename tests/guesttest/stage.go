@@ -110,10 +110,10 @@ func enter(conf string) error {
 	for _, step := range []func() error{
 		func() error { return unix.Chroot(s.Root) },
 		func() error { return unix.Chdir("/") },
-		func() error { return rlimit(unix.RLIMIT_NPROC, limitNPROC) },
-		func() error { return rlimit(unix.RLIMIT_NOFILE, limitNOFILE) },
-		func() error { return rlimit(unix.RLIMIT_FSIZE, limitFSIZE) },
-		func() error { return rlimit(unix.RLIMIT_CORE, 0) },
+		func() error { return rlimit(unix.RLIMIT_NPROC, LimitNPROC, LimitNPROC) },
+		func() error { return rlimit(unix.RLIMIT_NOFILE, LimitNOFILE, LimitNOFILEHard) },
+		func() error { return rlimit(unix.RLIMIT_FSIZE, LimitFSIZE, LimitFSIZE) },
+		func() error { return rlimit(unix.RLIMIT_CORE, 0, 0) },
 		dropOthers,
 		func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
 	} {
@@ -126,13 +126,14 @@ func enter(conf string) error {
 
 // Limits of every test sandbox.
 const (
-	limitNPROC  = 128
-	limitNOFILE = 1024
-	limitFSIZE  = 64 << 20
+	LimitNPROC      = 128
+	LimitNOFILE     = 512
+	LimitNOFILEHard = 1024
+	LimitFSIZE      = 4 << 20
 )
 
-func rlimit(which int, n uint64) error {
-	return unix.Setrlimit(which, &unix.Rlimit{Cur: n, Max: n})
+func rlimit(which int, soft, hard uint64) error {
+	return unix.Setrlimit(which, &unix.Rlimit{Cur: soft, Max: hard})
 }
 
 // mountPoint makes target a file or directory as source is one.
