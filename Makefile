@@ -77,9 +77,7 @@ vm-base: deps ## the test VM's kernel and base disk, in the cache
 	@tests/vm/base
 
 .PHONY: lint
-lint: $(LINT) ## formatting, go vet (also for arm64) and golangci-lint
-	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
-	@$(MAKE) vet
+lint: vet $(LINT) ## vet, and golangci-lint
 	$(LINT) run --build-tags '$(TAGS)' ./...
 	cd tools && $(LINT) run --config ../.golangci.yml ./image-python
 
@@ -88,13 +86,15 @@ $(LINT): | tools/lint/go.mod
 	cd tools/lint && $(STATIC) $(GO) build -trimpath -o $@.$$$$ github.com/golangci/golangci-lint/v2/cmd/golangci-lint && $(place)
 
 .PHONY: vet
-vet:
+vet: ## formatting and go vet, also for arm64
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
 	$(GO) vet -tags '$(TAGS)' ./...
 	$(STATIC) GOARCH=arm64 $(GO) vet -tags '$(TAGS)' ./...
 	cd tools && $(GO) vet ./image-python
 
 .PHONY: test
 test: deps vet unit build runsc image-python vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+	tests/vm/check
 	tests/run-groups
 
 .PHONY: test-quick

@@ -9,7 +9,7 @@ runsc_version() {
 # make_payload FILE makes the read-only disk with our programs, runsc, the images and init2.sh, out of what is built by now, or
 # links the one in the cache when nothing changed.
 make_payload() {
-	local runsc=${TSUBO_RUNSC:-$vm_cache/runsc/$(runsc_version)/runsc} stage=$work/stage key size img
+	local runsc=${TSUBO_RUNSC:-$vm_cache/runsc/$(runsc_version)/runsc} stage=$work/stage key size img f
 	[[ -x $runsc ]] || runsc=''
 	key=$({
 		cat "$vm_here"/{init2.sh,payload.sh}
@@ -19,7 +19,10 @@ make_payload() {
 	if ! ln "$img" "$1" 2>/dev/null; then
 		mkdir -p "$stage"/{vm,images,local/{bin,sbin,lib/tsubo,etc,share}} || return
 		cp "$vm_here/init2.sh" "$stage/vm/" || return
-		[[ -d $vm_repo/build/bin ]] && { cp -rL "$vm_repo/build/bin/." "$stage/local/bin/" || return; }
+		for f in "$vm_repo"/build/bin/*; do
+			[[ -f $f && -r $f ]] || continue # build/bin/runsc may lead into another user's cache
+			cp -L "$f" "$stage/local/bin/" || return
+		done
 		[[ -d $vm_repo/build/images ]] && { cp -r "$vm_repo/build/images/." "$stage/images/" || return; }
 		[[ $runsc ]] && { cp "$runsc" "$stage/local/bin/runsc" && chmod 755 "$stage/local/bin/runsc" || return; }
 		[[ -e $stage/local/bin/tsubo-init ]] && { ln "$stage/local/bin/tsubo-init" "$stage/local/lib/tsubo/tsubo-init" || return; }
