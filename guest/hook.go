@@ -52,16 +52,21 @@ func (g *guest) park() *failure {
 		}
 		var b [1]byte
 		n, err := readFD(g.job.hook, b[:])
-		if err == nil && n == 1 && b[0] == hookMark {
-			return nil
+		switch {
+		case err != nil || n == 0:
+			return g.diedEarly()
+		case b[0] != hookMark:
+			return fail(frames.StageExec, notWaiting, nil)
 		}
-		return g.diedEarly()
+		return nil
 	}
 }
 
+const notWaiting = "the interpreter did not wait for the code"
+
 // diedEarly says how the interpreter ended instead of waiting, with the last line that it wrote.
 func (g *guest) diedEarly() *failure {
-	what := "the interpreter did not wait for the code"
+	what := notWaiting
 	if g.awaitEnd(2000) {
 		what = "the interpreter ended before it was ready, with "
 		if s := g.job.status; s.Signaled() {

@@ -33,7 +33,7 @@ func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
 		mounts = append(mounts, object{"destination": target, "type": "bind", "source": source, "options": []string{"ro", "rbind"}})
 	}
 	for _, b := range o.binds() {
-		bind(b, b)
+		bind(b[0], b[1])
 	}
 	bind(initBin, "/.tsubo/tsubo-init")
 	bind(hook, "/.tsubo/python")

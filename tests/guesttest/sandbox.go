@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,7 +27,7 @@ type Options struct {
 	Env    []string
 	Cwd    string
 	Argv   []string // language command
-	Binds  []string // more host paths that the root shows
+	Binds  []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
 }
 
 // Sandbox is a booted init.
@@ -139,12 +140,20 @@ func (o Options) prefix() string {
 	return o.Python
 }
 
-func (o Options) binds() []string {
-	binds := []string{"/usr", "/bin", "/lib", "/lib64", "/etc"}
+func (o Options) binds() [][2]string {
+	list := append([]string{"/usr", "/bin", "/lib", "/lib64", "/etc"}, o.Binds...)
 	if o.prefix() != "/usr" {
-		binds = append(binds, o.prefix())
+		list = append(list, o.prefix())
 	}
-	return append(binds, o.Binds...)
+	var out [][2]string
+	for _, b := range list {
+		source, target, found := strings.Cut(b, ":")
+		if !found {
+			target = source
+		}
+		out = append(out, [2]string{source, target})
+	}
+	return out
 }
 
 // Start starts init and sends nothing yet.
@@ -373,4 +382,39 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// SendRaw writes bytes that may be no frame.
+func (s *Sandbox) SendRaw(b string) {
+	s.t.Helper()
+	if _, err := s.conn.WriteString(b); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TrySend is Send where init may be gone already.
+func (s *Sandbox) TrySend(ms ...frames.Message) error { return s.out.Send(ms...) }
+
+// KillJob kills the children of init, in namespaces only.
+func (s *Sandbox) KillJob(t testing.TB) {
+	t.Helper()
+	pid := s.cmd.Process.Pid
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range strings.Fields(string(b)) {
+		child, err := strconv.Atoi(f)
+		if err == nil {
+			err = syscall.Kill(child, syscall.SIGKILL)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 1 {
+		t.Fatalf("init has %d children", n)
+	}
 }

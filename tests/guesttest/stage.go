@@ -18,10 +18,10 @@ const stageName = "guesttest-stage"
 
 // stage is what it is told.
 type stage struct {
-	Root  string   // an empty directory
-	Binds []string // host paths that appear read-only below it, at the same place
-	Init  string   // the binary, bound to /.tsubo/tsubo-init
-	Hook  string   // the directory bound to /.tsubo/python
+	Root  string      // an empty directory
+	Binds [][2]string // host paths that appear read-only below it: source, target
+	Init  string      // the binary, bound to /.tsubo/tsubo-init
+	Hook  string      // the directory bound to /.tsubo/python
 	Env   []string
 }
 
@@ -66,7 +66,7 @@ func enter(conf string) error {
 			source, target, fs string
 			flags              uintptr
 			data               string
-		}{b, s.Root + b, "", unix.MS_BIND, ""})
+		}{b[0], s.Root + b[1], "", unix.MS_BIND, ""})
 	}
 	for _, m := range mounts {
 		if m.fs == "" && m.source != "" {
