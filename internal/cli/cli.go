@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tsubo-run/tsubo/client"
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/internal/doctor"
+)
+
+// Version is set by the build (-ldflags -X).
+var Version = "dev"
+
+const (
+	exitFailed      = 125
+	exitInterrupted = 130
+	exitUnhealthy   = 1
+)
+
+// status is an error that says no more than the exit status: what there is to say has been said.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// tool is one call of tsubo.
+type tool struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Main runs tsubo with its arguments, the program's name first, and returns the exit status. SIGINT and SIGTERM cancel what it does.
+func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	t := &tool{in: in, out: out, err: errOut}
+	app := t.app()
+	err := app.RunContext(ctx, interleave(app, args))
+	var s status
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &s):
+		return int(s)
+	case ctx.Err() != nil:
+		fmt.Fprintln(errOut, "tsubo: interrupted")
+		return exitInterrupted
+	}
+	fmt.Fprintf(errOut, "tsubo: %v\n", err)
+	var refused *client.Error
+	if errors.As(err, &refused) && refused.RetryAfter > 0 {
+		fmt.Fprintf(errOut, "tsubo: try again in %s\n", refused.RetryAfter)
+	}
+	return exitFailed
+}
+
+func (t *tool) app() *cli.App {
+	socket := &cli.StringFlag{Name: "socket", Usage: "`PATH` of the daemon's socket", EnvVars: []string{"TSUBO_SOCKET"}, DefaultText: client.DefaultSocket}
+	app := &cli.App{
+		Name: "tsubo", Usage: "run untrusted programs through tsubod", Version: Version, HideVersion: true, HideHelpCommand: true,
+		Reader: t.in, Writer: t.out, ErrWriter: t.err,
+		ExitErrHandler: func(*cli.Context, error) {},
+		Action:         unknown,
+		Commands: []*cli.Command{
+			{
+				Name: "run", Usage: "run a program and end as it ends", ArgsUsage: "FILE|-",
+				Flags: []cli.Flag{
+					socket,
+					&cli.StringFlag{Name: "job-type", Usage: "`NAME` of a job type of the daemon (default: its type default)"},
+					&cli.StringFlag{Name: "input", Usage: "input data: a JSON object, or the `FILE` that holds one"},
+					&cli.Int64Flag{Name: "timeout", Usage: "`SECONDS` that the program may run"},
+					&cli.StringFlag{Name: "output-dir", Usage: "`DIR` that gets what the program left in /output; nothing in it is overwritten"},
+					&cli.BoolFlag{Name: "json", Usage: "print the whole result as JSON instead of the program's output"},
+				},
+				Action: t.run,
+			},
+			{
+				Name: "images", Usage: "the daemon's images", Flags: []cli.Flag{socket}, HideHelpCommand: true, Action: unknown,
+				Subcommands: []*cli.Command{
+					{Name: "list", Usage: "list them", Flags: []cli.Flag{socket}, Action: t.listImages},
+					{
+						Name: "import", Usage: "bring an OCI image to the daemon: a layout directory, or an archive of one", ArgsUsage: "PATH",
+						Flags:  []cli.Flag{socket, &cli.StringFlag{Name: "name", Usage: "`NAME` of the image (default: that of PATH, without its extension)"}},
+						Action: t.importImage,
+					},
+				},
+			},
+			{
+				Name: "doctor", Usage: "say what this host can enforce and what to mend",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "config", Usage: "configuration `FILE` of tsubod"}},
+				Action: t.doctor,
+			},
+			{Name: "version", Usage: "print the version", Action: func(c *cli.Context) error {
+				if err := arguments(c, 0); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(t.out, "tsubo", Version)
+				return err
+			}},
+		},
+	}
+	for _, c := range all(app.Commands) {
+		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err } // no help text around it
+	}
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
+	return app
+}
+
+func all(commands []*cli.Command) []*cli.Command {
+	var found []*cli.Command
+	for _, c := range commands {
+		found = append(append(found, c), all(c.Subcommands)...)
+	}
+	return found
+}
+
+// unknown is the action of what has subcommands only.
+func unknown(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return cli.ShowSubcommandHelp(c)
+	}
+	return fmt.Errorf("unknown command %q: see tsubo --help", c.Args().First())
+}
+
+// arguments checks their number.
+func arguments(c *cli.Context, want int) error {
+	switch n := c.NArg(); {
+	case n > want:
+		return fmt.Errorf("unexpected argument %q: see %s --help", c.Args().Get(want), c.Command.HelpName)
+	case n < want:
+		return fmt.Errorf("missing argument %s: see %s --help", c.Command.ArgsUsage, c.Command.HelpName)
+	}
+	return nil
+}
+
+// connect makes the client for the socket that was named nearest to the command.
+func connect(c *cli.Context) *client.Client {
+	for _, level := range c.Lineage() {
+		if level.IsSet("socket") && level.String("socket") != "" {
+			return client.New(level.String("socket"))
+		}
+	}
+	return client.New(client.DefaultSocket)
+}
+
+func (t *tool) doctor(c *cli.Context) error {
+	if err := arguments(c, 0); err != nil {
+		return err
+	}
+	cfg, err := config.Load(c.String("config"))
+	if err != nil {
+		fmt.Fprintf(t.err, "tsubo: %v\n", err)
+		return status(exitUnhealthy)
+	}
+	if code := doctor.Run(c.Context, t.out, cfg); code != 0 {
+		return status(code)
+	}
+	return nil
+}

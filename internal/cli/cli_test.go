@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tsubo-run/tsubo/api"
+	"github.com/tsubo-run/tsubo/job"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"tsubo": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts drives the command against package api with an executor and a catalogue of the test's own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			dir, err := os.MkdirTemp("", "cli") // the script's own directory may have too long a path for a socket
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { _ = os.RemoveAll(dir) })
+			socket := filepath.Join(dir, "s")
+			e.Setenv("TSUBO_SOCKET", socket)
+			e.Setenv("TSUBO_CONFIG", "")
+			// A txtar file is UTF-8; this is not.
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "latin1"), []byte("print('\xe9')"), 0o600); err != nil {
+				return err
+			}
+			hanging := make(chan struct{}, 1)
+			e.Values["hanging"] = hanging
+			return serve(e, socket, scripted{hanging})
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// status N ARGS: tsubo ARGS must end with exit status N.
+			"status": func(ts *testscript.TestScript, _ bool, args []string) {
+				code := 0
+				var exit *exec.ExitError
+				if err := ts.Exec("tsubo", args[1:]...); errors.As(err, &exit) {
+					code = exit.ExitCode()
+				} else {
+					ts.Check(err)
+				}
+				if fmt.Sprint(code) != args[0] {
+					ts.Fatalf("tsubo %s: exit status %d, want %s", args[1:], code, args[0])
+				}
+			},
+			// running waits until the program hang runs.
+			"running": func(ts *testscript.TestScript, _ bool, _ []string) { <-ts.Value("hanging").(chan struct{}) },
+		},
+	})
+}
+
+func serve(e *testscript.Env, socket string, executor api.Executor) error {
+	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB}}
+	other := python
+	other.Name = "other"
+	server, err := api.New(api.Options{
+		Version: "1", Runtime: "runsc", Executor: executor, Images: &catalogue{}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
+		Policy: api.Policy{
+			Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
+			MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxPayloadBytes: 1 << 20, MaxCodeBytes: 1000, MaxInputBytes: 1000, MaxArchiveBytes: 1 << 20,
+			AdminUIDs: []uint32{uint32(os.Getuid())},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	l, err := api.Listen(api.ListenOptions{Path: socket})
+	if err != nil {
+		return err
+	}
+	h := server.HTTP()
+	done := make(chan error, 1)
+	go func() { done <- h.Serve(l) }()
+	e.Defer(func() {
+		if err := h.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			e.T().Fatal(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			e.T().Fatal(err)
+		}
+	})
+	return nil
+}
+
+// scripted is an executor whose programs are the JSON of their own result, or one of a few words.
+type scripted struct{ hanging chan struct{} }
+
+func (scripted) Stats() job.QueueStats { return job.QueueStats{MaxWorkers: 1, MaxQueueSize: 1} }
+
+func (e scripted) Execute(ctx context.Context, s *job.Spec, _ job.Observer) (*job.Result, error) {
+	zero := 0
+	switch code := strings.TrimSpace(s.Code); code {
+	case "spec":
+		return &job.Result{Status: job.Succeeded, ExitCode: &zero, Stdout: fmt.Sprintf("%s %s %s\n", s.Type, s.Timeout, s.Input)}, nil
+	case "full":
+		return nil, &job.Refusal{Reason: job.QueueFull, Message: "Job queue is full, try again later", RetryAfter: 2 * time.Second}
+	case "hang":
+		e.hanging <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
+		r := new(job.Result)
+		if err := json.Unmarshal([]byte(code), r); err != nil {
+			return nil, fmt.Errorf("test program: %w", err)
+		}
+		for i, a := range r.Artifacts {
+			if a.SHA256 == "" {
+				sum := sha256.Sum256(a.Data)
+				r.Artifacts[i].Size, r.Artifacts[i].SHA256 = int64(len(a.Data)), hex.EncodeToString(sum[:])
+			}
+		}
+		return r, nil
+	}
+}
+
+// catalogue takes archives that hold an index.json.
+type catalogue struct{ images []job.Image }
+
+func (c *catalogue) List(context.Context) ([]job.Image, error) { return c.images, nil }
+
+func (c *catalogue) Import(_ context.Context, name string, archive io.Reader) (job.Image, error) {
+	var names []string
+	in := tar.NewReader(archive)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return job.Image{}, job.Refuse(job.Invalid, "no archive")
+		}
+		names = append(names, h.Name)
+	}
+	if !slices.Contains(names, "index.json") {
+		return job.Image{}, job.Refuse(job.Invalid, "the archive has no index.json")
+	}
+	image := job.Image{Name: name, Digest: fmt.Sprintf("sha256:%d-files", len(names)), Rootfs: "erofs", SizeBytes: 5, CreatedAt: time.Unix(0, 0)}
+	c.images = append(c.images, image)
+	return image, nil
+}
+
+func TestInterleave(t *testing.T) {
+	app := (&tool{}).app()
+	for in, want := range map[string]string{
+		"tsubo":                                       "tsubo",
+		"tsubo run a.py":                              "tsubo run -- a.py",
+		"tsubo run a.py --timeout 5 --json":           "tsubo run --timeout 5 --json -- a.py",
+		"tsubo run --json a.py --input={}":            "tsubo run --json --input={} -- a.py",
+		"tsubo run - --job-type x":                    "tsubo run --job-type x -- -",
+		"tsubo run -- --json":                         "tsubo run -- --json",
+		"tsubo run a.py --timeout":                    "tsubo run --timeout -- a.py",
+		"tsubo images --socket run import p --name n": "tsubo images --socket run import --name n -- p",
+		"tsubo images import p --socket s -- -x":      "tsubo images import --socket s -- p -x",
+		"tsubo nonsense --json x":                     "tsubo nonsense --json x",
+		"tsubo --help run":                            "tsubo --help run",
+		"tsubo images --socket":                       "tsubo images --socket",
+	} {
+		if got := strings.Join(interleave(app, strings.Fields(in)), " "); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// A hostile artifact name or body never gets out of the directory, follows a link or overwrites.
+func TestSaveArtifacts(t *testing.T) {
+	base := t.TempDir()
+	witness := filepath.Join(base, "witness")
+	out := filepath.Join(base, "out")
+	if err := errors.Join(os.WriteFile(witness, []byte("keep"), 0o600), os.Mkdir(out, 0o700), os.Symlink(witness, filepath.Join(out, "link")),
+		os.Symlink(filepath.Join(base, "new"), filepath.Join(out, "dangling")), os.WriteFile(filepath.Join(out, "old"), []byte("old"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := openDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close() //nolint:errcheck // a test's own
+	artifact := func(name, data string) job.ArtifactAnswer {
+		sum := sha256.Sum256([]byte(data))
+		return job.ArtifactAnswer{Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Data: []byte(data)}
+	}
+	bad := []job.ArtifactAnswer{{Name: "forged", SizeBytes: 3, SHA256: strings.Repeat("0", 64), Data: []byte("abc")}, {Name: "short", SizeBytes: 9, Data: nil}}
+	for _, name := range []string{"", ".", "..", "../witness", "/etc/x", "a/b", "a\\b", "a\x00b", ".hidden", "link", "dangling", "old", strings.Repeat("a", 256), "\xff"} {
+		bad = append(bad, artifact(name, "evil"))
+	}
+	var errOut bytes.Buffer
+	tl := &tool{out: io.Discard, err: &errOut}
+	note := "stopped at the byte limit"
+	err = tl.save(dir, append(bad, artifact("good.txt", "good"), artifact("empty", "")), &job.ExecuteAnswer{
+		ArtifactsSkipped: []job.Skipped{{Name: "sub\x1b[0m", Reason: "a directory"}}, ArtifactsNote: &note,
+	})
+	if n := len(err.(interface{ Unwrap() []error }).Unwrap()); n != len(bad) { //nolint:errorlint,forcetypeassert // joined in save
+		t.Errorf("%d of %d refused: %v", n, len(bad), err)
+	}
+	if strings.Contains(errOut.String(), "\x1b") || !strings.Contains(errOut.String(), "a directory") || !strings.Contains(errOut.String(), note) {
+		t.Errorf("said %q", errOut.String())
+	}
+	for path, want := range map[string]string{witness: "keep", filepath.Join(out, "old"): "old", filepath.Join(out, "good.txt"): "good", filepath.Join(out, "empty"): ""} {
+		if data, err := os.ReadFile(path); err != nil || string(data) != want {
+			t.Errorf("%s: %q, %v", path, data, err)
+		}
+	}
+	entries, err := os.ReadDir(out)
+	if err != nil || len(entries) != 5 {
+		t.Errorf("left %v, %v", entries, err)
+	}
+	if _, err := os.Lstat(filepath.Join(base, "new")); err == nil {
+		t.Error("a dangling link was followed")
+	}
+}
