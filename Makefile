@@ -72,6 +72,12 @@ $(RUNC): | tools/runc/go.mod
 image-python: ## the Python image as an OCI layout, in build/images/python
 	cd tools && $(GO) run ./image-python -o $(CURDIR)/build/images/python -cache $(CACHE)/debs
 
+.PHONY: test-image
+test-image: image-python ## build the Python image again, elsewhere, and compare the digests
+	cd tools && umask 077 && TMPDIR=/var/tmp $(GO) run ./image-python -o $(CURDIR)/build/test/image-again -cache $(CACHE)/debs
+	cmp build/images/python/index.json build/test/image-again/index.json
+	@rm -rf build/test/image-again
+
 .PHONY: vm-base
 vm-base: deps ## the test VM's kernel and base disk, in the cache
 	@tests/vm/base
@@ -94,6 +100,7 @@ vet: ## formatting and go vet, also for arm64
 
 .PHONY: test
 test: deps vet unit build runsc image-python vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+	@$(MAKE) test-image
 	tests/vm/check
 	tests/run-groups
 

@@ -15,6 +15,7 @@ import (
 // unwanted is what no job needs: documentation, translations, other systems' packaging, character set converters (Python has its
 // own), zones that are copies under another name, and tools that build what is built.
 var unwanted = strings.Fields(`
+	boot usr/games usr/include usr/src
 	etc/alternatives etc/bindresvport.blacklist etc/ca-certificates etc/cron.daily etc/default etc/dpkg etc/init.d etc/kernel
 	etc/logcheck etc/skel etc/update-motd.d etc/python3.11
 	usr/lib/python3.11/sitecustomize.py usr/lib/binfmt.d usr/lib/x86_64-linux-gnu/gconv usr/lib/aarch64-linux-gnu/gconv
@@ -25,7 +26,7 @@ var unwanted = strings.Fields(`
 	usr/share/dict usr/share/doc usr/share/doc-base usr/share/gcc usr/share/gdb usr/share/info usr/share/libc-bin usr/share/lintian
 	usr/share/locale usr/share/man usr/share/menu usr/share/misc usr/share/pixmaps usr/share/tabset
 	usr/share/zoneinfo/posix usr/share/zoneinfo/right
-	var/cache var/lib var/local var/mail var/spool var/opt var/backups`)
+	var`)
 
 // prune takes out what is unwanted, and nis, the one module whose libraries (RPC, Kerberos) would be most of what the image's
 // libraries weigh.
@@ -60,6 +61,7 @@ func (t *tree) fixups() error {
 	}
 	t.symlink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
 	t.symlink("etc/mtab", "/proc/self/mounts")
+	t.symlink("var/run", "/run")
 	for _, d := range []string{"app", "code", "dev", "input", "output", "proc", "run", "sys", ".tsubo"} {
 		t.remove(d)
 		t.dir(d, 0o755)
