@@ -125,7 +125,9 @@ func build() (string, string, error) {
 // initEnv is the environment of init itself: one processor is enough for one thread.
 var initEnv = []string{"GOMAXPROCS=1"}
 
-// Env is what a job gets when Options.Env is nil.
+// Env is what a job gets when o.Env is nil.
+func Env(o Options) []string { return o.env() }
+
 func (o Options) env() []string {
 	if o.Env != nil {
 		return o.Env
