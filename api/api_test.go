@@ -200,7 +200,7 @@ func (r *rig) send(q *http.Request) reply {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer a.Body.Close() //nolint:errcheck // a test's own answer
+	defer a.Body.Close()
 	text, err := io.ReadAll(a.Body)
 	if err != nil {
 		r.t.Fatal(err)

@@ -74,7 +74,7 @@ func (s *Server) decodeExecute(c *call) (*executeRequest, bool) {
 func (c *call) object() (*strictjson.Object, bool) {
 	if t := c.Header.Get("Content-Type"); t != "" && len(c.body) > 0 {
 		media, _, err := mime.ParseMediaType(t)
-		if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
+		if err != nil || !isJSON(media) {
 			c.invalid([]strictjson.Problem{{
 				Type: "model_attributes_type", Loc: []any{"body"}, Input: json.RawMessage("null"),
 				Msg: "Input should be a valid dictionary or object to extract fields from (Content-Type must be application/json)",
@@ -88,6 +88,10 @@ func (c *call) object() (*strictjson.Object, bool) {
 		return nil, false
 	}
 	return o, true
+}
+
+func isJSON(media string) bool {
+	return media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
 
 // notBlank refuses what Python's str.strip leaves nothing of.

@@ -118,11 +118,21 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
+// MakeDir makes the directory of a socket with mode 0750 and the group, whatever the umask is; one that is there is left as it is.
+// Listen does it, too; a daemon that needs the directory earlier calls this first.
+func MakeDir(dir, group string) error {
+	gid, err := groupID(group)
+	if err != nil {
+		return err
+	}
+	return makeDir(dir, gid)
+}
+
 func makeDir(dir string, gid int) error {
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(dir)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(dir)), 0o755); err != nil { //nolint:gosec // above the socket's directory, such as /run
 		return fmt.Errorf("make socket directory: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -68,6 +68,25 @@ func TestListenModes(t *testing.T) {
 	}
 }
 
+func TestMakeDirLeavesWhatIsThere(t *testing.T) {
+	dir := filepath.Join(shortDir(t), "run")
+	old := syscall.Umask(0o077)
+	err := MakeDir(dir, "")
+	syscall.Umask(old)
+	if err != nil || mode(t, dir) != fs.ModeDir|0o750 {
+		t.Errorf("made %v, %v", mode(t, dir), err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := MakeDir(dir, ""); err != nil || mode(t, dir) != fs.ModeDir|0o700 {
+		t.Errorf("changed to %v, %v", mode(t, dir), err)
+	}
+	if err := MakeDir(filepath.Join(dir, "x"), "no such group"); err == nil || !strings.Contains(err.Error(), "groupadd") {
+		t.Errorf("unknown group: %v", err)
+	}
+}
+
 // Between bind and the final mode nobody may connect: the mode at bind is what the control function left.
 func TestSocketIsLockedWhenBound(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
@@ -77,7 +96,7 @@ func TestSocketIsLockedWhenBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // a test's own socket
+	defer l.Close()
 	if m := mode(t, path); m != fs.ModeSocket {
 		t.Errorf("mode %v, want none", m)
 	}

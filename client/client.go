@@ -137,7 +137,7 @@ func (c *Client) call(ctx context.Context, method, path, contentType string, bod
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it has been read, or is of no use
+	defer answer.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)

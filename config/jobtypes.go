@@ -149,7 +149,7 @@ func (r *reader) memory(name string, to *int64) {
 	if value, _, ok := r.get(name); ok {
 		text, is := value.(string)
 		n, good := parseSize(text)
-		if last := strings.ToLower(text); !is || !good || !(strings.HasSuffix(last, "m") || strings.HasSuffix(last, "g")) || n < 64*job.MiB || n > 32<<30 {
+		if !is || !good || !strings.ContainsAny(text[len(text)-1:], "mMgG") || n < 64*job.MiB || n > 32<<30 {
 			r.fail(name, "must be a size from 64m to 32g with the suffix m or g")
 			return
 		}

@@ -30,9 +30,9 @@ func (l *containerLimits) bind(r *reader) {
 	}
 	in.rlimit("nofile", &l.noFile, 64, 65536)
 	in.rlimit("nproc", &l.nProc, 10, 1000)
-	fSize := int64(l.fSize) //nolint:gosec // the default is small
+	fSize := int64(l.fSize)
 	in.bytes("fsize", &fSize, 1048576, 1073741824)
-	l.fSize = uint64(fSize) //nolint:gosec // never negative
+	l.fSize = uint64(fSize)
 	in.bytes("tmpfs_size", &l.tmp, 10*job.MiB, 2<<30)
 	in.bytes("output_size", &l.output, job.MiB, 10<<30)
 	in.integer("pids_limit", &l.pids, 10, 1000)

@@ -229,7 +229,7 @@ func (r *reader) number(name string, low, high int64) (int64, bool) {
 	n, whole := int64(0), true
 	switch v := value.(type) {
 	case uint64:
-		n = int64(min(v, math.MaxInt64)) //nolint:gosec // bounded in the same expression
+		n = int64(min(v, math.MaxInt64))
 	case int64:
 		n = v
 	case float64:
@@ -257,7 +257,7 @@ func (r *reader) integer(name string, to *int, low, high int64) {
 
 func (r *reader) unsigned(name string, to *uint64, low, high int64) {
 	if n, ok := r.number(name, low, high); ok {
-		*to = uint64(n) //nolint:gosec // low is never negative
+		*to = uint64(n)
 	}
 }
 

@@ -31,7 +31,7 @@ func (r *reader) bytes(name string, to *int64, low, high int64) {
 	n := int64(-1)
 	switch v := value.(type) {
 	case uint64:
-		n = int64(min(v, math.MaxInt64)) //nolint:gosec // bounded in the same expression
+		n = int64(min(v, math.MaxInt64))
 	case string:
 		if parsed, ok := parseSize(v); ok {
 			n = parsed
@@ -56,13 +56,13 @@ func (r *reader) share(name string, to *int64, whole int64) {
 			r.fail(name, "must be a percentage from 1%% to 100%%, or a size such as 2g")
 			return
 		}
-		*to = whole / 100 * int64(percent) //nolint:gosec // at most 100
+		*to = whole / 100 * int64(percent)
 		return
 	}
 	n := int64(-1)
 	switch v := value.(type) {
 	case uint64:
-		n = int64(min(v, math.MaxInt64)) //nolint:gosec // bounded in the same expression
+		n = int64(min(v, math.MaxInt64))
 	case string:
 		if parsed, ok := parseSize(v); ok {
 			n = parsed

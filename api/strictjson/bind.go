@@ -253,7 +253,7 @@ func echo(v Value) json.RawMessage {
 	switch {
 	case !v.Present():
 		return json.RawMessage("null")
-	case len(v.raw) <= maxEcho && !(v.Kind() == Number && tooBig(v.raw)):
+	case len(v.raw) <= maxEcho && (v.Kind() != Number || !tooBig(v.raw)):
 		return slices.Clone(v.raw)
 	}
 	short, err := json.Marshal(clip(string(v.raw)))

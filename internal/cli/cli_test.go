@@ -198,7 +198,7 @@ func TestSaveArtifacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Close() //nolint:errcheck // a test's own
+	defer dir.Close()
 	artifact := func(name, data string) job.ArtifactAnswer {
 		sum := sha256.Sum256([]byte(data))
 		return job.ArtifactAnswer{Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Data: []byte(data)}

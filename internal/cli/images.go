@@ -114,7 +114,7 @@ func pack(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // only ever read from
+	defer root.Close()
 	out := tar.NewWriter(w)
 	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -136,7 +136,7 @@ func packFile(out *tar.Writer, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only ever read from
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func (t *tool) run(c *cli.Context) error {
 		if dir, err = openDir(name); err != nil {
 			return err
 		}
-		defer dir.Close() //nolint:errcheck // only ever read from
+		defer dir.Close()
 		r.Artifacts = job.ArtifactsInline
 	}
 	daemon := connect(c)
@@ -75,7 +75,7 @@ func (t *tool) read(name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close() //nolint:errcheck // only ever read from
+		defer f.Close()
 		from = f
 	}
 	data, err := io.ReadAll(io.LimitReader(from, maxFile+1))
