@@ -64,6 +64,8 @@ func classify(err error) error {
 		return &Error{Kind: ErrNoSpace, Message: "no space left where images are kept; make room or remove images", Cause: err}
 	case errors.Is(err, rootfs.ErrLeased):
 		return &Error{Kind: ErrConflict, Message: "image is used by a job; try again when it is done", Cause: err}
+	case errors.Is(err, rootfs.ErrTool), errors.Is(err, rootfs.ErrConfig):
+		return &Error{Message: rootfs.Message(err), Cause: err}
 	}
 	return &Error{Message: "the image could not be stored; the daemon's log says why", Cause: err}
 }

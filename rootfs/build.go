@@ -166,6 +166,7 @@ func (s *Store) make(ctx context.Context, key string, src TreeSource) (root Root
 	case <-ctx.Done():
 		return Root{}, context.Cause(ctx)
 	}
+	start := time.Now()
 	wall := invalidf("takes more than %v to build", s.opts.Limits.Wall)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.Limits.Wall, wall)
 	defer cancel()
@@ -185,6 +186,9 @@ func (s *Store) make(ctx context.Context, key string, src TreeSource) (root Root
 		return Root{}, withSpace("build root", err)
 	}
 	root, err = s.commit(rec, staging)
+	if err == nil {
+		s.log.Info("root built", "key", key, "kind", root.Kind, "bytes", root.Size, "entries", rec.Entries, "took", time.Since(start))
+	}
 	return root, withSpace("commit root", err)
 }
 
@@ -230,17 +234,23 @@ func (s *Store) prepare(ctx context.Context, key string, src TreeSource, staging
 
 // makeImage turns work/tree into commit/root.erofs, verified and synced.
 func (s *Store) makeImage(ctx context.Context, work *os.File, commit string) (size int64, sum string, err error) {
-	req := request{Argv: s.tool.mkfsArgs(), Env: mkfsEnv(), Limits: s.opts.Limits}
-	if _, err := s.child(ctx, "mkfs", work, []*os.File{s.tool.file}, req, true); err != nil {
+	if err := s.mkfs(ctx, work); err != nil {
 		if s.full() {
 			return 0, "", fmt.Errorf("%w (%w)", unix.ENOSPC, err)
 		}
-		return 0, "", fmt.Errorf("mkfs.erofs %s failed: %w", s.tool.version, err)
+		var exit *exitError
+		if errors.As(err, &exit) {
+			err = s.tool.toolError("make image with", err)
+		}
+		return 0, "", err
 	}
 	if _, err := s.child(ctx, "verify", work, nil, request{Limits: s.opts.Limits}, false); err != nil {
-		return 0, "", fmt.Errorf("verify what mkfs.erofs %s wrote: %w", s.tool.version, err)
+		if ctx.Err() == nil {
+			err = s.tool.toolError("verify image written by", err)
+		}
+		return 0, "", err
 	}
-	f, err := openBeneath(work, "out/root.erofs", unix.O_RDONLY)
+	f, err := openBeneath(work, "out/root.erofs", unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return 0, "", fmt.Errorf("open image: %w", err)
 	}
@@ -269,6 +279,29 @@ func (s *Store) makeImage(ctx context.Context, work *os.File, commit string) (si
 		return 0, "", fmt.Errorf("move image: %w", err)
 	}
 	return st.Size, sum, nil
+}
+
+// mkfs runs mkfs.erofs over work/tree.
+func (s *Store) mkfs(ctx context.Context, work *os.File) error {
+	if err := unix.Mkdirat(int(work.Fd()), "out", 0o700); err != nil {
+		return fmt.Errorf("make out: %w", err)
+	}
+	if err := unix.Fchownat(int(work.Fd()), "out", int(s.opts.IDBase), int(s.opts.IDBase), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("give out to the child: %w", err)
+	}
+	workMount, err := detachedMount(work)
+	if err != nil {
+		return err
+	}
+	defer workMount.Close() //nolint:errcheck // a mount that ends with it
+	toolMount, err := detachedMount(s.tool.file)
+	if err != nil {
+		return err
+	}
+	defer toolMount.Close() //nolint:errcheck // a mount that ends with it
+	req := request{Argv: s.tool.mkfsArgs(), Env: mkfsEnv(), Limits: s.opts.Limits}
+	_, err = s.child(ctx, "mkfs", workMount, []*os.File{toolMount}, req, true)
+	return err
 }
 
 // takeTree makes work/tree the directory root commit/tree, owned by the image's own ids, and syncs it.

@@ -83,6 +83,9 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", childName, step)
 	cmd.Args[0] = "tsubo-" + childName
 	cmd.Env = []string{"GOTRACEBACK=none"}
+	if raceEnabled {
+		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // a child has no races to wait a second for
+	}
 	cmd.Dir = "/"
 	cmd.WaitDelay = 5 * time.Second
 	cmd.ExtraFiles = append([]*os.File{work}, files...)
@@ -121,6 +124,8 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 	switch {
 	case ctx.Err() != nil:
 		return answer{}, fmt.Errorf("%s: %w", step, context.Cause(ctx))
+	case killed(err):
+		return answer{}, invalidf("%s was killed: the image takes more processor time or memory than an import may", step)
 	case raw && err == nil:
 		return answer{OK: true}, nil
 	case raw:
@@ -128,15 +133,19 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 	}
 	var a answer
 	if jerr := json.Unmarshal(stdout.Bytes(), &a); jerr != nil || !a.OK && a.Message == "" {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() && (ws.Signal() == syscall.SIGKILL || ws.Signal() == syscall.SIGXCPU) {
-				return answer{}, invalidf("%s was killed: the image takes more processor time or memory than an import may", step)
-			}
-		}
 		return answer{}, &exitError{step: step, err: err, output: printable(string(stderr.Bytes()), 1024)}
 	}
 	return a, a.err()
+}
+
+// killed reports whether a child was killed, which nobody does but this package (its context says so) and the kernel at a limit.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	ws, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && (ws.Signal() == syscall.SIGKILL || ws.Signal() == syscall.SIGXCPU)
 }
 
 // exitError is a child that ended badly without an answer.

@@ -63,9 +63,6 @@ func childStep(args []string) (answer, error) {
 		return answer{}, err
 	}
 	unix.Umask(0o022)
-	if err := unix.Fchdir(workFD); err != nil {
-		return answer{}, fmt.Errorf("enter work directory: %w", err)
-	}
 
 	switch args[0] {
 	case "unpack":
@@ -127,10 +124,13 @@ func setRlimits(l Limits) error {
 	return nil
 }
 
-// confine makes the current directory the only file tree there is and gives up every capability but keep. There is no way back:
+// confine makes the work directory the only file tree there is and gives up every capability but keep. There is no way back:
 // leaving a chroot takes CAP_SYS_CHROOT, a chrooted process cannot make another user namespace to regain it, and no descriptor of
 // a directory outside is open.
 func confine(keep ...int) error {
+	if err := unix.Fchdir(workFD); err != nil {
+		return fmt.Errorf("enter work directory: %w", err)
+	}
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("chroot: %w", err)
 	}
@@ -170,19 +170,11 @@ func allThreads(trap, a1, a2 uintptr) error {
 	return nil
 }
 
-// execMkfs becomes mkfs.erofs, which reads the tree and writes out/root.erofs, with no other capability than to read what the
-// image's modes forbid its owner to read.
+// execMkfs becomes mkfs.erofs, which reads /tree and writes /out/root.erofs in a file tree with nothing else of ours, and with no
+// other capability than to read what the image's modes forbid its owner to read.
 func execMkfs(req request) error {
-	for _, name := range req.Argv[1:] {
-		if strings.HasPrefix(name, "/") {
-			return fmt.Errorf("argument %q: relative paths only", name)
-		}
-	}
-	if err := unix.Mkdirat(workFD, "out", 0o700); err != nil {
-		return fmt.Errorf("mkdir out: %w", err)
-	}
-	if err := landlock(workFD, filesFD); err != nil {
-		return fmt.Errorf("landlock: %w", err)
+	if err := mkfsRoot(workFD, filesFD); err != nil {
+		return err
 	}
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
 		if c == unix.CAP_DAC_READ_SEARCH {
@@ -196,9 +188,7 @@ func execMkfs(req request) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	unix.CloseOnExec(workFD)
-	// filesFD stays open: where mkfs.erofs is a script, its interpreter opens it again.
-	if err := unix.Exec(fmt.Sprintf("/proc/self/fd/%d", filesFD), req.Argv, req.Env); err != nil {
+	if err := unix.Exec("/mkfs.erofs", req.Argv, req.Env); err != nil {
 		return fmt.Errorf("exec mkfs.erofs: %w", err)
 	}
 	return nil

@@ -4,7 +4,7 @@
 // Everything in a layer is hostile. The daemon itself never walks, unpacks or mounts it: it checks names and digests, and leaves
 // the rest to children. Each child is the daemon's own binary started again (MaybeChild) in user, mount, PID, network, IPC and UTS
 // namespaces of its own, with an id range that nobody else has, without supplementary groups, with rlimits, chrooted into the
-// work directory (mkfs.erofs: under Landlock instead), and holding no capability but those that its step needs; what it needs
+// work directory (mkfs.erofs: in a root with the tree and the host's programs, all read-only), and holding no capability but those that its step needs; what it needs
 // from outside it gets as descriptors. Without user namespaces nothing is built (ErrConfig): unpacking as the host's root is no
 // fallback.
 //

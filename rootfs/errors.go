@@ -15,6 +15,8 @@ var (
 	ErrNoSpace = errors.New("no space left for images")
 	// ErrConfig: this host cannot build a root safely; the text says what to change.
 	ErrConfig = errors.New("host cannot build roots")
+	// ErrTool: mkfs.erofs failed or wrote an image that is not what it was made from. The text holds no host path.
+	ErrTool = errors.New("mkfs.erofs failed")
 	// ErrLeased: the root is in use.
 	ErrLeased = errors.New("root is in use")
 	// ErrNotFound: no root of that key.
@@ -37,22 +39,24 @@ func (e *kindError) Unwrap() []error {
 	return []error{e.kind, e.err}
 }
 
-// Message is the text of err that is made for whoever brought the image, without what wraps it on the way: it holds no host path.
-// Errors of another kind have none ("").
+// Message is the text of an error of one of the kinds above, fit for whoever brought the image: it holds no host path, and nothing
+// of what wraps the error on the way. Other errors have none ("").
 func Message(err error) string {
-	if !errors.Is(err, ErrInvalid) {
+	var k *kindError
+	if !errors.As(err, &k) {
 		return ""
 	}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if k, ok := e.(*kindError); ok && k.kind == ErrInvalid { //nolint:errorlint // the wrapped one exactly
-			return k.msg
-		}
-	}
-	return ErrInvalid.Error()
+	return k.msg
 }
 
 func invalidf(format string, args ...any) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf(format, args...)}
+}
+
+// toolError is what mkfs.erofs did wrong; err is in the text.
+func (t tool) toolError(doing string, err error) error {
+	return &kindError{kind: ErrTool, err: err, msg: fmt.Sprintf("%s mkfs.erofs %s: %v; install another version of erofs-utils, or none for directory roots",
+		doing, t.version, err)}
 }
 
 func configf(format string, args ...any) error {

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"io/fs"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -27,3 +28,5 @@ func mtime(fi fs.FileInfo) int64 {
 	}
 	return fi.ModTime().Unix()
 }
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

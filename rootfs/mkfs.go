@@ -53,6 +53,7 @@ func examine(ctx context.Context, f *os.File) tool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", 3), "-V")
+	cmd.Args[0] = "mkfs.erofs" // it prints its name as it was called
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.Env = []string{}
 	cmd.WaitDelay = time.Second
@@ -88,7 +89,7 @@ func exitText(err error) string {
 // (-T would give every file one time, and then no .pyc file matches its source.)
 const imageEpoch = 4102444800 // 2100-01-01
 
-// mkfsArgs is the argument list of mkfs.erofs, run in the work directory. Inline data is off because runsc cannot execute files
+// mkfsArgs is the argument list of mkfs.erofs, run in mkfsRoot. Inline data is off because runsc cannot execute files
 // that have it (EFAULT), compression because runsc cannot read it, xattrs because no job needs them.
 func (t tool) mkfsArgs() []string {
 	args := []string{"mkfs.erofs", "-Enoinline_data", "-x-1", "-U00000000-0000-0000-0000-000000000000"}
@@ -98,7 +99,7 @@ func (t tool) mkfsArgs() []string {
 	if t.minor >= 6 {
 		args = append(args, "-b4096")
 	}
-	return append(args, "out/root.erofs", "tree")
+	return append(args, "/out/root.erofs", "/tree")
 }
 
 func mkfsEnv() []string { return []string{"SOURCE_DATE_EPOCH=" + strconv.Itoa(imageEpoch)} }

@@ -49,6 +49,10 @@ func requireErofs(t *testing.T) {
 	requireRoot(t)
 	_, err := exec.LookPath("mkfs.erofs")
 	require(t, "erofs", err == nil)
+	s := openStore(t, Options{})
+	if version, kind, why := s.Tool(); kind != EROFS {
+		t.Fatalf("mkfs.erofs %s is not used: %s", version, why)
+	}
 }
 
 const noTool = "/nonexistent/mkfs.erofs"

@@ -24,7 +24,7 @@ func verify() (a answer, err error) {
 			a, err = answer{}, fmt.Errorf("image cannot be read: %v", v)
 		}
 	}()
-	img, err := os.OpenFile("/out/root.erofs", os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	img, err := os.OpenFile("/out/root.erofs", os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return answer{}, fmt.Errorf("open image: %w", err)
 	}
