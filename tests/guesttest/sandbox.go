@@ -90,7 +90,8 @@ var (
 	atExit    []func()
 )
 
-// build makes tsubo-init and the hook's directory once per test process; $TSUBO_INIT names a ready-made binary.
+// build makes tsubo-init and the hook's directory once per test process; $TSUBO_INIT names a ready-made binary, and without a toolchain
+// it is the one in PATH.
 func build() (string, string, error) {
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "guesttest-")
@@ -109,6 +110,10 @@ func build() (string, string, error) {
 		}
 		hookPath = filepath.Join(dir, "python")
 		initPath = os.Getenv("TSUBO_INIT")
+		if _, err := lookPath("go"); initPath == "" && err != nil {
+			initPath, err = lookPath("tsubo-init") // in the VM, where there is no toolchain
+			buildErr = errors.Join(buildErr, err)
+		}
 		if initPath != "" || buildErr != nil {
 			return
 		}

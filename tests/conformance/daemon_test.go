@@ -1,0 +1,115 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/guesttest"
+)
+
+// Bounds against hanging; the VM is emulated.
+const (
+	startBound = 5 * time.Minute
+	jobSeconds = 120
+)
+
+// cap of stdout and stderr in the default configuration.
+const outputCap = 64 << 10
+
+// TestDaemon compares a plain interpreter in the image's root with POST /execute.
+func TestDaemon(t *testing.T) {
+	guesttest.Root(t)
+	d := connect(t)
+	n := newNative(t)
+	// The group returns when its parallel tests have ended, and before anything is taken down.
+	t.Run("programs", func(t *testing.T) {
+		for _, p := range programs(t) {
+			if !p.plain() {
+				continue // the route has no arguments and no stdin yet
+			}
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				want := n.run(t, p)
+				want.stdout, _ = job.Text([]byte(want.stdout), int64(len(want.stdout)), outputCap)
+				want.stderr, _ = job.Text([]byte(want.stderr), int64(len(want.stderr)), outputCap)
+				differ(t, d.run(t, p), want)
+			})
+		}
+	})
+}
+
+// daemon is a tsubod that serves.
+type daemon struct{ client *http.Client }
+
+// connect uses the daemon of $TSUBO_SOCKET, or starts one with its defaults where this host can enforce them.
+func connect(t *testing.T) *daemon {
+	t.Helper()
+	socket := os.Getenv("TSUBO_SOCKET")
+	if socket == "" {
+		_, err := exec.LookPath("tsubod")
+		_, err2 := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+		guesttest.Require(t, "cgroup2", err == nil && err2 == nil)
+		socket = "/run/tsubo/tsubo.sock"
+		cmd := exec.Command("tsubod")
+		var log bytes.Buffer
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			if err := cmd.Wait(); err != nil || t.Failed() {
+				t.Logf("tsubod: %v\n%s", err, log.String())
+			}
+		})
+	}
+	d := &daemon{client: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}}
+	for deadline := time.Now().Add(startBound); ; time.Sleep(50 * time.Millisecond) {
+		resp, err := d.client.Get("http://tsubo/health")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return d
+			}
+			err = fmt.Errorf("status %d", resp.StatusCode)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no healthy tsubod on %s: %v", socket, err)
+		}
+	}
+}
+
+func (d *daemon) run(t *testing.T, p program) outcome {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"code": p.code, "timeout": jobSeconds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := d.client.Post("http://tsubo/execute", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a job.ExecuteAnswer
+	if err := json.Unmarshal(b, &a); err != nil || resp.StatusCode != http.StatusOK || a.ExitCode == nil {
+		t.Fatalf("status %d: %v: %s", resp.StatusCode, err, b)
+	}
+	return outcome{a.Stdout, a.Stderr, *a.ExitCode}
+}

@@ -1,0 +1,143 @@
+package conformance
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// image is an unpacked OCI image.
+type image struct {
+	root string
+	env  []string
+	cwd  string
+}
+
+// layout finds the Python image: $TSUBO_IMAGE_LAYOUT, the VM's preload directory, or what `make image-python` made.
+func layout(t *testing.T) string {
+	t.Helper()
+	for _, dir := range []string{os.Getenv("TSUBO_IMAGE_LAYOUT"), "/opt/tsubo/images/python", "../../build/images/python"} {
+		if dir == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, "index.json")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("no OCI layout of the Python image")
+	return ""
+}
+
+// unpack lays the image's layers out in a temporary directory. The image is our own: nothing here defends against it.
+func unpack(t *testing.T, layout string) image {
+	t.Helper()
+	type descriptor struct{ MediaType, Digest string }
+	blob := func(d string) string {
+		return filepath.Join(layout, "blobs", strings.Replace(d, ":", "/", 1))
+	}
+	read := func(path string, into any) {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(b, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var index struct{ Manifests []descriptor }
+	read(filepath.Join(layout, "index.json"), &index)
+	var manifest struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	read(blob(index.Manifests[0].Digest), &manifest)
+	var config struct {
+		Config struct {
+			Env        []string
+			WorkingDir string
+		} `json:"config"`
+	}
+	read(blob(manifest.Config.Digest), &config)
+	img := image{root: t.TempDir(), env: config.Config.Env, cwd: config.Config.WorkingDir}
+	if err := os.Chmod(img.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range manifest.Layers {
+		if err := img.addLayer(blob(l.Digest)); err != nil {
+			t.Fatalf("layer %s: %v", l.Digest, err)
+		}
+	}
+	if img.cwd == "" {
+		img.cwd = "/"
+	}
+	if _, err := os.Stat(img.root + img.cwd); err != nil {
+		img.cwd = "/"
+	}
+	return img
+}
+
+func (img image) addLayer(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	for tr := tar.NewReader(z); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := img.addEntry(h, tr); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+}
+
+func (img image) addEntry(h *tar.Header, content io.Reader) error {
+	path := filepath.Join(img.root, h.Name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+	case tar.TypeSymlink:
+		return os.Symlink(h.Linkname, path)
+	case tar.TypeLink:
+		return os.Link(filepath.Join(img.root, h.Linkname), path)
+	case tar.TypeReg:
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, content)
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("type %c", h.Typeflag)
+	}
+	if err := os.Chown(path, h.Uid, h.Gid); err != nil {
+		return err
+	}
+	return os.Chmod(path, h.FileInfo().Mode().Perm())
+}

@@ -1,0 +1,2 @@
+import sys
+print(sys.argv, getattr(sys, "orig_argv", ["python3", "-u", "/code/main.py"]))

@@ -1,0 +1,4 @@
+import atexit
+for i in range(3):
+    atexit.register(print, "handler", i)
+print("main")

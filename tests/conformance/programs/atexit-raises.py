@@ -1,0 +1,10 @@
+import atexit
+
+
+@atexit.register
+def bad():
+    raise ValueError("in atexit")
+
+
+atexit.register(print, "first")
+print("main")

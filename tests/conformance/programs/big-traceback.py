@@ -1,0 +1,1 @@
+raise ValueError("long " * 10000)

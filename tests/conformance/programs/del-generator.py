@@ -1,0 +1,9 @@
+def g():
+    try:
+        yield 1
+    finally:
+        print("generator closed")
+
+
+it = g()
+print(next(it))

@@ -1,0 +1,1 @@
+print("\udc80 lone")

@@ -1,0 +1,5 @@
+import sys, threading
+t = threading.Thread(target=lambda: sys.exit(9))
+t.start()
+t.join()
+print("main goes on")

@@ -1,0 +1,2 @@
+import builtins
+print(dir(builtins), __builtins__ is builtins)

@@ -1,0 +1,4 @@
+import os
+for k, v in sorted(os.environ.items()):
+    if "TIMEOUT" not in k:
+        print(k, "=", v)

@@ -1,0 +1,4 @@
+import faulthandler, sys
+faulthandler.enable()
+faulthandler.dump_traceback(file=sys.stderr)
+faulthandler._sigsegv()

@@ -1,0 +1,6 @@
+import getpass, warnings
+warnings.simplefilter("ignore")
+try:
+    print(getpass.getpass("secret: "))
+except EOFError:
+    print("EOF")

@@ -1,0 +1,5 @@
+import os
+try:
+    os._exit(255)
+finally:
+    print("never")

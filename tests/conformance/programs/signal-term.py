@@ -1,0 +1,3 @@
+import os, signal
+print("before")
+os.kill(os.getpid(), signal.SIGTERM)

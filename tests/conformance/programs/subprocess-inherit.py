@@ -1,0 +1,4 @@
+import subprocess, sys
+print("before")
+subprocess.run([sys.executable, "-u", "-c", "print('from the child')"])
+print("after")

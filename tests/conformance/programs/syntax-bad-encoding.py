@@ -1,0 +1,2 @@
+# -*- coding: nonesuch -*-
+print(1)

@@ -1,0 +1,3 @@
+import sys
+print("на stdout")
+sys.exit("ошибка: ё 💥")

@@ -1,0 +1,8 @@
+def first():
+    raise KeyError("first")
+
+
+try:
+    first()
+except KeyError:
+    raise ValueError("second")

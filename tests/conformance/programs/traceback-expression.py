@@ -1,0 +1,4 @@
+value = {"a": {"b": None}}
+print(value["a"]["b"]["c"]
+      + 1,
+      2)

@@ -1,0 +1,5 @@
+def größe(ключ):
+    raise ValueError("ошибка — 誤り " + ключ)
+
+
+größe("é")
