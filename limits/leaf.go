@@ -48,6 +48,7 @@ type Leaf struct {
 	tree *Tree
 	d    *dir
 	boot Boot
+	now  size // what was written last
 
 	mu      sync.Mutex
 	seen    job.Enforced // what the last read-back showed; only the leaf's own fields
@@ -89,7 +90,7 @@ func (t *Tree) Create(ctx context.Context, id string, g Boot) (_ *Leaf, err erro
 }
 
 func (l *Leaf) setUp() error {
-	pids := PIDsMax(l.boot.Tasks)
+	pids := l.boot.PIDsMax()
 	r := &cgroups.Resources{PidsLimit: &pids, Devices: denyAll, Unified: map[string]string{"memory.oom.group": "1"}}
 	if l.d.has("memory.zswap.max") {
 		r.Unified["memory.zswap.max"] = "0"
@@ -104,7 +105,7 @@ func (l *Leaf) setUp() error {
 }
 
 func (l *Leaf) bootLimits() size {
-	return size{memory: pageFloor(BootMemory(l.boot.Memory)), quota: quota(float64(job.GuestCPUs(l.boot.CPU)))}
+	return size{memory: pageFloor(l.boot.Memory), quota: quota(float64(job.GuestCPUs(l.boot.CPU)))}
 }
 
 // size is the part of the limits that changes in a leaf's life.
@@ -120,6 +121,7 @@ func (s size) into(r *cgroups.Resources) {
 
 // set writes r and reads back everything that holds the leaf, s included, also what was not written this time.
 func (l *Leaf) set(r *cgroups.Resources, s size) error {
+	l.now = s
 	m, err := fs2.NewManager(&cgroups.Cgroup{}, l.d.path)
 	if err == nil {
 		err = m.Set(r)
@@ -159,15 +161,8 @@ func (l *Leaf) Apply(lim job.Limits) error {
 
 // Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory stays as it is.
 func (l *Leaf) Lift() error {
-	q := l.bootLimits().quota
-	memory, err := l.d.read("memory.max")
-	if err == nil {
-		var n int64
-		if n, err = parseBytes(memory); err == nil {
-			err = l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: q, CpuPeriod: cpuPeriod}, size{n, q})
-		}
-	}
-	if err != nil {
+	s := size{memory: l.now.memory, quota: l.bootLimits().quota}
+	if err := l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: s.quota, CpuPeriod: cpuPeriod}, s); err != nil {
 		return fmt.Errorf("lift cpu limit of leaf %s: %w", l.ID, err)
 	}
 	return nil

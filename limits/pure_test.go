@@ -191,3 +191,18 @@ func TestDirStaysBeneath(t *testing.T) {
 		t.Errorf("witness is %q, %v", b, err)
 	}
 }
+
+// The factors are measured (see PIDsMax); the smallest and the largest job of the wire stay between what a sandbox needs and what a
+// host can bear.
+func TestPIDsMax(t *testing.T) {
+	for _, c := range []struct {
+		tasks int
+		cpu   float64
+		seen  int64 // the most tasks that were measured for this size
+	}{{10, 1, 55}, {50, 1, 246}, {100, 1, 497}, {100, 8, 396}, {200, 2, 545}, {1000, 16, 5000}} {
+		got := Boot{Tasks: c.tasks, CPU: c.cpu}.PIDsMax()
+		if got < c.seen*3/2 || got > 32_000 {
+			t.Errorf("PIDsMax for %d tasks and %v cores = %d; %d were seen", c.tasks, c.cpu, got, c.seen)
+		}
+	}
+}

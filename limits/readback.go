@@ -37,7 +37,7 @@ func (l *Leaf) verify(s size) error {
 		read("memory.max", strconv.FormatInt(s.memory, 10), &seen.Memory),
 		read("memory.oom.group", "1", &group),
 		read("cpu.max", fmt.Sprintf("%d %d", s.quota, cpuPeriod), &seen.CPU),
-		read("pids.max", strconv.FormatInt(PIDsMax(l.boot.Tasks), 10), &seen.PIDs),
+		read("pids.max", strconv.FormatInt(l.boot.PIDsMax(), 10), &seen.PIDs),
 		l.verifySwap(read, &seen.Swap),
 		errDevices,
 	)

@@ -132,11 +132,11 @@ func testBootLimits(t *testing.T, tree *Tree) {
 	g := Boot{Memory: 512<<20 + 100, CPU: 2.5, Tasks: 100}
 	l := newLeaf(t, tree, g)
 	expect(t, l, map[string]string{
-		"memory.max":       strconv.FormatInt(pageFloor(BootMemory(g.Memory)), 10),
+		"memory.max":       strconv.FormatInt(pageFloor(g.Memory), 10),
 		"memory.swap.max":  "0",
 		"memory.oom.group": "1",
 		"cpu.max":          "300000 100000",
-		"pids.max":         strconv.FormatInt(PIDsMax(100), 10),
+		"pids.max":         strconv.FormatInt(g.PIDsMax(), 10),
 	})
 	if l.d.has("memory.zswap.max") {
 		expect(t, l, map[string]string{"memory.zswap.max": "0"})
@@ -229,6 +229,14 @@ func testReadBack(t *testing.T, tree *Tree) {
 		}
 	}
 	// What the hand-over does not write again, it reads again all the same.
+	l := newLeaf(t, tree, tiny)
+	if err := l.d.write("memory.max", "33554432"); err != nil {
+		t.Fatal(err)
+	}
+	var wrong *ReadbackError
+	if err := l.Lift(); !errors.As(err, &wrong) {
+		t.Errorf("memory.max: Lift = %v, want a ReadbackError", err)
+	}
 	for _, file := range []string{"pids.max", "memory.oom.group"} {
 		l := newLeaf(t, tree, tiny)
 		if err := l.d.write(file, files[file]); err != nil {
@@ -242,7 +250,7 @@ func testReadBack(t *testing.T, tree *Tree) {
 			t.Errorf("%s: Lift = %v, want a ReadbackError", file, err)
 		}
 	}
-	l := newLeaf(t, tree, tiny)
+	l = newLeaf(t, tree, tiny)
 	detach(t, l.d)
 	var e job.Enforced
 	if err := l.Apply(limitsOf(tiny)); err == nil {
@@ -459,8 +467,8 @@ func testPIDs(t *testing.T, tree *Tree) {
 		t.Errorf("Events = %+v, %v", e, err)
 	}
 	v, err := l.d.read("pids.current")
-	if n, errN := strconv.ParseInt(v, 10, 64); err != nil || errN != nil || n > PIDsMax(1) {
-		t.Errorf("pids.current = %s, %v, more than %d", v, err, PIDsMax(1))
+	if n, errN := strconv.ParseInt(v, 10, 64); err != nil || errN != nil || n > l.boot.PIDsMax() {
+		t.Errorf("pids.current = %s, %v, more than %d", v, err, l.boot.PIDsMax())
 	}
 }
 
