@@ -19,8 +19,8 @@ var groups = []group{
 		purpose: "read and write what is open",
 		names: []string{
 			"read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
-			"sendfile", "splice", "tee", "copy_file_range", "readahead", "fadvise64",
-			"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "fallocate", "ftruncate", "truncate", "flock",
+			"sendfile", "splice", "copy_file_range", "fadvise64",
+			"fsync", "fdatasync", "sync", "fallocate", "ftruncate", "truncate", "flock",
 		},
 	},
 	{
@@ -37,27 +37,22 @@ var groups = []group{
 		},
 		amd64: []string{
 			"open", "creat", "stat", "lstat", "access", "readlink", "getdents", "mkdir", "rmdir", "unlink", "rename", "link", "symlink",
-			"chmod", "chown", "lchown", "utime", "utimes", "futimesat",
+			"chmod", "chown", "lchown", "utime", "utimes",
 		},
 	},
 	{
-		purpose: "extended attributes, which copying a file looks at; security.* needs a capability that no job has",
-		names: []string{
-			"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr",
-			"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
-		},
+		purpose: "extended attributes, read only: copying a file looks at them",
+		names:   []string{"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"},
 	},
 	{
 		purpose: "watching files; events never leave the sandbox",
 		names:   []string{"inotify_init1", "inotify_add_watch", "inotify_rm_watch"},
-		amd64:   []string{"inotify_init"},
 	},
 	{
 		purpose: "memory",
 		names: []string{
 			"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "msync", "mincore",
-			"mlock", "mlock2", "munlock", "mlockall", "munlockall", // stubs in the sentry
-			"pkey_alloc", "pkey_free", "pkey_mprotect", // probed by V8, which must see ENOSYS
+			"mlock", "munlock", "mlockall", "munlockall", // stubs in the sentry
 			"membarrier",
 		},
 	},
@@ -65,10 +60,9 @@ var groups = []group{
 		purpose: "threads and scheduling",
 		names: []string{
 			"clone3", // see the package comment
-			"set_tid_address", "set_robust_list", "get_robust_list", "rseq", "futex", "gettid",
-			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_setparam", "sched_getscheduler",
-			"sched_setscheduler", "sched_getattr", "sched_setattr", "sched_get_priority_max", "sched_get_priority_min",
-			"sched_rr_get_interval", "getpriority", "setpriority", "getcpu",
+			"set_tid_address", "set_robust_list", "rseq", "futex", "gettid",
+			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_setscheduler",
+			"sched_get_priority_max", "sched_get_priority_min", "getpriority", "setpriority", "getcpu",
 		},
 		amd64: []string{"fork", "vfork", "arch_prctl"},
 	},
@@ -85,7 +79,7 @@ var groups = []group{
 		purpose: "identity: init needs them to become the job; the job has no capability that would make them give it anything",
 		names: []string{
 			"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "capget", "capset",
-			"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
+			"setuid", "setgid", "setresuid", "setresgid", "setgroups",
 		},
 	},
 	{
@@ -94,7 +88,7 @@ var groups = []group{
 			"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack",
 			"rt_sigqueueinfo", "rt_tgsigqueueinfo", "kill", "tkill", "tgkill", "signalfd4",
 		},
-		amd64: []string{"pause", "signalfd"},
+		amd64: []string{"pause"},
 	},
 	{
 		purpose: "time, read only",
@@ -108,19 +102,13 @@ var groups = []group{
 	{
 		purpose: "waiting for events",
 		names:   []string{"ppoll", "pselect6", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "eventfd2"},
-		amd64:   []string{"poll", "select", "epoll_create", "epoll_wait", "eventfd"},
+		amd64:   []string{"poll", "select", "epoll_create", "epoll_wait"},
 	},
 	{
 		purpose: "sockets, once socket(2) has let their family pass: Unix and loopback",
 		names: []string{
 			"socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "shutdown",
 			"getsockopt", "setsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
-		},
-	},
-	{
-		purpose: "System V IPC, in the sandbox's own namespace and memory",
-		names: []string{
-			"shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semtimedop", "semctl", "msgget", "msgsnd", "msgrcv", "msgctl",
 		},
 	},
 }
@@ -145,7 +133,7 @@ const (
 
 	fileTypeMask, fifo = 0o170000, 0o010000
 
-	perLinux, perQuery = 0, 0xffffffff
+	perQuery = 0xffffffff
 )
 
 // prctlOptions are the options of prctl(2) that are allowed: those that change the caller alone. They are ranges of numbers, because
@@ -154,11 +142,8 @@ const (
 var prctlOptions = []specs.LinuxSeccompArg{
 	is(0, low32&^15, 0),      // 0 to 15: PDEATHSIG, DUMPABLE, KEEPCAPS, TIMING, PR_SET_NAME
 	is(0, low32&^3, 16),      // 16 to 19: PR_GET_NAME
-	is(0, low32&^1, 20),      // 20, 21: PR_GET_SECCOMP
 	is(0, low32, 23),         // PR_CAPBSET_READ
 	is(0, low32&^3, 24),      // 24 to 27: PR_CAPBSET_DROP, PR_GET_SECUREBITS
-	is(0, low32, 29),         // PR_SET_TIMERSLACK
-	is(0, low32&^1, 30),      // 30, 31: PR_GET_TIMERSLACK
 	is(0, low32&^3, 36),      // 36 to 39: CHILD_SUBREAPER, NO_NEW_PRIVS
 	is(0, low32&^7, 40),      // 40 to 47: THP_DISABLE, PR_CAP_AMBIENT
 	is(0, low32, 0x53564d41), // PR_SET_VMA, by which runtimes name their mappings
@@ -177,8 +162,7 @@ func conditional(arch string) []specs.LinuxSyscall {
 		allow("socket", is(0, low32&^inetDiffer, afInet), is(1, sockTypeMask, sockStream)),
 		allow("socket", is(0, low32&^inetDiffer, afInet), is(1, sockTypeMask, sockDgram)),
 		allow("socket", is(0, low32, afNetlink), is(2, low32, netlinkRoute)),
-		// Only the execution domain that everything runs in, and the question which one it is.
-		allow("personality", is(0, low32, perLinux)),
+		// The question which execution domain the caller runs in, never a change.
 		allow("personality", is(0, low32, perQuery)),
 		// mkfifo; never a device, also not the whiteout 0:0.
 		allow("mknodat", is(2, fileTypeMask, fifo)),

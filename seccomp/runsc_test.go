@@ -240,7 +240,6 @@ func TestProbes(t *testing.T) {
 		{"A13 io_uring_setup", nr(unix.SYS_IO_URING_SETUP, 1, page), unix.EPERM, unix.ENOSYS},
 		{"A13 remap_file_pages", nr(unix.SYS_REMAP_FILE_PAGES), unix.EPERM, unix.ENOSYS},
 		{"A13 personality READ_IMPLIES_EXEC", nr(unix.SYS_PERSONALITY, 0x400000), unix.EPERM, unix.EINVAL},
-		{"personality as it is", nr(unix.SYS_PERSONALITY, 0), ok, ok},
 		{"personality query", nr(unix.SYS_PERSONALITY, 0xffffffff), ok, ok},
 		{"A14 x32 getpid", nr(0x40000000 + 39), unix.EPERM, unix.ENOSYS},
 		{"A14 x32 execve", nr(0x40000000 + 59), unix.EPERM, unix.ENOSYS},
