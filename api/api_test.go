@@ -95,6 +95,7 @@ func (f *fakeImages) Import(_ context.Context, name string, archive io.Reader) (
 // rig is a server on a Unix socket.
 type rig struct {
 	t      *testing.T
+	server *Server
 	exec   *fakeExecutor
 	images *fakeImages
 	facts  Facts
@@ -131,6 +132,7 @@ func newRig(t *testing.T, uid uint32) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.server = s
 	dir := shortDir(t)
 	r.socket = filepath.Join(dir, "s")
 	l, err := Listen(ListenOptions{Path: r.socket, MaxConns: 100})

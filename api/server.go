@@ -195,6 +195,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-XSS-Protection", "1; mode=block")
 	defer s.contain(c)
+	_ = c.control.SetWriteDeadline(time.Time{}) // that of the connection's last answer; fails where there is no connection
 
 	var known bool
 	if c.caller, known = s.caller(r.Context()); !known {

@@ -28,7 +28,7 @@ type reader struct {
 }
 
 // ours are variables of tsubo that are no configuration keys of the daemon.
-var ours = regexp.MustCompile(`^TSUBO_(CONFIG|SOCKET|REQUIRE|RUNSC|VM_.*|TEST_.*|CGROUP_ENTERED|STATE_LOCK_FD)$`)
+var ours = regexp.MustCompile(`^TSUBO_(CONFIG|SOCKET|REQUIRE|RUNSC|CACHE|TAGS|VM_.*|TEST_.*|CGROUP_ENTERED|STATE_LOCK_FD)$`)
 
 func newReader(environ []string) *reader {
 	r := &reader{env: map[string]string{}, problems: new([]error)}

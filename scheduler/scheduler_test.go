@@ -366,6 +366,30 @@ func TestHangUpCancelsTheRun(t *testing.T) {
 	})
 }
 
+// A caller who was gone before the job's turn: the runner sees it from the start.
+func TestRunnerNeverStartsForACallerWhoIsGone(t *testing.T) {
+	gone, hangUp := context.WithCancel(context.Background())
+	hangUp()
+	s, err := New(Options{Budget: mib, Workers: 1, Queue: 1, Runner: runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
+		if !errors.Is(context.Cause(ctx), job.ErrCallerGone) {
+			t.Errorf("the runner was started with cause %v", context.Cause(ctx))
+		}
+		return nil, context.Cause(ctx)
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	for range 200 {
+		if r, err := s.Execute(gone, spec("1", "a", 1), nil); err == nil && r.Status != job.Cancelled {
+			t.Errorf("got %+v", r)
+		}
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Options{Budget: 1000 * mib, Workers: 1, Queue: 4})
