@@ -90,7 +90,17 @@ type daemon struct {
 
 // writeConfig writes the configuration of a daemon with state of its own and returns its path.
 func writeConfig(dir, name, extra string) (string, error) {
-	text := fmt.Sprintf("data_dir: %s/data\nrun_dir: /run/tsubo-%s\ncgroup_parent: /tsubo-%s\nimages:\n  preload_dirs: [/opt/tsubo/images]\n%s\n", dir, name, name, extra)
+	// The small job type is for programs that use up their memory: touching it is what takes long under emulation.
+	text := fmt.Sprintf(`data_dir: %s/data
+run_dir: /run/tsubo-%s
+cgroup_parent: /tsubo-%s
+images:
+  preload_dirs: [/opt/tsubo/images]
+job_types:
+  - name: small
+    memory_limit: 64m
+%s
+`, dir, name, name, extra)
 	path := filepath.Join(dir, "tsubo.yaml")
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }

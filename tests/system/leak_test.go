@@ -32,11 +32,11 @@ func TestNothingIsLeft(t *testing.T) {
 		n.(*atomic.Int64).Add(1)
 	}
 	kinds := []func() (string, error){
-		func() (string, error) { return shared.expect(`print("ok")`, 60, job.Succeeded) },
-		func() (string, error) { return shared.expect("raise SystemExit(3)", 60, job.Failed) },
-		func() (string, error) { return shared.expect("while True: pass", 1, job.Timeout) },
+		func() (string, error) { return shared.expect(`print("ok")`, "default", 60, job.Succeeded) },
+		func() (string, error) { return shared.expect("raise SystemExit(3)", "default", 60, job.Failed) },
+		func() (string, error) { return shared.expect("while True: pass", "small", 1, job.Timeout) },
 		func() (string, error) {
-			return shared.expect("b=[]\nwhile True: b.append(bytearray(32<<20))", 120, job.OOM)
+			return shared.expect("b=[]\nwhile True: b.append(bytearray(8<<20))", "small", 120, job.OOM)
 		},
 		shared.hangUp,
 	}
@@ -72,8 +72,8 @@ func TestNothingIsLeft(t *testing.T) {
 	})
 }
 
-func (d *daemon) expect(code string, timeout int, want job.Status) (string, error) {
-	status, body, err := d.execute(context.Background(), map[string]any{"code": code, "timeout": timeout})
+func (d *daemon) expect(code, jobType string, timeout int, want job.Status) (string, error) {
+	status, body, err := d.execute(context.Background(), map[string]any{"code": code, "job_type": jobType, "timeout": timeout})
 	if err != nil {
 		return "", err
 	}

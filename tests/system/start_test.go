@@ -45,7 +45,7 @@ func TestStartRefusals(t *testing.T) {
 			if said := refused(t, config); !strings.Contains(said, c.part) {
 				t.Errorf("said %q, want %q in it", said, c.part)
 			}
-			if left, _ := filepath.Glob("/sys/fs/cgroup/tsubo-refused/jobs/*"); len(left) > 0 {
+			if left, _ := filepath.Glob("/sys/fs/cgroup/tsubo-refused/jobs/*/cgroup.procs"); len(left) > 0 {
 				t.Errorf("leaves left: %v", left)
 			}
 			if _, err := os.Stat("/run/tsubo-refused/tsubo.sock"); err == nil {
@@ -102,7 +102,7 @@ func TestStartSweepsAfterKill(t *testing.T) {
 	}
 	<-d.exited
 	<-started
-	if len(glob(t, d.where.JobsPath+"/*")) == 0 {
+	if len(glob(t, d.where.JobsPath+"/*/cgroup.procs")) == 0 {
 		t.Fatal("the kill left nothing: the test proves nothing")
 	}
 	d, err = startDaemon(dir, "crash", "")
