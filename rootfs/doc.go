@@ -22,4 +22,8 @@
 //	roots/<key>/root.json               what it is; see record
 //	roots/<key>/root.erofs | tree/      the root
 //	staging/<random>/                   a build under way; leftovers are swept by Open and Sweep
+//
+// The package is long because it is both sides of one boundary: the store (store.go, build.go, child.go, shift.go, remove.go) and
+// what runs in the children (childmain.go, unpack.go, mkfsroot.go, verify.go), which must be the same binary and agree on every
+// detail of the request between them.
 package rootfs
