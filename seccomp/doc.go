@@ -17,8 +17,8 @@
 // EPERM. Own-child debugging (ptrace, process_vm_*) is refused. prctl, socket, clone, personality, mknod: see the table.
 //
 // Not here because nothing that is expected to run needs them, and because runsc compiles the list at every boot in a time that grows
-// with the square of its length (some 5 ms for these, 20 ms for 350 names): System V IPC, writing extended attributes, names that
-// the C library replaced long ago, and calls that the sentry answers with EPERM anyhow.
+// with the square of its length (some 5 ms for these, 20 ms for 350 names): System V IPC, names that the C
+// library replaced long ago, and calls that the sentry answers with EPERM anyhow.
 //
 // Syscall numbers a later runsc implements do not become allowed by themselves: the table is an allow-list.
 package seccomp

@@ -41,8 +41,11 @@ var groups = []group{
 		},
 	},
 	{
-		purpose: "extended attributes, read only: copying a file looks at them",
-		names:   []string{"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"},
+		purpose: "extended attributes: cp -p and mv need the sentry's own EOPNOTSUPP; security.* needs a capability that no job has",
+		names: []string{
+			"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr",
+			"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+		},
 	},
 	{
 		purpose: "watching files; events never leave the sandbox",
