@@ -86,6 +86,9 @@ func run(ctx context.Context, cfg *config.Config, stderr io.Writer) (int, error)
 	if err != nil {
 		return exitRefused, err
 	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "warning", w)
+	}
 	d, err := Start(ctx, cfg, leaves, log)
 	if err != nil {
 		return exitRefused, errors.Join(err, locks.Close())

@@ -111,7 +111,7 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	if err != nil {
 		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
 	}
-	if err := os.MkdirAll(cfg.RunDir, 0o750); err != nil {
+	if err := api.MakeDir(cfg.RunDir, cfg.SocketGroup); err != nil {
 		return nil, fmt.Errorf("field run_dir: %w", err)
 	}
 	if err := bin.UseRoot(filepath.Join(cfg.RunDir, "runsc")); err != nil {
