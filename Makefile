@@ -19,7 +19,7 @@ RUNC  := $(CACHE)/runc/$(RUNC_VERSION)/runc
 LINT  := $(CACHE)/golangci-lint/$(LINT_VERSION)/golangci-lint
 
 # Commands that the targets need, and the Debian packages that have them.
-DEPS := gcc:gcc git:git jq:jq curl:curl dpkg-deb:dpkg xz:xz-utils flock:util-linux mke2fs:e2fsprogs mkfs.erofs:erofs-utils \
+DEPS := gcc:gcc git:git python3:python3 pgrep:procps jq:jq curl:curl dpkg-deb:dpkg xz:xz-utils flock:util-linux mke2fs:e2fsprogs mkfs.erofs:erofs-utils \
 	qemu-system-x86_64:qemu-system-x86 /usr/include/stdlib.h:libc6-dev /usr/share/seabios/bios.bin:seabios
 
 FUZZTIME ?= 30s

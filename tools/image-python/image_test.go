@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -208,6 +209,47 @@ func TestLayout(t *testing.T) {
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".image-*"))
 		if err != nil || len(left) != 0 {
 			t.Errorf("gzip %v: left behind %v, %v", gz, left, err)
+		}
+	}
+}
+
+// TestCompareLibraries holds the order of glibc's _dl_cache_libcmp: the loader's binary search misses libraries in any other.
+func TestCompareLibraries(t *testing.T) {
+	ascending := []string{"", "liba", "libb", "libc.so", "libc.so.6", "libc.so.10", "libc.so.10.1", "libc0", "libz.so.1"}
+	for i, a := range ascending {
+		for j, b := range ascending {
+			if got := compareLibraries(a, b); (got < 0) != (i < j) || (got > 0) != (i > j) {
+				t.Errorf("compare %q with %q: %d", a, b, got)
+			}
+		}
+	}
+}
+
+// TestCacheFindsEveryLibrary searches as the loader does.
+func TestCacheFindsEveryLibrary(t *testing.T) {
+	names := strings.Fields("libz.so.1 libc.so.6 libm.so.6 libpython3.11.so.1.0 libpython3.9.so.1.0 ld-linux-x86-64.so.2 libstdc++.so.6 libdb-5.3.so")
+	cache := encodeCache(names)
+	word := func(at int) int { return int(binary.LittleEndian.Uint32(cache[at:])) }
+	str := func(at int) string { s, _, _ := strings.Cut(string(cache[at:]), "\x00"); return s }
+	if n := word(20); n != len(names) || !bytes.HasPrefix(cache, []byte("glibc-ld.so.cache1.1")) {
+		t.Fatalf("%d libraries in the header %q", n, cache[:48])
+	}
+	for _, name := range names {
+		left, right, found := 0, len(names)-1, ""
+		for left <= right && found == "" {
+			middle := (left + right) / 2
+			entry := 48 + 24*middle
+			switch c := compareLibraries(name, str(word(entry+4))); {
+			case c < 0:
+				left = middle + 1
+			case c > 0:
+				right = middle - 1
+			default:
+				found = str(word(entry + 8))
+			}
+		}
+		if !strings.HasPrefix(found, "/lib/") || filepath.Base(found) != name {
+			t.Errorf("%s is found as %q", name, found)
 		}
 	}
 }

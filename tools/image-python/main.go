@@ -74,6 +74,9 @@ func run(out, cache string, gz bool) (err error) {
 	if err := t.checkLibraries(); err != nil {
 		return err
 	}
+	if err := t.libraryCache(); err != nil {
+		return err
+	}
 	scratch, err := os.MkdirTemp("", "tsubo-image-")
 	if err != nil {
 		return err
@@ -95,6 +98,9 @@ func run(out, cache string, gz bool) (err error) {
 func (t *tree) compile(root string) error {
 	if err := t.writeTo(root); err != nil {
 		return fmt.Errorf("write the tree for its interpreter: %w", err)
+	}
+	if err := t.checkCache(root); err != nil {
+		return err
 	}
 	lib := filepath.Join(root, "usr/lib", python)
 	cmd := t.python(root, "-m", "compileall", "-q", "-j1", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/", lib)
