@@ -174,7 +174,7 @@ func TestVersion(t *testing.T) {
 		{"echo runsc version", "", "says"},
 		{"echo runc version 1.1", "", "says"},
 		{"printf 'runsc version a\\033[2J\\n'", "", "says"},
-		{"yes", "", "signal"},
+		{"exec yes", "", "signal"},
 		{"true", "", "says"},
 		{"echo broken >&2; false", "", "broken"},
 	} {
@@ -185,7 +185,7 @@ func TestVersion(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			if test.script == "yes" { // output without end takes no memory and ends with ctx
+			if test.script == "exec yes" { // output without end takes no memory and ends with ctx
 				ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
 			}
 			defer cancel()

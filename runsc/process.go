@@ -23,12 +23,13 @@ func BecomeSubreaper() error {
 	return nil
 }
 
-// Processes returns the pids of the sandbox and gofer processes that were started with bundle, whoever their parent is now.
+// Processes returns the pids of the sandbox and gofer processes that were started with bundle, and of the command that starts them
+// if it is still at it, whoever their parent is now.
 func (r *Runsc) Processes(bundle string) ([]int, error) {
 	return r.processes(func(pid int) bool { return r.runs(pid, bundle) })
 }
 
-// AllProcesses returns the pids of every sandbox and gofer process whose --root is Root: those that a crash of the daemon has left on
+// AllProcesses returns the pids of every such process whose --root is Root: those that a crash of the daemon has left on
 // a host without leaves.
 func (r *Runsc) AllProcesses() ([]int, error) {
 	return r.processes(func(pid int) bool { return r.runs(pid, "") })
@@ -54,7 +55,7 @@ func (r *Runsc) processes(match func(pid int) bool) ([]int, error) {
 	return pids, nil
 }
 
-// runs says that pid is a sandbox or gofer process of Root, and of bundle unless that is "". It goes by the arguments, which are what
+// runs says that pid is a runsc process of Root, and of bundle unless that is "". It goes by the arguments, which are what
 // a process says of itself: somebody who forges them offers a process of his own to be killed. The binary is not compared, so
 // that sandboxes of an older runsc are found after an upgrade.
 func (r *Runsc) runs(pid int, bundle string) bool {
@@ -63,13 +64,14 @@ func (r *Runsc) runs(pid int, bundle string) bool {
 		return false
 	}
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-	if args[0] != "runsc-sandbox" && args[0] != "runsc-gofer" {
+	// Between its fork and its exec, a sandbox process still has the name of the command.
+	if !slices.Contains([]string{"runsc-sandbox", "runsc-gofer", r.Path}, args[0]) {
 		return false
 	}
 	if !slices.Contains(args, "--root="+r.Root) {
 		return false
 	}
-	// `boot` is given --bundle=X, and `gofer` --bundle X.
+	// `run` and `boot` are given --bundle=X, `gofer` --bundle X.
 	i := slices.Index(args, "--bundle")
 	return bundle == "" || slices.Contains(args, "--bundle="+bundle) || i >= 0 && i+1 < len(args) && args[i+1] == bundle
 }

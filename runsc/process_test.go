@@ -3,9 +3,12 @@ package runsc
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
-	"syscall"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,10 +38,11 @@ func TestProcesses(t *testing.T) {
 	root := "--root=" + r.Root
 	sandbox := sleeper(t, "runsc-sandbox", root, "boot", "--bundle=/b/1", "id").Process.Pid
 	gofer := sleeper(t, "runsc-gofer", root, "gofer", "--bundle", "/b/1", "--spec-fd=3").Process.Pid
+	command := sleeper(t, r.Path, root, "run", "--bundle=/b/1").Process.Pid
 	other := sleeper(t, "runsc-sandbox", root, "boot", "--bundle=/b/11", "id").Process.Pid
 	for _, args := range [][]string{
 		{"runsc-sandbox", "--root=/elsewhere", "boot", "--bundle=/b/1"},
-		{"runsc", root, "run", "--bundle=/b/1"},
+		{"runsc", root, "run", "--bundle=/b/1"}, // not by its path: somebody's own
 		{"cat", root, "--bundle=/b/1"},
 	} {
 		sleeper(t, args...)
@@ -47,7 +51,7 @@ func TestProcesses(t *testing.T) {
 		bundle string
 		want   []int
 	}{
-		{"/b/1", []int{sandbox, gofer}},
+		{"/b/1", []int{sandbox, gofer, command}},
 		{"/b/11", []int{other}},
 		{"/b", nil},
 		{"/b/1/", nil},
@@ -58,7 +62,7 @@ func TestProcesses(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", test.bundle, got, err, test.want)
 		}
 	}
-	all := []int{sandbox, gofer, other}
+	all := []int{sandbox, gofer, command, other}
 	slices.Sort(all)
 	if got, err := r.AllProcesses(); err != nil || !slices.Equal(got, all) {
 		t.Errorf("all: %v, %v; want %v", got, err, all)
@@ -75,26 +79,56 @@ func TestKillProcesses(t *testing.T) {
 		t.Errorf("the child: %v", err)
 	}
 
-	// A process that is neither a child nor a sandbox: whoever has the pid now.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); err != nil { // another test may have set it
 		t.Fatal(err)
 	}
-	bystander := exec.Command("/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!")
-	out, err := bystander.Output()
+	// Neither a child nor a sandbox: whoever has the pid now.
+	bystander := orphan(t, "cat", "--root="+r.Root, "--bundle=/b/1")
+	// No child, but a sandbox: what a crash has left.
+	left := orphan(t, "runsc-sandbox", "--root="+r.Root, "boot", "--bundle=/b/1")
+	if err := r.KillProcesses(t.Context(), "/b/1", bystander, left); err != nil {
+		t.Error(err)
+	}
+	if !running(bystander) {
+		t.Error("the bystander is dead")
+	}
+	if running(left) {
+		t.Error("what was left is alive when the call returns")
+	}
+}
+
+// orphan starts a process that says args of itself and is not a child of this one.
+func orphan(t *testing.T, args ...string) int {
+	t.Helper()
+	in, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	for _, c := range out[:len(out)-1] {
-		pid = pid*10 + int(c-'0')
+	cmd := exec.Command("/bin/bash", append([]string{
+		"-c", `exec -a "$0" sh -c "read line" sh "$@" <&3 >/dev/null 2>&1 & echo $!`,
+	}, args...)...)
+	cmd.ExtraFiles = []*os.File{in}
+	out, err := cmd.Output()
+	_ = in.Close()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
-	if err := r.KillProcesses(t.Context(), "", pid); err != nil {
-		t.Error(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := unix.Kill(pid, 0); err != nil {
-		t.Errorf("the bystander: %v", err)
-	}
+	t.Cleanup(func() { _ = w.Close() }) // ends it
+	within(t, "the orphan says its name", func() bool {
+		cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		return err == nil && strings.HasPrefix(string(cmdline), args[0]+"\x00")
+	})
+	return pid
+}
+
+// running says that pid has not ended.
+func running(pid int) bool {
+	state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	return err == nil && !strings.Contains(string(state), ") Z ")
 }
 
 func TestReap(t *testing.T) {

@@ -106,12 +106,25 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	return readPID(o.pidFile())
 }
 
-// undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended.
+// undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended. The
+// command is gone, so nothing new is started, but a process that it has just forked says nothing of itself for a moment while it
+// becomes the sandbox: only a second look that finds nothing counts.
 func (r *Runsc) undo(o RunOpts) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	pids, err := r.Processes(o.Bundle)
-	return errors.Join(err, r.KillProcesses(ctx, o.Bundle, pids...), r.RemoveState(o.ID))
+	var errs []error
+	for quiet := 0; quiet < 2; time.Sleep(2 * time.Millisecond) {
+		pids, err := r.Processes(o.Bundle)
+		if err := errors.Join(err, ctx.Err(), r.KillProcesses(ctx, o.Bundle, pids...)); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		quiet++
+		if len(pids) > 0 {
+			quiet = 0
+		}
+	}
+	return errors.Join(append(errs, r.RemoveState(o.ID))...)
 }
 
 // command is runsc with an environment that holds nothing of the daemon's, killed when ctx or this thread ends.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,7 @@ func TestRunFake(t *testing.T) {
 		{"killed", "kill -9 $$", 0, "killed"},
 		{"leaves a child that holds the log", "sleep 5 & exit 3", 0, "exit status 3"},
 		{"sees the daemon's environment", `[ -z "$TSUBO_SECRET" ] || exit 9; exit 7`, 0, "exit status 7"},
+		{"is in the daemon's process group", `set -- $(cat /proc/$$/stat); [ "$5" = $$ ] || exit 9; exit 7`, 0, "exit status 7"},
 		{"works elsewhere", `[ "$(pwd)" = / ] || exit 9; exit 7`, 0, "exit status 7"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -78,6 +81,46 @@ func TestRunHangs(t *testing.T) {
 	_, err := r.Run(ctx, RunOpts{ID: "a", Bundle: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "took too long") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestRunDaemonKilled: a command does not outlive a daemon that is killed, else it would go on while the next daemon sweeps.
+func TestRunDaemonKilled(t *testing.T) {
+	if dir := os.Getenv("TSUBO_TEST_RUN"); dir != "" { // the daemon
+		_, err := faked(t, "echo $$ >"+dir+"/command; exec sleep 600").Run(t.Context(), RunOpts{ID: "a", Bundle: dir})
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	daemon := exec.Command(os.Args[0], "-test.run=^TestRunDaemonKilled$")
+	daemon.Env = append(os.Environ(), "TSUBO_TEST_RUN="+dir)
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	within(t, "the command starts", func() bool {
+		data, err := os.ReadFile(filepath.Join(dir, "command"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
+		}
+		return err == nil
+	})
+	if err := daemon.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = daemon.Wait()
+	within(t, "the command ends", func() bool {
+		state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		return err != nil || strings.Contains(string(state), ") Z ") // gone, or for its new parent to collect
+	})
+}
+
+// within polls until what holds.
+func within(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
 	}
 }
 

@@ -368,7 +368,7 @@ func TestRunCancelled(t *testing.T) {
 	cause := errors.New("changed my mind")
 	for _, kind := range []string{bundle.EROFS, bundle.Directory} {
 		root, guest := trees(t, kind)
-		for delay := time.Duration(0); delay <= 200*time.Millisecond; delay += 20 * time.Millisecond {
+		for delay := time.Duration(0); delay <= 150*time.Millisecond; delay += 5 * time.Millisecond {
 			o, _ := prepare(t, root, guest)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			timer := time.AfterFunc(delay, func() { cancel(cause) })
