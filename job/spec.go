@@ -26,7 +26,14 @@ type Type struct {
 	PythonVersion  string
 	Timeout        time.Duration
 	StartupTimeout time.Duration
-	Limits         Limits // ceiling and default
+	Limits         Limits // default, and ceiling where MaxMemory and MaxCPU say none
+
+	MaxMemory int64   // bytes that a request may ask for; 0: Limits.Memory
+	MaxCPU    float64 // cores that a request may ask for; 0: Limits.CPU
+	// AllowEnvironment names the variables that a request may set; what Environment sets may be among them, and is replaced then.
+	AllowEnvironment []string
+	// RetryOnInterrupt says that a job whose run was interrupted by a stop or a crash is run again (ruling 4).
+	RetryOnInterrupt bool
 }
 
 // File is one input file of a job, written root-owned and read-only below /input.
@@ -51,6 +58,10 @@ type Spec struct {
 	Input       json.RawMessage // a JSON object, its numbers as they were sent; written to /input/data.json
 	Files       []File
 	Environment map[string]string
+
+	// Requirements of the job and, where no image has them, of its type. Nothing installs any: a job that has some is refused when it
+	// comes to run (wire.md 5.3).
+	Requirements []string
 
 	Timeout        time.Duration // from the code's first byte
 	StartupTimeout time.Duration // for boot or hand-over; also the longest that a sync caller waits for a slot
