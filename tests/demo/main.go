@@ -96,7 +96,7 @@ func rows() []row {
 			}
 			return wantStatus(r, "succeeded")
 		}},
-		{name: "memory bomb", request: map[string]any{"code": memoryCode, "timeout": 120},
+		{name: "memory bomb", request: map[string]any{"code": memoryCode, "timeout": 120, "job_type": "small"},
 			needs: func(r result) bool { return r.Enforced.Memory },
 			check: func(r result) string { return wantStatus(r, "oom") }},
 		{name: "endless loop", request: map[string]any{"code": "print('looping', flush=True)\nwhile True: pass", "timeout": 3}, check: func(r result) string {

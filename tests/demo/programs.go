@@ -57,8 +57,8 @@ print(f"EAGAIN after {children} children")
 const memoryCode = `
 hoard = []
 while True:
-    hoard.append(bytearray(16 << 20))
-    print(len(hoard) * 16, "MiB", flush=True)
+    hoard.append(bytearray(4 << 20))
+    print(len(hoard) * 4, "MiB", flush=True)
 `
 
 const floodCode = `

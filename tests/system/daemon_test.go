@@ -105,11 +105,22 @@ job_types:
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// startDaemon starts a tsubod and waits until it is healthy.
+// startDaemon starts a tsubod and waits until it is healthy. All but the first get the first one's imported images, because importing
+// is what takes long under emulation.
 func startDaemon(dir, name, extra string) (*daemon, error) {
 	config, err := writeConfig(dir, name, extra)
 	if err != nil {
 		return nil, err
+	}
+	if data := filepath.Join(dir, "data"); shared != nil && !exists(data) {
+		if err := os.Mkdir(data, 0o700); err != nil {
+			return nil, err
+		}
+		for _, sub := range []string{"rootfs", "images"} {
+			if out, err := exec.Command("cp", "-a", filepath.Join(shared.dir, "data", sub), data).CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("copy the images: %w\n%s", err, out)
+			}
+		}
 	}
 	d := &daemon{dir: dir, socket: "/run/tsubo-" + name + "/tsubo.sock", exited: make(chan error, 1)}
 	if d.log, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
@@ -142,6 +153,11 @@ func startDaemon(dir, name, extra string) (*daemon, error) {
 			return nil, fmt.Errorf("not healthy\n%s", d.logText())
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (d *daemon) logText() string {
