@@ -67,7 +67,7 @@ func probe() int {
 		fmt.Fprintln(&b, "mount:", unix.Mount("x", "/", "tmpfs", 0, ""))
 		fmt.Fprintln(&b, "mknod:", unix.Mknod("/null", unix.S_IFCHR, int(unix.Mkdev(1, 3))))
 		fmt.Fprintln(&b, "pid", os.Getpid())
-		for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_CPU, unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC} {
+		for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_CPU, unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC, unix.RLIMIT_FSIZE, unix.RLIMIT_DATA} {
 			var l unix.Rlimit
 			if err := unix.Getrlimit(r, &l); err != nil {
 				return err
@@ -129,7 +129,11 @@ func TestChildIsConfined(t *testing.T) {
 		"chroot again: operation not permitted\n", "mount: operation not permitted\n", "mknod: operation not permitted\n",
 		"pid 1\n", "rlimit 4 0 0\n", "rlimit 0 600 600\n", "rlimit 7 1024 1024\n", "rlimit 6 256 256\n",
 		"connect: network is unreachable\n",
+		"rlimit 1 9730785280 9730785280\n", "rlimit 2 1073741824 1073741824\n",
 	} {
+		if raceEnabled && strings.HasPrefix(want, "rlimit 2 ") {
+			continue // see setRlimits
+		}
 		if !strings.Contains(got, want) {
 			t.Errorf("missing %q in:\n%s", want, got)
 		}
@@ -146,6 +150,18 @@ func TestChildOutsideOfAUserNamespace(t *testing.T) {
 		if jerr := json.Unmarshal(out, &a); jerr != nil || err == nil || a.OK || !strings.Contains(a.Message, "user namespace") {
 			t.Errorf("%q: %v, %s", step, err, out)
 		}
+	}
+}
+
+// A user namespace whose root is the host's root is none.
+func TestChildInANamespaceThatIsNone(t *testing.T) {
+	requireRoot(t)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: idRange}}
+	cmd := exec.Command("/proc/self/exe", childName, "verify") //nolint:gosec // this test
+	cmd.Stdin = strings.NewReader("{}")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "user namespace") {
+		t.Errorf("%v, %s", err, out)
 	}
 }
 

@@ -211,6 +211,39 @@ func TestDirectoryRootBecomesErofs(t *testing.T) {
 	}
 }
 
+// A directory root that is taken into use while its replacement is built stays where it is.
+func TestLeaseDuringReplacement(t *testing.T) {
+	requireErofs(t)
+	without := openStore(t, Options{MkfsErofs: noTool})
+	src := simple(t)
+	old := mustBuild(t, without, someKey, src)
+	s, err := Open(without.dir, Options{Logger: without.log, MkfsErofs: stub(t, "mkfs.erofs 1.5", `sleep 0.5; exec "$real" "$@"`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // only read
+	done := make(chan Root, 1)
+	go func() {
+		root, err := s.Build(context.Background(), someKey, src)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- root
+	}()
+	waitFor(t, "the build", func() bool { return fileExists(s, "work/out") })
+	lease, err := s.Acquire(someKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.Release()
+	if root := <-done; root != old || lease.Root != old {
+		t.Errorf("root %+v, leased %+v", root, lease.Root)
+	}
+	if _, err := os.Stat(filepath.Join(old.Path, "x")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRestart(t *testing.T) {
 	bothKinds(t, func(t *testing.T, s *Store) {
 		w := newWitness(t)
@@ -486,15 +519,23 @@ func TestShiftTree(t *testing.T) {
 		"device": func(dir string) error {
 			return unix.Mknod(filepath.Join(dir, "d/null"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
 		},
-		"too deep": func(dir string) error { return os.MkdirAll(filepath.Join(dir, strings.Repeat("e/", 12)), 0o755) }, //nolint:gosec // a root
+		"too deep": func(dir string) error {
+			for range 12 {
+				dir = filepath.Join(dir, "e")
+				if err := errors.Join(os.Mkdir(dir, 0o755), os.Chown(dir, base, base)); err != nil { //nolint:gosec // a root
+					return err
+				}
+			}
+			return nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, f := newTree(t)
 			if err := spoil(dir); err != nil {
 				t.Fatal(err)
 			}
-			if err := shiftTree(f, base, 10); err == nil {
-				t.Error("taken")
+			if err := shiftTree(f, base, 10); err == nil || name == "too deep" && !errors.Is(err, ErrInvalid) {
+				t.Errorf("error %v", err)
 			}
 			w.check(t)
 		})
