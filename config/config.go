@@ -60,7 +60,9 @@ type Config struct {
 	DefaultTimeout, MaxTimeout               time.Duration
 	DefaultStartupTimeout, MaxStartupTimeout time.Duration
 
-	Images Images
+	Images    Images
+	FrontDoor FrontDoor
+	Keeping   Keeping
 
 	outputs outputs
 	limits  containerLimits
@@ -193,6 +195,7 @@ func defaults(h host) *Config {
 		MaxPayloadBytes: 2097152, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
 		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
 		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
+		FrontDoor: defaultFrontDoor(), Keeping: defaultKeeping(),
 		Images:  Images{PreloadDirs: []string{"/opt/tsubo/images", "/usr/share/tsubo/images"}, MaxArchiveBytes: 4 << 30},
 		outputs: outputs{stdout: 65536, stderr: 65536, artifact: 10485760, total: 52428800},
 		limits: containerLimits{
@@ -233,6 +236,8 @@ func (c *Config) bind(r *reader, h host) {
 	c.limits.bind(r)
 	c.bindImages(r)
 	r.uids("admin_uids", &c.AdminUIDs)
+	c.FrontDoor.bind(r)
+	c.Keeping.bind(r)
 	c.bindTypes(r)
 	refuse(r)
 	if c.SecurityMode == Permissive {

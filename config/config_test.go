@@ -151,7 +151,8 @@ max_retry_attempts: 1
 		RunscPath: "/opt/runsc", InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
 		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
-		Images:  Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
+		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
+		FrontDoor: defaultFrontDoor(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
 		outputs: outputs{1024, 2048, job.MiB, 2 * job.MiB},
 		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 2 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
 	}) {
@@ -327,14 +328,25 @@ func TestRefused(t *testing.T) {
 		{"queue_wait_timeout: 1", "queue_wait_timeout", "startup_timeout"},
 		{"sessions_enabled: true", "sessions_enabled", "no sessions"},
 		{"session_max_concurrent: 5", "session_max_concurrent", "no sessions"},
-		{"server_host: hunter2", "server_host", "Unix socket"},
-		{"server_port: 8000", "server_port", "Unix socket"},
-		{"api_keys: [hunter2hunter2hunter2]", "api_keys", "this version"},
-		{"api_auth_enabled: true", "api_auth_enabled", "this version"},
-		{"api_rate_limit_requests: 5", "api_rate_limit_requests", "this version"},
-		{"database_url: postgresql://u:hunter2@h/db", "database_url", "this version"},
-		{"max_retry_attempts: 2", "max_retry_attempts", "this version"},
-		{"execution_record_ttl_days: 5", "execution_record_ttl_days", "this version"},
+		{"server_host: hunter2", "server_host", "IP address"},
+		{"server_port: 0", "server_port", "from 1 to 65535"},
+		{"tls_cert: /hunter2", "tls_cert", "go together"},
+		{"api_keys: [hunter2hunter2hunter2]", "api_keys", "sha256:"},
+		{"api_keys: [5]", "api_keys", "text"},
+		{"api_keys: [sha256:" + strings.Repeat("a", 64) + ", sha256:" + strings.Repeat("a", 64) + "]", "api_keys", "twice"},
+		{"api_auth_header: 'hunter2:'", "api_auth_header", "header name"},
+		{"allow_unauthenticated_loopback: hunter2", "allow_unauthenticated_loopback", "admin"},
+		{"api_rate_limit_requests: 0", "api_rate_limit_requests", "from 1"},
+		{"api_rate_limit_window_seconds: 3601", "api_rate_limit_window_seconds", "3600"},
+		{"database_url: postgresql://u:hunter2@h/db", "database_url", "SQLite"},
+		{"max_retry_attempts: 11", "max_retry_attempts", "to 10"},
+		{"retry_base_delay: 0", "retry_base_delay", "0.1 to 60"},
+		{"execution_record_ttl_days: 0", "execution_record_ttl_days", "from 1"},
+		{"dlq_ttl_days: 366", "dlq_ttl_days", "365"},
+		{"caller_quota_bytes: 2g\nstore_max_bytes: 1g", "caller_quota_bytes", "store_max_bytes"},
+		{"job_types: [{name: a, max_memory_limit: 64m}]", "job_types.0.max_memory_limit", "less than memory_limit"},
+		{"job_types: [{name: a, max_cpu_limit: 0.5}]", "job_types.0.max_cpu_limit", "less than cpu_limit"},
+		{"job_types: [{name: a, allowed_environment: ['hunter-2']}]", "job_types.0.allowed_environment.0", "[A-Za-z_]"},
 	} {
 		_, err := loadText(t, c.text)
 		if err == nil {
@@ -385,7 +397,7 @@ func TestRefusedYAML(t *testing.T) {
 func TestRefusedVariables(t *testing.T) {
 	for _, c := range []struct{ entry, field string }{
 		{"TSUBO_MAX_WORKERS=hunter2", "max_workers"}, {"TSUBO_MAX_WORKERS=4.0", "max_workers"}, {"TSUBO_MAX_WORKERS= 4", "max_workers"},
-		{"TSUBO_API_KEYS=hunter2hunter2hunter2", "api_keys"}, {"TSUBO_ENABLE_SECCOMP=off", "enable_seccomp"}, {"TSUBO_ENABLE_SECCOMP=on", "enable_seccomp"},
+		{"TSUBO_API_KEYS=hunter2", "api_keys"}, {"TSUBO_ENABLE_SECCOMP=off", "enable_seccomp"}, {"TSUBO_ENABLE_SECCOMP=on", "enable_seccomp"},
 		{"TSUBO_DATABASE_URL=postgresql://u:hunter2@h/db", "database_url"}, {"TSUBO_JOB_TYPES=hunter2", "job_types.0"}, {"TSUBO_IMAGES=hunter2", "images"},
 		{"TSUBO_ADMIN_UIDS=hunter2", "admin_uids.0"}, {"TSUBO_DATA_DIR=hunter2", "data_dir"},
 	} {

@@ -98,6 +98,7 @@ func (c *Config) bindType(in *reader) (job.Type, bool) {
 		in.fail("memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run", memory, int64(sentryRoom), c.MemoryBudget)
 	}
 	t.Limits = c.limits.of(in, c.outputs, memory, cpu)
+	c.bindCeilings(in, &t, memory, cpu)
 	refuseInType(in)
 	return t, len(*in.problems) == before
 }

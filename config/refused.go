@@ -24,8 +24,6 @@ func isEmptyList(v any, _ bool) bool {
 	return is && len(list) == 0
 }
 
-func isOne(v any, _ bool) bool  { return v == uint64(1) || v == "1" }
-func isZero(v any, _ bool) bool { return v == uint64(0) || v == "0" }
 func isNull(v any, _ bool) bool { return v == nil }
 func never(any, bool) bool      { return false }
 
@@ -56,13 +54,7 @@ func (r *reader) fileValue(name string) any {
 // refuse is the upstream keys (wire.md section 4) that do not work here, each with what replaces it, and keys whose feature this
 // version does not have.
 func refuse(r *reader) {
-	const (
-		sessions = "tsubo has no sessions: run jobs"
-		tcp      = "TCP listener: callers use the Unix socket (socket, socket_group)"
-		keys     = "API keys: callers are known by their uid on the Unix socket"
-		rate     = "rate limit: the bounded queue (max_queue_size), fair between callers, protects the Unix socket"
-		store    = "store of records"
-	)
+	const sessions = "tsubo has no sessions: run jobs"
 	for _, k := range []struct {
 		name, sentence string
 		nothing        off
@@ -85,24 +77,6 @@ func refuse(r *reader) {
 		{"session_max_message_bytes", sessions, never},
 		{"session_max_events_per_poll", sessions, never},
 		{"session_model_cache_volume", sessions, isNull},
-
-		{"server_host", notYet(tcp), never},
-		{"server_port", notYet(tcp), never},
-		{"allow_unauthenticated_network_access", notYet(tcp), isFalse},
-		{"allow_unauthenticated_loopback", notYet(tcp), isFalse},
-		{"api_auth_enabled", notYet(keys), isFalse},
-		{"api_keys", notYet(keys), isEmptyList},
-		{"api_auth_header", notYet(keys), never},
-		{"api_rate_limit_enabled", notYet(rate), isFalse},
-		{"api_rate_limit_requests", notYet(rate), never},
-		{"api_rate_limit_window_seconds", notYet(rate), never},
-		{"api_rate_limit_unix_requests", notYet(rate), isZero},
-		{"max_retry_attempts", notYet("retry of failed launches: 1 attempt is made"), isOne},
-		{"retry_base_delay", notYet("retry of failed launches"), never},
-		{"database_url", notYet(store), never},
-		{"execution_record_ttl_days", notYet(store), never},
-		{"dlq_ttl_days", notYet(store), never},
-		{"queue_ttl_seconds", notYet("asynchronous queue"), isZero},
 	} {
 		r.unless(k.name, k.sentence, k.nothing)
 	}

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// FrontDoor says who gets in besides peers on the Unix socket, and how often anybody may ask (wire.md rulings 14 to 16).
+type FrontDoor struct {
+	TCP  bool   // the listener is on: server_host or server_port is written, or --tcp
+	Host string // an address or "localhost"
+	Port int
+	// TLSCert and TLSKey are PEM files, both or none.
+	TLSCert, TLSKey string
+
+	// Keys are wanted on TCP. On loopback without them LoopbackRole says what an unknown caller is: "" nobody, "user" or "admin".
+	Auth         bool
+	Header       string // the header that a key may come in, besides Authorization: Bearer
+	Keys         []Key
+	LoopbackRole string
+	// OpenNetwork is allow_unauthenticated_network_access, the named opt-out from keys and TLS beyond loopback.
+	OpenNetwork bool
+
+	// RateRequests per RateWindow of one TCP identity, UnixRequests of one uid on the Unix socket; 0 is no limit.
+	RateRequests, UnixRequests int
+	RateWindow                 time.Duration
+}
+
+// Key is an API key, known by its hash alone.
+type Key struct {
+	SHA256 [32]byte
+	Admin  bool
+}
+
+// minKey is the least length of a key that somebody chose, in characters; `tsubo keys create` makes 256 bits.
+const minKey = 16
+
+var (
+	headerRE  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	keyHashRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+func defaultFrontDoor() FrontDoor {
+	return FrontDoor{Host: "127.0.0.1", Port: 8000, Header: "X-API-Key", RateRequests: 120, RateWindow: time.Minute}
+}
+
+// bind reads the keys; what depends on several of them is checked by Check, because --tcp counts, too.
+func (d *FrontDoor) bind(r *reader) {
+	d.TCP = r.written("server_host") || r.written("server_port")
+	r.text("server_host", &d.Host, 1, 253)
+	if d.Host != "localhost" && net.ParseIP(d.Host) == nil {
+		r.fail("server_host", "must be an IP address or localhost")
+	}
+	r.integer("server_port", &d.Port, 1, 65535)
+	r.path("tls_cert", &d.TLSCert)
+	r.path("tls_key", &d.TLSKey)
+	if (d.TLSCert == "") != (d.TLSKey == "") {
+		r.fail("tls_cert", "tls_cert and tls_key go together: set both, or none")
+	}
+	r.boolean("api_auth_enabled", &d.Auth)
+	r.text("api_auth_header", &d.Header, 1, 64)
+	if !headerRE.MatchString(d.Header) {
+		r.fail("api_auth_header", "must be a header name of [A-Za-z0-9_-]")
+	}
+	d.bindKeys(r)
+	r.boolean("allow_unauthenticated_network_access", &d.OpenNetwork)
+	d.bindLoopback(r)
+	limited := true
+	r.boolean("api_rate_limit_enabled", &limited)
+	r.integer("api_rate_limit_requests", &d.RateRequests, 1, 100000)
+	r.seconds("api_rate_limit_window_seconds", &d.RateWindow, 1, 3600)
+	r.integer("api_rate_limit_unix_requests", &d.UnixRequests, 0, 1000000)
+	if !limited {
+		d.RateRequests, d.UnixRequests = 0, 0
+	}
+}
+
+// bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from the environment.
+func (d *FrontDoor) bindKeys(r *reader) {
+	_, fromEnv := r.env[variable("api_keys")]
+	elements, ok := r.list("api_keys")
+	if !ok {
+		return
+	}
+	seen := map[[32]byte]bool{}
+	for _, e := range elements {
+		text, is := e.(string)
+		text = strings.TrimSpace(text)
+		var key Key
+		switch {
+		case !is:
+			r.fail("api_keys", "each key must be a text")
+			continue
+		case keyHashRE.MatchString(text):
+			_, _ = hex.Decode(key.SHA256[:], []byte(text[len("sha256:"):])) // matched
+		case !fromEnv:
+			r.fail("api_keys", "a key in the file must be sha256:<64 hex digits>, its hash: tsubo keys create makes one, "+
+				"or hash your own with printf %%s KEY | sha256sum")
+			continue
+		case len(text) < minKey || strings.ContainsAny(text, "\r\n\x00"):
+			r.fail("api_keys", "each key must have at least %d characters and no line break", minKey)
+			continue
+		default:
+			key.SHA256 = sha256.Sum256([]byte(text))
+		}
+		if seen[key.SHA256] {
+			r.fail("api_keys", "the same key is there twice")
+			continue
+		}
+		seen[key.SHA256] = true
+		d.Keys = append(d.Keys, key)
+	}
+}
+
+// bindLoopback reads allow_unauthenticated_loopback: true, false or "admin".
+func (d *FrontDoor) bindLoopback(r *reader) {
+	value, fromEnv, ok := r.get("allow_unauthenticated_loopback")
+	if !ok {
+		return
+	}
+	text, _ := value.(string)
+	switch {
+	case value == true || fromEnv && isTrue(strings.ToLower(text), true):
+		d.LoopbackRole = "user"
+	case text == "admin":
+		d.LoopbackRole = "admin"
+	case value == false || fromEnv:
+	default:
+		r.fail("allow_unauthenticated_loopback", "must be true, false or admin")
+	}
+}
+
+// Loopback reports whether the TCP listener is reached from this host alone.
+func (d *FrontDoor) Loopback() bool {
+	ip := net.ParseIP(d.Host)
+	return d.Host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// CheckFrontDoor refuses a TCP listener that lets in whom it should not (ruling 14), and returns what must be logged at every start
+// about one that is open on purpose. Call it once TCP is settled (--tcp). moreKeys says that there are keys besides those of the
+// configuration.
+func (c *Config) CheckFrontDoor(moreKeys bool) (warnings []string, err error) {
+	d := &c.FrontDoor
+	if d.TLSKey != "" {
+		if info, err := os.Stat(d.TLSKey); err == nil && info.Mode().Perm()&0o077 != 0 {
+			return nil, fieldError("tls_key", "the file can be read by others: chmod 600 it")
+		}
+	}
+	if d.Auth && len(d.Keys) == 0 && !moreKeys {
+		return nil, fieldError("api_auth_enabled", "there is no key: tsubo keys create makes one, or set api_keys")
+	}
+	switch {
+	case !d.TCP:
+		return nil, nil
+	case d.Loopback():
+		if d.Auth {
+			return nil, nil
+		}
+		if d.LoopbackRole == "" {
+			return nil, fieldError("server_host", "a TCP listener lets in every user of this host: set api_auth_enabled with keys, "+
+				"or allow_unauthenticated_loopback: true")
+		}
+		return []string{"TCP on " + d.Host + " without keys: every user of this host is " + d.LoopbackRole + " (allow_unauthenticated_loopback)"}, nil
+	case d.OpenNetwork:
+		if d.Auth && d.TLSCert != "" {
+			return nil, nil
+		}
+		return []string{"TCP on " + d.Host + " without keys or without TLS: whoever reaches it gets in (allow_unauthenticated_network_access)"}, nil
+	case !d.Auth:
+		return nil, fieldError("server_host", "beyond loopback callers need keys: set api_auth_enabled, or the opt-out allow_unauthenticated_network_access: true")
+	case d.TLSCert == "":
+		return nil, fieldError("server_host", "beyond loopback keys need TLS: set tls_cert and tls_key, or the opt-out allow_unauthenticated_network_access: true")
+	}
+	return nil, nil
+}

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Keeping says what becomes of jobs beyond one run: how often a launch is tried, how long one may wait, how long its record stays.
+type Keeping struct {
+	Attempts   int           // launches of one job in all, when tsubo itself fails
+	RetryDelay time.Duration // before the second one; doubled for each further
+	QueueTTL   time.Duration // an asynchronous job that waits longer fails; 0: it waits without bound
+
+	RecordTTL  time.Duration
+	DLQTTL     time.Duration
+	QuotaBytes int64 // what the records of one caller may hold; beyond it that caller's oldest go. 0: no quota
+	TotalBytes int64 // what all may hold; 0: no bound
+}
+
+func defaultKeeping() Keeping {
+	const day = 24 * time.Hour
+	return Keeping{Attempts: 2, RetryDelay: time.Second, RecordTTL: 30 * day, DLQTTL: 30 * day, QuotaBytes: 4 << 30}
+}
+
+func (k *Keeping) bind(r *reader) {
+	r.integer("max_retry_attempts", &k.Attempts, 1, 10)
+	delay := k.RetryDelay.Seconds()
+	r.cores("retry_base_delay", &delay, 0.1, 60)
+	k.RetryDelay = time.Duration(delay * float64(time.Second))
+	if n, ok := r.number("queue_ttl_seconds", 0, 30*86400); ok {
+		k.QueueTTL = time.Duration(n) * time.Second
+	}
+	for _, ttl := range []struct {
+		name string
+		to   *time.Duration
+		most int64
+	}{{"execution_record_ttl_days", &k.RecordTTL, 3650}, {"dlq_ttl_days", &k.DLQTTL, 365}} {
+		if n, ok := r.number(ttl.name, 1, ttl.most); ok {
+			*ttl.to = time.Duration(n) * 24 * time.Hour
+		}
+	}
+	r.bytes("caller_quota_bytes", &k.QuotaBytes, 0, 1<<50)
+	r.bytes("store_max_bytes", &k.TotalBytes, 0, 1<<50)
+	if k.TotalBytes > 0 && k.QuotaBytes > k.TotalBytes {
+		r.fail("caller_quota_bytes", "%d is more than store_max_bytes (%d): lower this, or raise that", k.QuotaBytes, k.TotalBytes)
+	}
+	url := ""
+	if r.text("database_url", &url, 1, 4096); url != "" && url != "sqlite" {
+		r.fail("database_url", "records are kept in an SQLite file below data_dir; a server database is not there yet: take this out")
+	}
+}
+
+// bindCeilings reads what a request may ask for beyond a job type's own limits, and how the type is run again.
+func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64) {
+	in.memory("max_memory_limit", &t.MaxMemory)
+	in.cores("max_cpu_limit", &t.MaxCPU, 0.1, 16)
+	if t.MaxMemory != 0 && t.MaxMemory < memory {
+		in.fail("max_memory_limit", "%d is less than memory_limit (%d): raise this, or lower that", t.MaxMemory, memory)
+	}
+	if t.MaxCPU != 0 && t.MaxCPU < cpu {
+		in.fail("max_cpu_limit", "is less than cpu_limit: raise this, or lower that")
+	}
+	if t.MaxMemory > memory && t.MaxMemory+sentryRoom > c.MemoryBudget {
+		in.fail("max_memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run",
+			t.MaxMemory, int64(sentryRoom), c.MemoryBudget)
+	}
+	in.texts("allowed_environment", &t.AllowEnvironment, 256, job.CheckEnvKey)
+	in.boolean("retry_on_interrupt", &t.RetryOnInterrupt)
+}
+
+func fieldError(name, message string) error {
+	return fmt.Errorf("field %s: %s", name, strings.TrimSpace(message))
+}
