@@ -55,26 +55,51 @@ func (r *Runsc) processes(match func(pid int) bool) ([]int, error) {
 	return pids, nil
 }
 
-// runs says that pid is a runsc process of Root, and of bundle unless that is "". It goes by the arguments, which are what
-// a process says of itself: somebody who forges them offers a process of his own to be killed. The binary is not compared, so
-// that sandboxes of an older runsc are found after an upgrade.
-func (r *Runsc) runs(pid int, bundle string) bool {
-	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+// What a process is, as far as it says so itself.
+type kind int
+
+const (
+	other    kind = iota // none of runsc's, or one that has ended
+	started              // a runsc process of this Root (and bundle)
+	nameless             // runs this very binary and has no arguments: a stub process, or one in the middle of execve(2)
+)
+
+// look says what pid is; a bundle of "" is any. It goes by the arguments, which are what a process says of itself: somebody who forges
+// them offers a process of his own to be killed. The binary is not compared, so that sandboxes of an older runsc are found after
+// an upgrade. The arguments are read once, since a process may be going from one set of them, over none, to another.
+func (r *Runsc) look(pid int, bundle string) kind {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 	if err != nil {
-		return false
+		return other
+	}
+	if len(cmdline) == 0 {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, "exe"), &st); err != nil { // a kernel thread, or a process that has ended
+			return other
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if st.Dev == r.id.dev && st.Ino == r.id.ino {
+			return nameless
+		}
+		return other
 	}
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	// Between its fork and its exec, a sandbox process still has the name of the command.
-	if !slices.Contains([]string{"runsc-sandbox", "runsc-gofer", r.Path}, args[0]) {
-		return false
-	}
-	if !slices.Contains(args, "--root="+r.Root) {
-		return false
+	if !slices.Contains([]string{"runsc-sandbox", "runsc-gofer", r.Path}, args[0]) || !slices.Contains(args, "--root="+r.Root) {
+		return other
 	}
 	// `run` and `boot` are given --bundle=X, `gofer` --bundle X.
 	i := slices.Index(args, "--bundle")
-	return bundle == "" || slices.Contains(args, "--bundle="+bundle) || i >= 0 && i+1 < len(args) && args[i+1] == bundle
+	if bundle == "" || slices.Contains(args, "--bundle="+bundle) || i >= 0 && i+1 < len(args) && args[i+1] == bundle {
+		return started
+	}
+	return other
 }
+
+// runs says that pid is a runsc process of this Root and bundle.
+func (r *Runsc) runs(pid int, bundle string) bool { return r.look(pid, bundle) == started }
 
 // KillProcesses kills pids, waits until they are dead or ctx ends, and collects those that are children of this process. It kills a
 // child as it is, because a child's pid cannot have become another's; another process only if it still is what Processes (with

@@ -107,22 +107,33 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 }
 
 // undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended. The
-// command is gone, so nothing new is started, but a process that it has just forked says nothing of itself for a moment while it
-// becomes the sandbox: only a second look that finds nothing counts.
+// command is gone, so nothing new is started; but a process that it started has no arguments for a moment while it executes itself
+// once more, so that undo looks again until it sees none in that state.
 func (r *Runsc) undo(o RunOpts) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var errs []error
-	for quiet := 0; quiet < 2; time.Sleep(2 * time.Millisecond) {
-		pids, err := r.Processes(o.Bundle)
+	for {
+		becoming := 0
+		pids, err := r.processes(func(pid int) bool {
+			switch r.look(pid, o.Bundle) {
+			case started:
+				return true
+			case nameless:
+				if isChild(pid) { // another sandbox's stub processes are not
+					becoming++
+				}
+			}
+			return false
+		})
 		if err := errors.Join(err, ctx.Err(), r.KillProcesses(ctx, o.Bundle, pids...)); err != nil {
 			errs = append(errs, err)
 			break
 		}
-		quiet++
-		if len(pids) > 0 {
-			quiet = 0
+		if becoming+len(pids) == 0 {
+			break
 		}
+		time.Sleep(time.Millisecond)
 	}
 	return errors.Join(append(errs, r.RemoveState(o.ID))...)
 }

@@ -202,6 +202,23 @@ func empty(t testing.TB, dir string) {
 // dead says that no process of that pid is left, not even one to collect.
 func dead(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
+// zombies lists the children of this process that have ended and were not collected.
+func zombies(t testing.TB) []string {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, file := range stats {
+		data, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(data), fmt.Sprintf(") Z %d ", os.Getpid())) {
+			out = append(out, string(data))
+		}
+	}
+	return out
+}
+
 // mountsBelow counts the mounts of this process at or below dir.
 func mountsBelow(t testing.TB, dir string) int {
 	t.Helper()
@@ -294,6 +311,9 @@ func TestSandbox(t *testing.T) {
 			if err := runsc.Reap(ctx, want...); err != nil { // nothing to do
 				t.Error(err)
 			}
+			for _, z := range zombies(t) {
+				t.Errorf("a child is left to collect: %s", z)
+			}
 		})
 	}
 }
@@ -372,22 +392,34 @@ func TestRunCancelled(t *testing.T) {
 			o, _ := prepare(t, root, guest)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			timer := time.AfterFunc(delay, func() { cancel(cause) })
-			_, err := r.Run(ctx, o)
+			_, runErr := r.Run(ctx, o)
 			timer.Stop()
 			cancel(nil)
 			switch {
-			case err == nil:
+			case runErr == nil:
 				pids, err := r.Processes(o.Bundle)
 				if err := errors.Join(err, r.KillProcesses(t.Context(), o.Bundle, pids...), r.RemoveState(o.ID)); err != nil {
 					t.Error(err)
 				}
-			case !errors.Is(err, cause):
-				t.Errorf("%s after %v: %v", kind, delay, err)
+			case !errors.Is(runErr, cause):
+				t.Errorf("%s after %v: %v", kind, delay, runErr)
 			}
 			empty(t, r.Root)
 			if pids, err := r.AllProcesses(); err != nil || len(pids) > 0 {
-				t.Errorf("%s after %v: processes left: %v, %v", kind, delay, pids, err)
+				t.Errorf("%s after %v (%v): processes left: %v, %v%s", kind, delay, runErr, pids, err, describe(pids))
 			}
 		}
 	}
+}
+
+// describe tells what processes are.
+func describe(pids []int) string {
+	var out strings.Builder
+	for _, pid := range pids {
+		for _, file := range []string{"cmdline", "stat"} {
+			data, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), file))
+			fmt.Fprintf(&out, "\n%d %s: %q", pid, file, data)
+		}
+	}
+	return out.String()
 }
