@@ -278,9 +278,8 @@ func (c *Catalogue) Use(ref string) (*Use, error) {
 func (c *Catalogue) put(name string, p parsed) (job.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, known := c.records[p.digest]
-	if !known {
-		r = record{Format: format, Digest: p.digest, Config: p.config, CreatedAt: time.Now().UTC()}
+	if _, known := c.records[p.digest]; !known {
+		r := record{Format: format, Digest: p.digest, Config: p.config, CreatedAt: time.Now().UTC()}
 		if err := writeJSON(c.recordPath(p.digest), r); err != nil {
 			return job.Image{}, fmt.Errorf("write record: %w", err)
 		}

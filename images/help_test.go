@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tsubo-run/tsubo/rootfs"
-	"github.com/tsubo-run/tsubo/rootfs/tartest"
+	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 func TestMain(m *testing.M) {

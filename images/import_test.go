@@ -15,7 +15,7 @@ import (
 	"testing/iotest"
 
 	"github.com/tsubo-run/tsubo/job"
-	"github.com/tsubo-run/tsubo/rootfs/tartest"
+	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 func TestImportLayout(t *testing.T) {

@@ -196,7 +196,7 @@ func (s *Store) make(ctx context.Context, key string, src TreeSource) (root Root
 func (s *Store) prepare(ctx context.Context, key string, src TreeSource, staging string) (record, error) {
 	workPath, commit := filepath.Join(staging, "work"), filepath.Join(staging, "commit")
 	for _, d := range []string{staging, workPath, commit} {
-		if err := os.Mkdir(d, 0o700); err != nil {
+		if err := os.Mkdir(d, 0o700); err != nil { //nolint:gosec // below the state directory
 			return record{}, fmt.Errorf("make staging: %w", err)
 		}
 	}
@@ -275,7 +275,7 @@ func (s *Store) makeImage(ctx context.Context, work *os.File, commit string) (si
 		return 0, "", fmt.Errorf("sync image: %w", err)
 	}
 	// Nobody is left who could put another file in its place: the children are dead and out/ is theirs alone.
-	if err := os.Rename(filepath.Join(work.Name(), "out", "root.erofs"), filepath.Join(commit, "root.erofs")); err != nil {
+	if err := os.Rename(filepath.Join(work.Name(), "out", "root.erofs"), filepath.Join(commit, "root.erofs")); err != nil { //nolint:gosec // below the state directory
 		return 0, "", fmt.Errorf("move image: %w", err)
 	}
 	return st.Size, sum, nil
@@ -314,7 +314,7 @@ func (s *Store) takeTree(work *os.File, commit string) error {
 	if err := shiftTree(tree, s.opts.IDBase, s.opts.Limits.Depth); err != nil {
 		return fmt.Errorf("take over tree: %w", err)
 	}
-	if err := os.Rename(filepath.Join(work.Name(), "tree"), filepath.Join(commit, "tree")); err != nil {
+	if err := os.Rename(filepath.Join(work.Name(), "tree"), filepath.Join(commit, "tree")); err != nil { //nolint:gosec // below the state directory
 		return fmt.Errorf("move tree: %w", err)
 	}
 	if err := unix.Syncfs(int(tree.Fd())); err != nil {
@@ -343,7 +343,7 @@ func (s *Store) commit(rec record, staging string) (Root, error) {
 		}()
 	}
 	dir := filepath.Join(s.rootsDir(), dirName(rec.Key))
-	if err := os.Rename(filepath.Join(staging, "commit"), dir); err != nil {
+	if err := os.Rename(filepath.Join(staging, "commit"), dir); err != nil { //nolint:gosec // below the state directory
 		return Root{}, fmt.Errorf("rename: %w", err)
 	}
 	if err := syncDir(s.rootsDir()); err != nil {

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tsubo-run/tsubo/rootfs/tartest"
+	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 func simple(t *testing.T) TreeSource {

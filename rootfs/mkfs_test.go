@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tsubo-run/tsubo/rootfs/tartest"
+	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 // stub writes a mkfs.erofs that tells a version and otherwise runs a shell script, in which $real is the real one.

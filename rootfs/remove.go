@@ -19,7 +19,7 @@ func removeTree(dir string) error {
 	case errors.Is(err, unix.ENOENT):
 		return nil
 	case errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP):
-		return os.Remove(dir)
+		return os.Remove(dir) //nolint:gosec // below the state directory
 	case err != nil:
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
@@ -45,7 +45,7 @@ func removeTree(dir string) error {
 			return fmt.Errorf("remove directory in %s: %w", dir, err)
 		}
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // below the state directory
 		return fmt.Errorf("remove %s: %w", dir, err)
 	}
 	return nil

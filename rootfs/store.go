@@ -103,7 +103,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.log = slog.Default()
 	}
 	for _, d := range []string{dir, s.rootsDir(), s.stagingDir()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		if err := os.MkdirAll(d, 0o700); err != nil { //nolint:gosec // below the state directory
 			return nil, withSpace("make store", err)
 		}
 	}
@@ -299,7 +299,7 @@ func (s *Store) Remove(key string) error {
 // discard takes key's folder out of roots by one rename and returns where it is now, "" if there was none. s.mu is held.
 func (s *Store) discard(key string) (trash string, err error) {
 	trash = s.stage()
-	err = os.Rename(filepath.Join(s.rootsDir(), dirName(key)), trash)
+	err = os.Rename(filepath.Join(s.rootsDir(), dirName(key)), trash) //nolint:gosec // below the state directory
 	if err == nil {
 		delete(s.roots, key)
 		return trash, syncDir(s.rootsDir())

@@ -19,7 +19,7 @@ import (
 	erofs "github.com/erofs/go-erofs"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/tsubo-run/tsubo/rootfs/tartest"
+	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 func TestMain(m *testing.M) {
