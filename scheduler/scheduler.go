@@ -4,30 +4,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
-	"runtime/debug"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/scheduler/breaker"
+	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
 // Runner runs one job to its end. It owns the job's own deadlines (startup_timeout, timeout). When ctx is cancelled it ends the job
 // at once and reports what there is of it, by context.Cause(ctx), which is one of the causes of package job. An error means that
-// tsubo failed, never that the program did; a *job.Refusal among them is shown to the caller. Run returns only when nothing of the
-// job holds memory any more, since its share of the budget is free from then on.
+// tsubo failed before the code's first byte, never that the program did: the job may be tried again; a *job.Refusal among them is
+// shown to the caller. Run returns only when nothing of the job holds memory any more, since its share of the budget is free from
+// then on.
 type Runner interface {
 	Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error)
 }
 
-// Options of a Scheduler. All are required except Log.
+// Options of a Scheduler. All are required except where it says so.
 type Options struct {
-	Runner    Runner
+	Runner Runner
+	Store  Store
+	// Resolve makes the Spec of a job that was accepted earlier, by the policy of today. A *job.Refusal ends the job.
+	Resolve func(*job.Record, *job.Request) (*job.Spec, error)
+	// RetryOnInterrupt says whether jobs of a type are run again after an interruption; nil: none is.
+	RetryOnInterrupt func(jobType string) bool
+
 	Budget    int64 // bytes that the leaves of all running jobs may have together
 	Allowance int64 // bytes that a leaf holds beyond its job's own memory limit
 	Workers   int   // jobs that run at the same time
 	Queue     int   // jobs that wait
-	Log       *slog.Logger
+
+	MaxTries   int           // attempts in all when the infrastructure fails; 0: 2
+	RetryDelay time.Duration // before the second attempt, twice as much before each further one; 0: 1 s
+	QueueTTL   time.Duration // longest wait of an asynchronous job; 0: without bound
+	Runtime    string        // Enforced.Runtime of jobs that end before anything is started
+	Holder     string        // names this daemon's life in leases; "": made up here
+	Log        *slog.Logger  // nil: none
 }
 
 const (
@@ -35,21 +52,28 @@ const (
 	overdueAfter = 60 * time.Second
 	// killWait is how long Stop waits for runs that it has cancelled.
 	killWait = 15 * time.Second
+	// leaseFor is how long a start mark is good without being renewed.
+	leaseFor = time.Minute
 )
 
 // Scheduler is safe for concurrent use.
 type Scheduler struct {
-	opt Options
-	log *slog.Logger
+	opt     Options
+	log     *slog.Logger
+	breaker breaker.Breaker
 
-	mu      sync.Mutex
-	state   state
-	queue   queue
-	running map[*entry]struct{}
-	byID    map[string]*entry // queued and running
-	used    int64             // bytes of the budget in use
-	mean    time.Duration     // moving mean of how long runs take, 0 before the first has ended
-	drained chan struct{}     // closed when stopping and nothing runs
+	mu       sync.Mutex
+	state    state
+	queue    queue
+	running  map[*entry]struct{}
+	byID     map[string]*entry // queued, running and between
+	ended    events.Ended
+	used     int64         // bytes of the budget in use
+	busy     int           // entries that somebody works on: Stop waits for them
+	mean     time.Duration // moving mean of how long runs take, 0 before the first has ended
+	stopping chan struct{} // closed by Stop
+	drained  chan struct{} // closed when stopping and nobody works on anything
+	leases   chan struct{} // closed when the goroutine of the leases has ended
 }
 
 type state int
@@ -57,126 +81,199 @@ type state int
 const (
 	notStarted state = iota
 	open
-	stopping
+	closing
 )
 
 // New checks the options and returns a Scheduler that refuses everything until Start.
 func New(o Options) (*Scheduler, error) {
 	switch {
-	case o.Runner == nil:
-		return nil, errors.New("scheduler: no runner")
+	case o.Runner == nil || o.Store == nil || o.Resolve == nil:
+		return nil, errors.New("scheduler: no runner, store or resolver")
 	case o.Workers < 1 || o.Queue < 1:
 		return nil, fmt.Errorf("scheduler: %d workers and a queue of %d: both must be at least 1", o.Workers, o.Queue)
 	case o.Budget <= 0 || o.Allowance < 0:
 		return nil, fmt.Errorf("scheduler: budget of %d bytes with an allowance of %d", o.Budget, o.Allowance)
+	case o.MaxTries < 0 || o.RetryDelay < 0 || o.QueueTTL < 0:
+		return nil, fmt.Errorf("scheduler: %d attempts, delay %s, queue ttl %s: none may be negative", o.MaxTries, o.RetryDelay, o.QueueTTL)
+	}
+	if o.MaxTries == 0 {
+		o.MaxTries = 2
+	}
+	if o.RetryDelay == 0 {
+		o.RetryDelay = time.Second
+	}
+	if o.RetryOnInterrupt == nil {
+		o.RetryOnInterrupt = func(string) bool { return false }
+	}
+	if o.Holder == "" {
+		o.Holder = holder()
 	}
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Scheduler{
-		opt: o, log: log,
-		running: map[*entry]struct{}{}, byID: map[string]*entry{}, drained: make(chan struct{}),
+		opt: o, log: log, running: map[*entry]struct{}{}, byID: map[string]*entry{},
+		stopping: make(chan struct{}), drained: make(chan struct{}), leases: make(chan struct{}),
 	}, nil
 }
 
-// Start lets jobs in. It does nothing after Stop.
-func (s *Scheduler) Start() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state == notStarted {
-		s.state = open
-	}
+// holder is "<host>-<boot id>-<pid>": another life of the daemon, on this host or another, has another one.
+func holder() string {
+	host, _ := os.Hostname()
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return fmt.Sprintf("%s-%s-%d", host, strings.TrimSpace(string(boot)), os.Getpid())
 }
 
-// Stop refuses new and waiting jobs, waits for running ones until ctx is done, then cancels them with job.ErrShutdown and waits a
-// bounded time more. The error names how many runs are still there. Stop may be called first, twice, and concurrently.
-func (s *Scheduler) Stop(ctx context.Context) error {
+// Start puts in order what the store has from an earlier life (see reconcile), then lets jobs in. It does nothing after Stop and
+// when it is called again.
+func (s *Scheduler) Start(ctx context.Context) error {
 	s.mu.Lock()
-	if s.state != stopping {
-		s.state = stopping
+	started := s.state != notStarted
+	s.mu.Unlock()
+	if started {
+		return nil
+	}
+	left, err := s.reconcile(ctx)
+	if err != nil {
+		return fmt.Errorf("start scheduler: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != notStarted {
+		return nil
+	}
+	s.state = open
+	for _, e := range left {
+		s.byID[e.id] = e
+		s.queue.push(e)
+		s.armExpiry(e)
+	}
+	go s.renewLeases()
+	s.dispatch()
+	return nil
+}
+
+// Drain lets no job in and starts none any more, and waits until nothing runs, or for ctx. Queued jobs that the store has stay
+// there; those of waiting callers are refused. It may be called first, often, and concurrently.
+func (s *Scheduler) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	if s.state != closing {
+		began := s.state == open
+		s.state = closing
+		close(s.stopping)
+		if !began {
+			close(s.leases)
+		}
 		for _, e := range s.queue.clear() {
-			s.settle(e, turn{refusal: s.unready()})
+			s.turnAway(e)
 		}
 		s.closeIfDrained()
 	}
 	s.mu.Unlock()
-
 	select {
 	case <-s.drained:
+		<-s.leases
 		return nil
 	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// turnAway ends the wait of an entry that Drain took out of the queue. s.mu is held.
+func (s *Scheduler) turnAway(e *entry) {
+	switch {
+	case e.turn != nil:
+		e.turn <- turn{refusal: s.unready()}
+	case e.held:
+		// Submit finds out when the store has answered.
+	default:
+		s.dismiss(e, s.unready())
+	}
+}
+
+// Stop is Drain, and when ctx is done before it is over, it cancels what runs with job.ErrShutdown and waits a bounded time more.
+// What was cut short is then failed/interrupted, or queued again where its code had not begun or its type says so. The error names
+// how many runs are still there.
+func (s *Scheduler) Stop(ctx context.Context) error {
+	if s.Drain(ctx) == nil {
+		return nil
 	}
 	s.mu.Lock()
-	for e := range s.running {
+	for _, e := range s.byID {
 		e.cancel(job.ErrShutdown)
 	}
 	s.mu.Unlock()
 	select {
 	case <-s.drained:
+		<-s.leases
 		return nil
 	case <-time.After(killWait):
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return fmt.Errorf("stop scheduler: %d runs did not end within %s of being cancelled", len(s.running), killWait)
+		return fmt.Errorf("stop scheduler: %d runs did not end within %s of being cancelled", s.busy, killWait)
 	}
 }
 
-// Execute runs the job in the caller's goroutine once its turn has come, and returns its result. The program's failure and tsubo's
-// own are values (the latter failed with service_unavailable, config_error or internal_error, exit code -1); the error is a
-// *job.Refusal, or ctx's own when the caller went away while the job was queued: in both cases nothing of the job ran. When ctx ends later, the
-// run is cancelled with job.ErrCallerGone and Execute still returns its result. o may be nil.
-func (s *Scheduler) Execute(ctx context.Context, spec *job.Spec, o job.Observer) (*job.Result, error) {
-	e, refusal := s.enter(ctx, spec)
-	if refusal != nil {
-		return nil, refusal
-	}
-	patience := time.NewTimer(spec.StartupTimeout)
-	defer patience.Stop()
-	var t turn
-	select {
-	case t = <-e.turn:
-	case <-ctx.Done():
-		if !s.withdraw(e) {
-			t = <-e.turn // it came at the same instant; the run below sees the cancelled context
-			break
-		}
-		return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
-	case <-patience.C:
-		if !s.withdraw(e) {
-			t = <-e.turn
-			break
-		}
-		return nil, s.busy(spec)
-	}
-	switch {
-	case t.refusal != nil:
-		return nil, t.refusal
-	case t.cancelled:
-		return ended(job.CancelRequested, job.ErrCancelRequested, job.PhaseStartup), nil
-	}
-	if o == nil {
-		o = deaf{}
-	}
-	return s.run(ctx, e, o), nil
-}
-
-// Cancel ends the job with this id, wherever it is: a waiting one never starts, a running one is cut short and keeps its partial
-// output (ruling 1). It reports whether there was such a job.
-func (s *Scheduler) Cancel(id string) bool {
+// Live tells where a job is that waits or runs here.
+func (s *Scheduler) Live(id string) (job.Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.byID[id]
+	e := s.visible(id)
 	if e == nil {
-		return false
+		return job.Live{}, false
 	}
-	if s.queue.remove(e) {
-		s.settle(e, turn{cancelled: true})
-		s.dispatch()
-		return true
+	live := job.Live{Status: job.Pending, Caller: e.caller}
+	switch e.at {
+	case running:
+		live.Status = job.Running
+	case queued:
+		live.Position = s.queue.position(e)
+	case outside: // between two attempts
+		live.Position = 1
 	}
-	e.cancel(job.ErrCancelRequested)
-	return true
+	return live, true
+}
+
+// Wait returns when the job is not here any more: its record is in the store then. It returns an error when ctx ends first, which
+// does nothing to the job, or when the daemon stops before the job has ended.
+func (s *Scheduler) Wait(ctx context.Context, id string) error {
+	s.mu.Lock()
+	e := s.visible(id)
+	s.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.done:
+		return e.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a job: %w", context.Cause(ctx))
+	}
+}
+
+// Events is the live stream of a job after the event with the given ID, 0 for all. ok is false for a job that is neither here nor
+// ended a moment ago. The stream ends with job.EventResult, else it is broken: then ctx ended, the daemon stopped, or the record
+// could not be written. A slow reader slows nobody; what it missed is told by job.EventGap. It may be ranged over once.
+func (s *Scheduler) Events(ctx context.Context, id string, after uint64) (stream iter.Seq[job.Event], ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.ended.Get(id)
+	if e := s.visible(id); e != nil {
+		h = e.hub
+	}
+	if h == nil {
+		return nil, false
+	}
+	return h.Read(ctx, after), true
+}
+
+// visible is the job with this id, unless it is not accepted yet. s.mu is held.
+func (s *Scheduler) visible(id string) *entry {
+	if e := s.byID[id]; e != nil && !e.held {
+		return e
+	}
+	return nil
 }
 
 // Stats is GET /pool/stats.
@@ -186,123 +283,51 @@ func (s *Scheduler) Stats() job.QueueStats {
 	return job.QueueStats{Pending: s.queue.len(), Running: len(s.running), MaxWorkers: s.opt.Workers, MaxQueueSize: s.opt.Queue}
 }
 
-// enter puts the job in its caller's line and lets in whoever may run now. When that leaves more jobs waiting than the queue
-// holds, the newest of the caller who has most of them goes: a caller who floods the queue cannot keep others out.
-func (s *Scheduler) enter(ctx context.Context, spec *job.Spec) (*entry, *job.Refusal) {
-	need := spec.Limits.Memory + s.opt.Allowance
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.state != open:
-		return nil, s.unready()
-	case spec.Limits.Memory <= 0 || need > s.opt.Budget:
-		return nil, job.Refuse(job.TooLarge, "The job needs %d bytes of memory, and all jobs together may have %d (memory_budget)", need, s.opt.Budget)
-	case s.byID[spec.ID] != nil:
-		return nil, job.Refuse(job.Conflict, "A job with this id is already there")
-	}
-	e := &entry{spec: spec, need: need, turn: make(chan turn, 1)}
-	e.ctx, e.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	s.byID[spec.ID] = e
-	s.queue.push(e)
-	s.dispatch()
-	if s.queue.len() > s.opt.Queue {
-		out := s.queue.displace(e)
-		s.settle(out, turn{refusal: &job.Refusal{
-			Reason: job.QueueFull, Message: "Job queue is full, try again later", RetryAfter: s.retryAfter(),
-		}})
-	}
-	return e, nil
-}
+// Breaker is the state of the launch breaker.
+func (s *Scheduler) Breaker() job.Breaker { return s.breaker.State() }
 
 // dispatch gives their turn to waiting jobs while they fit. s.mu is held.
 func (s *Scheduler) dispatch() {
+	if s.state != open {
+		return
+	}
 	for len(s.running) < s.opt.Workers {
 		e := s.queue.next(s.opt.Budget - s.used)
 		if e == nil {
 			return
 		}
-		e.begun = time.Now()
-		s.running[e] = struct{}{}
-		s.used += e.need
-		e.turn <- turn{}
-	}
-}
-
-// settle ends an entry that is out of the queue and will not run. s.mu is held.
-func (s *Scheduler) settle(e *entry, t turn) {
-	delete(s.byID, e.spec.ID)
-	e.cancel(nil)
-	e.turn <- t
-}
-
-// withdraw takes the entry out of the queue and reports whether it was still there.
-func (s *Scheduler) withdraw(e *entry) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.queue.remove(e) {
-		return false
-	}
-	delete(s.byID, e.spec.ID)
-	e.cancel(nil)
-	s.dispatch() // it may have been the large job that held others back
-	return true
-}
-
-func (s *Scheduler) run(ctx context.Context, e *entry, o job.Observer) *job.Result {
-	defer s.leave(e)
-	stop := context.AfterFunc(ctx, func() { e.cancel(job.ErrCallerGone) })
-	defer stop()
-	if ctx.Err() != nil {
-		e.cancel(job.ErrCallerGone) // AfterFunc runs on a goroutine of its own, possibly later
-	}
-	overdue := time.AfterFunc(e.spec.StartupTimeout+e.spec.Timeout+overdueAfter, func() { e.cancel(job.ErrOverdue) })
-	defer overdue.Stop()
-
-	result, err := s.contained(e, o)
-	if err == nil && result != nil {
-		return result
-	}
-	cause := context.Cause(e.ctx)
-	s.log.Error("run failed", "id", e.spec.ID, "cause", cause, "error", err)
-	switch {
-	case errors.Is(cause, job.ErrCancelRequested), errors.Is(cause, job.ErrCallerGone):
-		return ended(job.CancelRequested, cause, job.PhaseExecution)
-	case errors.Is(cause, job.ErrShutdown):
-		return ended(job.Interrupted, cause, job.PhaseExecution)
-	}
-	var refusal *job.Refusal
-	if !errors.As(err, &refusal) {
-		return job.FailedResult(job.ErrInternal, job.PhaseStartup, "The sandbox failed; the server's log has the reason")
-	}
-	switch refusal.Reason {
-	case job.NotFound, job.Invalid, job.TooLarge, job.Conflict:
-		return job.FailedResult(job.ErrConfig, job.PhaseStartup, refusal.Message)
-	default:
-		return job.FailedResult(job.ErrUnavailable, job.PhaseStartup, refusal.Message)
-	}
-}
-
-// contained calls the runner and turns its panic into an error.
-func (s *Scheduler) contained(e *entry, o job.Observer) (result *job.Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("runner panicked", "id", e.spec.ID, "panic", p, "stack", string(debug.Stack()))
-			result, err = nil, fmt.Errorf("runner panicked: %v", p)
+		s.occupy(e)
+		s.engage(e)
+		if e.turn != nil {
+			e.turn <- turn{}
+			continue
 		}
-	}()
-	result, err = s.opt.Runner.Run(e.ctx, e.spec, o)
-	if err == nil && result == nil {
-		err = errors.New("runner returned neither result nor error")
+		e.turn = make(chan turn, 1)
+		go s.work(e)
 	}
-	return result, err
 }
 
-func (s *Scheduler) leave(e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.cancel(nil)
+// occupy gives the entry a slot and its share of the budget. s.mu is held.
+func (s *Scheduler) occupy(e *entry) {
+	e.at = running
+	e.begun = time.Now()
+	if e.first.IsZero() {
+		e.first = e.begun
+	}
+	if e.expiry != nil {
+		e.expiry.Stop()
+	}
+	s.running[e] = struct{}{}
+	s.used += e.need
+}
+
+// vacate takes them back. s.mu is held.
+func (s *Scheduler) vacate(e *entry) {
+	if e.at != running {
+		return
+	}
+	e.at = outside
 	delete(s.running, e)
-	delete(s.byID, e.spec.ID)
 	s.used -= e.need
 	took := time.Since(e.begun)
 	if s.mean == 0 {
@@ -310,12 +335,43 @@ func (s *Scheduler) leave(e *entry) {
 	} else {
 		s.mean += (took - s.mean) / 8
 	}
+}
+
+// dismiss says the job's end: err is nil when its record is in the store. s.mu is held.
+func (s *Scheduler) dismiss(e *entry, err error) {
+	if e.gone {
+		return
+	}
+	e.gone = true
+	s.vacate(e)
+	if e.engaged {
+		e.engaged = false
+		s.busy--
+	}
+	e.cancel(nil)
+	if e.expiry != nil {
+		e.expiry.Stop()
+	}
+	delete(s.byID, e.id)
+	if err != nil {
+		e.hub.Abandon() // nothing after an end
+	}
+	e.err = err
+	close(e.done)
 	s.dispatch()
 	s.closeIfDrained()
 }
 
+// engage says that somebody works on the entry: Stop waits until it is dismissed. s.mu is held.
+func (s *Scheduler) engage(e *entry) {
+	if !e.engaged {
+		e.engaged = true
+		s.busy++
+	}
+}
+
 func (s *Scheduler) closeIfDrained() {
-	if s.state != stopping || len(s.running) > 0 {
+	if s.state != closing || s.busy > 0 {
 		return
 	}
 	select {
@@ -327,20 +383,10 @@ func (s *Scheduler) closeIfDrained() {
 
 func (s *Scheduler) unready() *job.Refusal {
 	r := &job.Refusal{Reason: job.Unready, Message: "Server is not ready yet, try again later", RetryAfter: time.Second}
-	if s.state == stopping {
+	if s.state == closing {
 		r.Message = "Server is shutting down, try again later"
 	}
 	return r
-}
-
-func (s *Scheduler) busy(spec *job.Spec) *job.Refusal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return &job.Refusal{
-		Reason:     job.Busy,
-		Message:    fmt.Sprintf("No slot came free within startup_timeout (%g seconds), try again later", spec.StartupTimeout.Seconds()),
-		RetryAfter: s.retryAfter(),
-	}
 }
 
 // retryAfter guesses when the next running job ends, from its deadline and from how long runs took lately: whole seconds from 1 to
@@ -350,23 +396,38 @@ func (s *Scheduler) retryAfter() time.Duration {
 	guess := maxRetryAfter
 	for e := range s.running {
 		ran := time.Since(e.begun)
-		left := e.spec.StartupTimeout + e.spec.Timeout - ran
 		if s.mean > 0 {
-			left = min(left, s.mean-ran)
+			guess = min(guess, s.mean-ran)
 		}
-		guess = min(guess, left)
+		guess = min(guess, e.longest-ran)
 	}
 	return max(time.Second, (guess + time.Second - 1).Truncate(time.Second))
 }
 
-func ended(c job.Cause, reason error, phase job.Phase) *job.Result {
-	v := job.Classify(job.Facts{Cause: c, Reason: reason.Error(), Phase: phase})
-	return &job.Result{Status: v.Status, ExitCode: v.ExitCode, Error: v.Error}
+// renewLeases keeps the start marks of running jobs good until the last of them has ended.
+func (s *Scheduler) renewLeases() {
+	defer close(s.leases)
+	tick := time.NewTicker(leaseFor / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.drained:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		needed := false
+		for e := range s.running {
+			needed = needed || e.async
+		}
+		s.mu.Unlock()
+		if !needed {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), leaseFor/3)
+		if err := s.opt.Store.Renew(ctx, s.opt.Holder, time.Now().Add(leaseFor)); err != nil {
+			s.log.Error("renew the leases of running jobs", "error", err)
+		}
+		cancel()
+	}
 }
-
-// deaf is the observer of a run that nobody watches.
-type deaf struct{}
-
-func (deaf) Started()      {}
-func (deaf) Stdout([]byte) {}
-func (deaf) Stderr([]byte) {}

@@ -25,7 +25,8 @@ type fake struct {
 	end      map[string]chan struct{}
 	causes   map[string]error
 	outcome  func(id string) (*job.Result, error)
-	stubborn bool // does not end when cancelled
+	stubborn bool                  // does not end when cancelled
+	launch   func(id string) error // before the code's first byte; nil: every launch works
 }
 
 func newFake() *fake {
@@ -50,12 +51,18 @@ func (f *fake) order() []string {
 }
 
 func (f *fake) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error) {
+	f.mu.Lock()
+	f.started = append(f.started, s.ID)
+	launch := f.launch
+	f.mu.Unlock()
+	if launch != nil {
+		if err := launch(s.ID); err != nil {
+			return nil, err
+		}
+	}
 	o.Started()
 	o.Stdout([]byte("x"))
 	o.Stderr(nil)
-	f.mu.Lock()
-	f.started = append(f.started, s.ID)
-	f.mu.Unlock()
 	done := ctx.Done()
 	if f.stubborn {
 		done = nil
@@ -86,6 +93,7 @@ func spec(id, caller string, memory int64) *job.Spec {
 }
 
 type answer struct {
+	record *job.Record
 	result *job.Result
 	err    error
 }
@@ -94,20 +102,61 @@ type answer struct {
 type bench struct {
 	*Scheduler
 	f       *fake
+	m       *memory
 	t       *testing.T
 	answers map[string]chan answer
 }
 
 func newBench(t *testing.T, o Options) *bench {
 	t.Helper()
+	return newBenchOn(t, o, newMemory())
+}
+
+// newBenchOn starts a scheduler over what a store has.
+func newBenchOn(t *testing.T, o Options, m *memory) *bench {
+	t.Helper()
 	f := newFake()
-	o.Runner = f
+	o = with(o, f, m)
 	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
-	return &bench{Scheduler: s, f: f, t: t, answers: map[string]chan answer{}}
+	if err := s.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return &bench{Scheduler: s, f: f, m: m, t: t, answers: map[string]chan answer{}}
+}
+
+// with completes options.
+func with(o Options, r Runner, m *memory) Options {
+	o.Runner, o.Store, o.Runtime = r, m, "runsc"
+	if o.Resolve == nil {
+		o.Resolve = func(rec *job.Record, req *job.Request) (*job.Spec, error) {
+			s := spec(rec.ID, rec.Caller, req.MemoryLimit/mib)
+			s.Code = req.Code
+			return s, nil
+		}
+	}
+	return o
+}
+
+func must(s *Scheduler, err error) *Scheduler {
+	if err == nil {
+		err = s.Start(context.Background())
+	}
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// of is the submission of a job.
+func of(s *job.Spec) job.Submission {
+	return job.Submission{
+		Record:  &job.Record{ID: s.ID, Caller: s.Caller, JobType: "default", JobRef: "default@latest"},
+		Request: &job.Request{Code: s.Code, MemoryLimit: s.Limits.Memory},
+		Spec:    s,
+	}
 }
 
 // submit executes in a goroutine and returns when everything that can happen has happened.
@@ -115,8 +164,8 @@ func (b *bench) submit(ctx context.Context, s *job.Spec) {
 	c := make(chan answer, 1)
 	b.answers[s.ID] = c
 	go func() {
-		r, err := b.Execute(ctx, s, nil)
-		c <- answer{r, err}
+		rec, r, err := b.Execute(ctx, of(s), true, nil)
+		c <- answer{rec, r, err}
 	}()
 	synctest.Wait()
 }
@@ -370,18 +419,12 @@ func TestHangUpCancelsTheRun(t *testing.T) {
 func TestRunnerNeverStartsForACallerWhoIsGone(t *testing.T) {
 	gone, hangUp := context.WithCancel(context.Background())
 	hangUp()
-	s, err := New(Options{Budget: mib, Workers: 1, Queue: 1, Runner: runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
-		if !errors.Is(context.Cause(ctx), job.ErrCallerGone) {
-			t.Errorf("the runner was started with cause %v", context.Cause(ctx))
-		}
-		return nil, context.Cause(ctx)
-	})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := must(New(with(Options{Budget: mib, Workers: 1, Queue: 1}, runnerFunc(func(context.Context, *job.Spec, job.Observer) (*job.Result, error) {
+		t.Error("the runner was started")
+		return ok(), nil
+	}), newMemory())))
 	for range 200 {
-		if r, err := s.Execute(gone, spec("1", "a", 1), nil); err == nil && r.Status != job.Cancelled {
+		if _, r, err := s.Execute(gone, of(spec("1", "a", 1)), false, nil); err == nil && r.Status != job.Cancelled {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -395,10 +438,17 @@ func TestCancel(t *testing.T) {
 		b := newBench(t, Options{Budget: 1000 * mib, Workers: 1, Queue: 4})
 		b.submit(t.Context(), spec("running", "a", 1))
 		b.submit(t.Context(), spec("queued", "a", 1))
-		if b.Cancel("other") {
+		cancel := func(id string) bool {
+			found, err := b.Cancel(t.Context(), id)
+			if err != nil {
+				t.Error(err)
+			}
+			return found
+		}
+		if cancel("other") {
 			t.Error("cancelled a job that is not there")
 		}
-		if !b.Cancel("queued") {
+		if !cancel("queued") {
 			t.Error("did not find the queued job")
 		}
 		if a := b.answer("queued"); a.err != nil || a.result.Status != job.Cancelled || a.result.ExitCode != nil ||
@@ -406,14 +456,14 @@ func TestCancel(t *testing.T) {
 			t.Errorf("queued: %+v", a)
 		}
 		for range 2 {
-			if !b.Cancel("running") {
+			if !cancel("running") {
 				t.Error("did not find the running job")
 			}
 		}
 		if a := b.answer("running"); a.err != nil || a.result.Status != job.Cancelled {
 			t.Errorf("running: %+v", a)
 		}
-		if b.Cancel("running") || slices.Contains(b.f.order(), "queued") {
+		if cancel("running") || slices.Contains(b.f.order(), "queued") {
 			t.Error("cancelled twice, or ran after the cancel")
 		}
 		b.stop()
@@ -427,8 +477,11 @@ func TestOverdueRunIsEnded(t *testing.T) {
 		time.Sleep(209 * time.Second)
 		b.stats(0, 1)
 		time.Sleep(2 * time.Second)
-		if a := b.answer("1"); a.err != nil || a.result.Error.Type != job.ErrInternal || *a.result.ExitCode != -1 {
+		if a := b.answer("1"); a.err != nil || a.result.Status != job.Timeout || a.result.Error.Type != job.ErrExecutionTimeout || *a.result.ExitCode != 124 {
 			t.Errorf("got %+v", a)
+		}
+		if len(b.f.order()) != 1 || len(b.m.dead()) != 0 {
+			t.Errorf("ran %v, dead letters %v", b.f.order(), b.m.dead())
 		}
 		if !errors.Is(b.f.causes["1"], job.ErrOverdue) {
 			t.Errorf("cause %v", b.f.causes["1"])
@@ -437,6 +490,7 @@ func TestOverdueRunIsEnded(t *testing.T) {
 	})
 }
 
+// What is unexpected inside tsubo is an internal error, is never tried again, and leaves a dead letter.
 func TestRunnerFailuresAreValues(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -444,13 +498,9 @@ func TestRunnerFailuresAreValues(t *testing.T) {
 		kind    job.ErrorType
 		message string
 	}{
-		{"error", func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
+		{"error after the code had begun", func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
 		{"nothing", func(string) (*job.Result, error) { return nil, nil }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
 		{"panic", func(string) (*job.Result, error) { panic("boom") }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
-		{"no image", func(string) (*job.Result, error) {
-			return nil, fmt.Errorf("run: %w", job.Refuse(job.NotFound, "There is no image python; import one"))
-		}, job.ErrConfig, "There is no image python; import one"},
-		{"unready", func(string) (*job.Result, error) { return nil, job.Refuse(job.Unready, "Launching is off") }, job.ErrUnavailable, "Launching is off"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -462,6 +512,9 @@ func TestRunnerFailuresAreValues(t *testing.T) {
 				if a.err != nil || a.result == nil || a.result.Status != job.Failed || *a.result.ExitCode != -1 ||
 					a.result.Error.Type != c.kind || a.result.Error.Message != c.message {
 					t.Errorf("got %+v", a)
+				}
+				if dead := b.m.dead(); len(dead) != 1 || len(b.f.order()) != 1 || strings.Contains(dead[0].ErrorMessage, "tsubo/x") {
+					t.Errorf("ran %v, dead letters %+v", b.f.order(), dead)
 				}
 				b.stop()
 			})
@@ -493,7 +546,9 @@ func TestStop(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			b.Start()
+			if err := b.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
 			b.submit(t.Context(), spec("after", "a", 1))
 			b.refused("after", job.Unready)
 			b.stop()
@@ -532,18 +587,20 @@ func TestStop(t *testing.T) {
 		})
 	})
 	t.Run("comes first", func(t *testing.T) {
-		s, err := New(Options{Runner: newFake(), Budget: 1, Workers: 1, Queue: 1})
+		s, err := New(with(Options{Budget: 1, Workers: 1, Queue: 1}, newFake(), newMemory()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Execute(t.Context(), spec("1", "a", 1), nil); err == nil || !strings.Contains(err.Error(), "not ready yet") {
+		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil || !strings.Contains(err.Error(), "not ready yet") {
 			t.Errorf("before Start: %v", err)
 		}
 		if err := s.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		s.Start()
-		if _, err := s.Execute(t.Context(), spec("1", "a", 1), nil); err == nil || !strings.Contains(err.Error(), "shutting down") {
+		if err := s.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil || !strings.Contains(err.Error(), "shutting down") {
 			t.Errorf("after Stop: %v", err)
 		}
 	})
@@ -553,7 +610,7 @@ func TestSameIDTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, wide)
 		b.submit(t.Context(), spec("1", "a", 1))
-		if _, err := b.Execute(t.Context(), spec("1", "b", 1), nil); err == nil {
+		if _, _, err := b.Execute(t.Context(), of(spec("1", "b", 1)), true, nil); err == nil {
 			t.Error("took a second job of the same id")
 		}
 		b.finishAll("1")
@@ -562,9 +619,11 @@ func TestSameIDTwice(t *testing.T) {
 }
 
 func TestNewChecksOptions(t *testing.T) {
-	good := Options{Runner: newFake(), Budget: 1, Workers: 1, Queue: 1}
+	good := with(Options{Budget: 1, Workers: 1, Queue: 1}, newFake(), newMemory())
 	for name, spoil := range map[string]func(*Options){
-		"runner": func(o *Options) { o.Runner = nil }, "budget": func(o *Options) { o.Budget = 0 },
+		"runner": func(o *Options) { o.Runner = nil }, "store": func(o *Options) { o.Store = nil }, "resolve": func(o *Options) { o.Resolve = nil },
+		"tries": func(o *Options) { o.MaxTries = -1 }, "delay": func(o *Options) { o.RetryDelay = -1 }, "ttl": func(o *Options) { o.QueueTTL = -1 },
+		"budget":  func(o *Options) { o.Budget = 0 },
 		"workers": func(o *Options) { o.Workers = 0 }, "queue": func(o *Options) { o.Queue = 0 }, "allowance": func(o *Options) { o.Allowance = -1 },
 	} {
 		o := good
@@ -585,7 +644,7 @@ func TestStorm(t *testing.T) {
 		inside, bytes = inside+n, bytes+b
 		most, mostBytes = max(most, inside), max(mostBytes, bytes)
 	}
-	s, err := New(Options{Budget: 100 * mib, Workers: 3, Queue: 8, Runner: runnerFunc(func(ctx context.Context, sp *job.Spec, _ job.Observer) (*job.Result, error) {
+	s := must(New(with(Options{Budget: 100 * mib, Workers: 3, Queue: 8}, runnerFunc(func(ctx context.Context, sp *job.Spec, _ job.Observer) (*job.Result, error) {
 		add(1, sp.Limits.Memory)
 		defer add(-1, -sp.Limits.Memory)
 		if sp.ID[len(sp.ID)-1]%3 == 0 {
@@ -593,11 +652,7 @@ func TestStorm(t *testing.T) {
 			return nil, context.Cause(ctx)
 		}
 		return ok(), nil
-	})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	}), newMemory())))
 	var wg sync.WaitGroup
 	for c := range 16 {
 		wg.Go(func() {
@@ -606,9 +661,9 @@ func TestStorm(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				wg.Go(cancel)
 				if i%2 == 0 {
-					wg.Go(func() { s.Cancel(id) })
+					wg.Go(func() { _, _ = s.Cancel(context.Background(), id) })
 				}
-				r, err := s.Execute(ctx, spec(id, fmt.Sprint(c%5), int64(1+i%60)), nil)
+				_, r, err := s.Execute(ctx, of(spec(id, fmt.Sprint(c%5), int64(1+i%60))), false, nil)
 				if (r == nil) == (err == nil) {
 					t.Errorf("%s: %v, %v", id, r, err)
 				}

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"sandbox":         {"frames", "seccomp", "limits", "netns", "rootfs", "bundle", "runsc", "guest/canary"},
 	"pool":            {"sandbox"},
 	"store":           {},
-	"scheduler":       {},
+	"scheduler":       {"scheduler/events", "scheduler/breaker"},
 	"api":             {"api/strictjson"},
 	"api/strictjson":  {},
 	"client":          {},
@@ -46,6 +46,9 @@ var mayImport = map[string][]string{
 	"cmd/tsubo":       {"internal/cli"},
 	"cmd/tsubo-init":  {"guest", "guest/canary"},
 	"tests":           {},
+
+	"scheduler/breaker": {},
+	"scheduler/events":  {},
 }
 
 type goPackage struct {

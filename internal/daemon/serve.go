@@ -72,17 +72,26 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	}
 	d.sched, err = scheduler.New(scheduler.Options{
 		Runner:    &runner{host: host, images: catalogue, log: log},
+		Store:     forgetful{},
+		Resolve:   func(*job.Record, *job.Request) (*job.Spec, error) { return nil, job.ErrNotFound },
 		Budget:    cfg.MemoryBudget,
 		Allowance: limits.Allowance,
 		Workers:   cfg.MaxWorkers,
 		Queue:     cfg.MaxQueueSize,
-		Log:       log,
+
+		MaxTries:   cfg.Keeping.Attempts,
+		RetryDelay: cfg.Keeping.RetryDelay,
+		QueueTTL:   cfg.Keeping.QueueTTL,
+		Runtime:    "runsc",
+		Log:        log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	d.sched.Start()
 	d.undo.push(d.stopJobs)
+	if err := d.sched.Start(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.serve(cfg, catalogue); err != nil {
 		return nil, err
 	}
@@ -172,10 +181,10 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) error {
 		Version:  Version,
 		Runtime:  "runsc",
 		Policy:   policy(cfg),
-		Executor: d.sched,
+		Executor: syncOnly{d.sched},
 		Images:   apiImages{catalogue, cfg.Images.MaxArchiveBytes},
 		Facts: func() api.Facts {
-			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: job.Breaker{State: "closed"}}
+			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
 		},
 		Log: d.log,
 	})
