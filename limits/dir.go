@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -54,9 +55,8 @@ func (d *dir) sub(name string) (*dir, error) {
 	return &dir{f: f, path: join(d.path, name)}, nil
 }
 
-func join(path, name string) string {
-	return strings.TrimSuffix(path, "/") + "/" + name
-}
+// join is for messages; it does not make a name safe.
+func join(dir, name string) string { return path.Join(dir, name) }
 
 func (d *dir) open(name string, flags int) (*os.File, error) {
 	fd, err := unix.Openat2(int(d.f.Fd()), name, &unix.OpenHow{

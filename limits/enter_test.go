@@ -332,8 +332,9 @@ func TestDelegatedCgroup(t *testing.T) {
 // inPrivateMounts runs fn on a thread with a mount namespace of its own; what fn starts is in it.
 func inPrivateMounts(t *testing.T, fn func()) {
 	t.Helper()
-	done := make(chan error)
+	done := make(chan error, 1)
 	onOwnThread(func() {
+		defer close(done) // also when fn fails the test
 		err := unix.Unshare(unix.CLONE_NEWNS)
 		if err == nil {
 			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // makes fs2 able to attach device filters
 	"github.com/opencontainers/cgroups/fs2"
+	"golang.org/x/sys/unix"
 
 	"github.com/tsubo-run/tsubo/job"
 )
@@ -128,6 +129,9 @@ func (l *Leaf) set(r *cgroups.Resources, s size) error {
 	}
 	if err != nil {
 		l.forget()
+		if errors.Is(err, unix.EPERM) && len(r.Devices) > 0 {
+			err = fmt.Errorf("%w (before Linux 6.9 a device filter needs CAP_NET_ADMIN)", err)
+		}
 		return fmt.Errorf("set limits: %w", err)
 	}
 	return l.verify(s)

@@ -63,7 +63,11 @@ func TestNewIsEmptyAndItsOwn(t *testing.T) {
 func TestCloseRemoves(t *testing.T) {
 	requireRoot(t)
 	n := newNS(t)
-	ino := inode(t, n.File())
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", n.File().Fd())) // a second pin, to look through
+	if err != nil {
+		t.Fatal(err)
+	}
+	ino := inode(t, f)
 	if v := visible(t); !slices.Contains(v, ino) {
 		t.Fatalf("%d is not among the visible %v", ino, v)
 	}
@@ -72,8 +76,11 @@ func TestCloseRemoves(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if v := visible(t); slices.Contains(v, ino) {
-		t.Errorf("%d is still there: %v", ino, v)
+	if held := holders(t, ino); held != 1 {
+		t.Errorf("%d descriptors hold a closed namespace, besides this test's one", held-1)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if n.File() != nil {
 		t.Error("a closed NS has a file")
@@ -81,6 +88,22 @@ func TestCloseRemoves(t *testing.T) {
 	if err := n.Do(func() error { t.Error("ran"); return nil }); !errors.Is(err, ErrClosed) {
 		t.Errorf("Do after Close = %v", err)
 	}
+}
+
+// holders counts this process's descriptors of a namespace.
+func holders(t *testing.T, ino uint64) int {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == fmt.Sprintf("net:[%d]", ino) {
+			n++
+		}
+	}
+	return n
 }
 
 func visible(t testing.TB) []uint64 {
