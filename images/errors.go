@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,13 +60,13 @@ func classify(err error) error {
 		return err
 	case errors.Is(err, rootfs.ErrInvalid):
 		// Texts of that kind are made for callers; what wraps them on the way is not.
-		return &Error{Kind: ErrInvalid, Message: rootfs.Message(err), Cause: err}
+		return &Error{Kind: ErrInvalid, Message: cmp.Or(rootfs.Message(err), "the image is not valid"), Cause: err}
 	case errors.Is(err, rootfs.ErrNoSpace), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return &Error{Kind: ErrNoSpace, Message: "no space left where images are kept; make room or remove images", Cause: err}
 	case errors.Is(err, rootfs.ErrLeased):
 		return &Error{Kind: ErrConflict, Message: "image is used by a job; try again when it is done", Cause: err}
 	case errors.Is(err, rootfs.ErrTool), errors.Is(err, rootfs.ErrConfig):
-		return &Error{Message: rootfs.Message(err), Cause: err}
+		return &Error{Message: cmp.Or(rootfs.Message(err), "the image's root could not be built; the daemon's log says why"), Cause: err}
 	}
 	return &Error{Message: "the image could not be stored; the daemon's log says why", Cause: err}
 }

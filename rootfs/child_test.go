@@ -165,6 +165,16 @@ func TestChildInANamespaceThatIsNone(t *testing.T) {
 	}
 }
 
+func TestLeafThatCannotBeMade(t *testing.T) {
+	requireRoot(t)
+	full := errors.New("no leaf")
+	s := openStore(t, Options{MkfsErofs: noTool, Leaf: func(context.Context) (*os.File, func() error, error) { return nil, nil, full }})
+	if _, err := s.Build(context.Background(), someKey, simple(t)); !errors.Is(err, full) {
+		t.Errorf("error %v", err)
+	}
+	nothingLeft(t, s)
+}
+
 func TestStartError(t *testing.T) {
 	for errno, kind := range map[syscall.Errno]error{unix.EPERM: ErrConfig, unix.ENOSPC: ErrConfig, unix.EUSERS: ErrConfig, unix.EINVAL: ErrConfig, unix.EACCES: ErrConfig} {
 		err := startError(&os.PathError{Op: "fork/exec", Path: "/proc/self/exe", Err: errno})
