@@ -58,12 +58,17 @@ func (c *call) json(status int, body any) {
 	if err := e.Encode(body); err != nil {
 		panic(fmt.Sprintf("encode answer: %v", err))
 	}
+	c.send(status, "application/json", b.Bytes())
+}
+
+// send answers with a whole body.
+func (c *call) send(status int, kind string, body []byte) {
 	h := c.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	_ = c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(b.Bytes()) // a caller who is gone needs no answer
+	_, _ = c.w.Write(body) // a caller who is gone needs no answer
 }
 
 // refuse answers with an error body; the detail passes the sanitiser (wire.md 1.0).
@@ -107,9 +112,23 @@ func (s *Server) failed(c *call, what string, err error) {
 		c.refuse(statusOf[r.Reason], r.Message)
 		return
 	}
+	if errors.Is(err, job.ErrNoSpace) {
+		s.log.Error(what, "correlation_id", c.correlation, "error", err)
+		c.refuse(http.StatusInsufficientStorage, "No space left to keep it")
+		return
+	}
+	c.refuse(http.StatusInternalServerError, what+": "+s.told(c, what, err))
+}
+
+// told is what the caller hears of an error; the log has all of it. When the caller is gone it breaks off.
+func (s *Server) told(c *call, what string, err error) string {
+	var r *job.Refusal
+	if errors.As(err, &r) {
+		return r.Message
+	}
 	if c.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // the caller is gone
+		panic(http.ErrAbortHandler)
 	}
 	s.log.Error(what, "correlation_id", c.correlation, "error", err)
-	c.refuse(http.StatusInternalServerError, what+": "+err.Error())
+	return err.Error()
 }

@@ -14,7 +14,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,34 +27,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// fakeExecutor notes what it is asked to run.
-type fakeExecutor struct {
-	mu    sync.Mutex
-	specs []*job.Spec
-	run   func(context.Context, *job.Spec) (*job.Result, error)
-}
-
-func (f *fakeExecutor) Execute(ctx context.Context, s *job.Spec, _ job.Observer) (*job.Result, error) {
-	f.mu.Lock()
-	f.specs = append(f.specs, s)
-	run := f.run
-	f.mu.Unlock()
-	if run != nil {
-		return run(ctx, s)
-	}
-	return succeeded(), nil
-}
-
-func (f *fakeExecutor) Stats() job.QueueStats {
-	return job.QueueStats{Pending: 1, Running: 2, MaxWorkers: 4, MaxQueueSize: 100}
-}
-
-func (f *fakeExecutor) ran() []*job.Spec {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.specs)
-}
-
 func ptr[T any](v T) *T { return &v }
 
 func succeeded() *job.Result {
@@ -67,37 +38,13 @@ func succeeded() *job.Result {
 	}
 }
 
-// fakeImages reads archives whole.
-type fakeImages struct {
-	mu       sync.Mutex
-	imported []string
-	bytes    int
-	err      error
-	list     []job.Image
-}
-
-func (f *fakeImages) List(context.Context) ([]job.Image, error) { return f.list, f.err }
-
-func (f *fakeImages) Import(_ context.Context, name string, archive io.Reader) (job.Image, error) {
-	data, err := io.ReadAll(archive)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.bytes = len(data); err == nil {
-		err = f.err
-	}
-	if err != nil {
-		return job.Image{}, fmt.Errorf("import: %w", err)
-	}
-	f.imported = append(f.imported, name)
-	return job.Image{Name: name, Digest: "sha256:" + strings.Repeat("a", 64), Rootfs: "erofs", SizeBytes: int64(len(data))}, nil
-}
-
 // rig is a server on a Unix socket.
 type rig struct {
 	t      *testing.T
 	server *Server
 	exec   *fakeExecutor
 	images *fakeImages
+	store  *fakeStore
 	facts  Facts
 	client *http.Client
 	socket string
@@ -113,10 +60,13 @@ func testPolicy() Policy {
 	short.Name, short.Timeout, short.StartupTimeout = "short", 5*time.Second, 20*time.Second
 	packages.Name, packages.Image, packages.Requirements = "packages", "", []string{"numpy"}
 	return Policy{
-		Types:          map[string]job.Type{"default": python, "slow": slow, "short": short, "packages": packages},
-		DefaultTimeout: 25 * time.Second, DefaultStartupTimeout: 60 * time.Second,
-		MaxTimeout: 300 * time.Second, MaxStartupTimeout: 400 * time.Second,
-		MaxPayloadBytes: 20000, MaxCodeBytes: 1000, MaxInputBytes: 2000, MaxArchiveBytes: 5000,
+		Policy: job.Policy{
+			Types:          map[string]job.Type{"default": python, "slow": slow, "short": short, "packages": packages},
+			DefaultTimeout: 25 * time.Second, DefaultStartupTimeout: 60 * time.Second,
+			MaxTimeout: 300 * time.Second, MaxStartupTimeout: 400 * time.Second,
+			MaxCodeBytes: 1000, MaxInputBytes: 2000,
+		},
+		MaxPayloadBytes: 20000, MaxArchiveBytes: 5000,
 		AdminUIDs: []uint32{1000},
 	}
 }
@@ -124,10 +74,11 @@ func testPolicy() Policy {
 // newRig serves as if every peer had this uid.
 func newRig(t *testing.T, uid uint32) *rig {
 	t.Helper()
-	r := &rig{t: t, exec: &fakeExecutor{}, images: &fakeImages{}, facts: Facts{Ready: true, GVisor: true, Breaker: job.Breaker{State: "closed"}}}
+	store := &fakeStore{}
+	r := &rig{t: t, exec: &fakeExecutor{store: store}, images: &fakeImages{}, store: store, facts: Facts{Ready: true, GVisor: true, Breaker: job.Breaker{State: "closed"}}}
 	s, err := New(Options{
 		Version: "1.2.3", Extensions: []string{"more"}, Runtime: "runsc", Policy: testPolicy(),
-		Executor: r.exec, Images: r.images, Facts: func() Facts { return r.facts },
+		Jobs: r.exec, Store: store, Images: r.images, Facts: func() Facts { return r.facts },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -369,9 +320,6 @@ func TestRequirementsAreRefusedRuns(t *testing.T) {
 			t.Errorf("%s: %d %s", body, a.status, a.text)
 		}
 	}
-	if n := len(r.exec.ran()); n != 0 {
-		t.Errorf("%d of them ran", n)
-	}
 	if a := r.do("POST", "/execute", `{"code":"1","requirements":[]}`); a.body["success"] != true {
 		t.Errorf("an empty list: %s", a.text)
 	}
@@ -553,7 +501,7 @@ func TestCommonRules(t *testing.T) {
 		}
 	})
 	t.Run("unknown route and method", func(t *testing.T) {
-		for _, path := range []string{"/nope", "/execute/", "//execute", "/x/../execute", "/%65xecute", "/EXECUTE", "/", "/debug/pprof", "/docs"} {
+		for _, path := range []string{"/nope", "/execute/", "//execute", "/x/../execute", "/%65xecute", "/EXECUTE", "/debug/pprof", "/docs/", "/docs/x", "/metrics", "/debug/vars"} {
 			if a := r.do("POST", path, `{"code":"1"}`); a.status != 404 || strings.TrimSpace(a.text) != `{"detail":"Not Found"}` {
 				t.Errorf("%s: %d %s", path, a.status, a.text)
 			}
@@ -660,7 +608,7 @@ func TestHealthAndVersion(t *testing.T) {
 	if a := r.do("GET", "/pool/stats", ""); strings.TrimSpace(a.text) != stats {
 		t.Errorf("got %s", a.text)
 	}
-	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["artifacts-inline","enforced","images","more"]}` {
+	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["args","artifacts-inline","cpu-limit","delete-execution","enforced","environment","events","files","images","keep-record","memory-limit","metadata","stdin","more"]}` {
 		t.Errorf("got %s", a.text)
 	}
 }
@@ -740,7 +688,7 @@ func TestImages(t *testing.T) {
 
 func TestConnectionWithoutIdentity(t *testing.T) {
 	exec := &fakeExecutor{}
-	s, err := New(Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Executor: exec, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }})
+	s, err := New(Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: exec, Store: &fakeStore{}, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -766,12 +714,12 @@ func TestConnectionWithoutIdentity(t *testing.T) {
 }
 
 func TestNewChecksOptions(t *testing.T) {
-	good := Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Executor: &fakeExecutor{}, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }}
+	good := Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: &fakeExecutor{}, Store: &fakeStore{}, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Options){
-		"executor": func(o *Options) { o.Executor = nil }, "images": func(o *Options) { o.Images = nil }, "facts": func(o *Options) { o.Facts = nil },
+		"jobs": func(o *Options) { o.Jobs = nil }, "store": func(o *Options) { o.Store = nil }, "images": func(o *Options) { o.Images = nil }, "facts": func(o *Options) { o.Facts = nil },
 		"version": func(o *Options) { o.Version = "" }, "runtime": func(o *Options) { o.Runtime = "" },
 		"types": func(o *Options) { o.Policy.Types = nil }, "payload": func(o *Options) { o.Policy.MaxPayloadBytes = 0 },
 		"timeout": func(o *Options) { o.Policy.MaxTimeout = 0 },

@@ -3,191 +3,112 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"mime"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/tsubo-run/tsubo/api/strictjson"
 	"github.com/tsubo-run/tsubo/job"
 )
 
-const (
-	defaultType = "default"
-	// Bounds of the schema; the configured ceilings are checked after it, with sentences of their own (wire.md 1.1).
-	schemaMaxTimeout = 86400
-	schemaMinStartup = 10
-	schemaMaxStartup = 600
-)
-
-var (
-	jobTypeRE     = regexp.MustCompile(`^[a-zA-Z0-9_-]+(@[a-zA-Z0-9_.@:-]+)?$`)
-	idempotencyRE = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-)
-
-// executeRequest is the body of POST /execute after the schema's rules.
-type executeRequest struct {
-	code            string
-	input           json.RawMessage
-	timeout         *int64 // seconds
-	startupTimeout  *int64
-	jobType         *string
-	requirements    []string
-	inlineArtifacts bool
-}
-
-// decodeExecute reads a body by the schema. When it returns false it has answered.
-func (s *Server) decodeExecute(c *call) (*executeRequest, bool) {
-	o, ok := c.object()
-	if !ok {
-		return nil, false
-	}
-	p := s.opt.Policy
-	r := &executeRequest{input: json.RawMessage("{}")}
-	if code := o.String("code", strictjson.StringRule{Required: true, Min: 1, MaxBytes: int(p.MaxCodeBytes), Check: notBlank}); code != nil {
-		r.code = *code
-	}
-	if v := o.JSONObject("input_data"); v.Present() {
-		r.input = v.Raw()
-		if n := int64(len(r.input)); n > p.MaxInputBytes {
-			o.ReportValue(fmt.Sprintf("input_data must be at most %d bytes of JSON, not %d", p.MaxInputBytes, n), v, "input_data")
-		}
-	}
-	r.timeout = o.Int("timeout", 1, schemaMaxTimeout)
-	r.startupTimeout = o.Int("startup_timeout", schemaMinStartup, schemaMaxStartup)
-	r.jobType = o.String("job_type", strictjson.StringRule{Max: 128, Pattern: jobTypeRE})
-	o.String("idempotency_key", strictjson.StringRule{Min: 8, Max: 255, Pattern: idempotencyRE}) // a sync run has no use for it
-	r.requirements = o.Strings("requirements", job.MaxRequirements, strictjson.StringRule{Check: job.CheckRequirement})
-	r.inlineArtifacts = o.OneOf("artifacts", job.ArtifactsInline) != ""
-	if problems := o.Done(); problems != nil {
-		c.invalid(problems)
-		return nil, false
-	}
-	return r, true
-}
-
-// object parses the body as a JSON object. When it returns false it has answered.
-func (c *call) object() (*strictjson.Object, bool) {
-	if t := c.Header.Get("Content-Type"); t != "" && len(c.body) > 0 {
-		media, _, err := mime.ParseMediaType(t)
-		if err != nil || !isJSON(media) {
-			c.invalid([]strictjson.Problem{{
-				Type: "model_attributes_type", Loc: []any{"body"}, Input: json.RawMessage("null"),
-				Msg: "Input should be a valid dictionary or object to extract fields from (Content-Type must be application/json)",
-			}})
-			return nil, false
-		}
-	}
-	o, problems := strictjson.Body(c.body, "body")
-	if problems != nil {
-		c.invalid(problems)
-		return nil, false
-	}
-	return o, true
-}
-
-func isJSON(media string) bool {
-	return media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
-}
-
-// notBlank refuses what Python's str.strip leaves nothing of.
-func notBlank(code string) error {
-	if strings.Trim(strings.TrimSpace(code), "\x1c\x1d\x1e\x1f \t\n\r\v\f") == "" {
-		return errors.New("code must not be empty or whitespace")
-	}
-	return nil
-}
-
-// limits works out a job's type and times, in the contract's order: what the caller wrote is checked before anything is looked up.
-// When it returns false it has answered.
-func (s *Server) limits(c *call, r *executeRequest) (t job.Type, timeout, startup time.Duration, ok bool) {
-	p := s.opt.Policy
-	over := func(what, ceiling string, most time.Duration) {
-		c.refuse(http.StatusUnprocessableEntity,
-			fmt.Sprintf("%s must be less than or equal to the configured %s (%d seconds)", what, ceiling, int64(most/time.Second)))
-	}
-	if r.timeout != nil && time.Duration(*r.timeout)*time.Second > p.MaxTimeout {
-		over("timeout", "max_timeout", p.MaxTimeout)
-		return
-	}
-	if r.startupTimeout != nil && time.Duration(*r.startupTimeout)*time.Second > p.MaxStartupTimeout {
-		over("startup_timeout", "max_startup_timeout", p.MaxStartupTimeout)
-		return
-	}
-	name := defaultType
-	if r.jobType != nil {
-		name, _, _ = strings.Cut(*r.jobType, "@")
-	}
-	t, known := p.Types[name]
-	if !known {
-		c.refuse(http.StatusNotFound, fmt.Sprintf("Job type '%s' not found", name))
-		return
-	}
-	timeout, startup = t.Timeout, t.StartupTimeout
-	if r.jobType == nil {
-		timeout, startup = p.DefaultTimeout, p.DefaultStartupTimeout
-	}
-	if r.timeout != nil {
-		timeout = time.Duration(*r.timeout) * time.Second
-	}
-	if r.startupTimeout != nil {
-		startup = time.Duration(*r.startupTimeout) * time.Second
-	}
-	if timeout > p.MaxTimeout {
-		over("effective timeout", "max_timeout", p.MaxTimeout)
-		return
-	}
-	return t, timeout, startup, true
-}
-
-// execute is POST /execute.
+// execute is POST /execute: a run whose caller waits for it, and may watch it (wire.md 1.1).
 func (s *Server) execute(c *call) {
-	r, ok := s.decodeExecute(c)
+	a, ok := c.decodeExecute(false)
 	if !ok {
 		return
 	}
-	t, timeout, startup, ok := s.limits(c, r)
-	if !ok {
-		return
-	}
-	ref := t.Name
-	if r.jobType != nil {
-		ref = *r.jobType
-	}
-	spec := &job.Spec{
-		ID: "api-" + uuid.NewString(), Caller: c.caller.Name, Type: t.Name, TypeRef: ref + "@latest",
-		Image: t.Image, Language: t.Language, Command: t.Command, Environment: t.Environment,
-		Code: r.code, Input: r.input, Timeout: timeout, StartupTimeout: startup, Limits: t.Limits,
-	}
-	if len(r.requirements) > 0 || (len(t.Requirements) > 0 && t.Image == "") {
-		refused := job.FailedResult(job.ErrRuntime, job.PhaseStartup, job.RequirementsDisabled)
-		refused.Stderr = job.RequirementsDisabled
-		refused.Enforced.Runtime = s.opt.Runtime
-		c.json(http.StatusOK, executeAnswer(spec, refused, r.inlineArtifacts))
-		return
-	}
-	result, err := s.opt.Executor.Execute(c.Context(), spec, nil)
+	sub, err := c.submission("api-"+uuid.NewString(), a.request)
 	if err != nil {
 		s.failed(c, "Execution error", err)
 		return
 	}
-	if result.Enforced.Runtime == "" { // it ended before anything was started
-		result.Enforced.Runtime = s.opt.Runtime
+	sub.Record.Metadata = a.metadata
+	if c.wantsEvents() {
+		s.executeStream(c, sub, a)
+		return
 	}
-	c.json(http.StatusOK, executeAnswer(spec, result, r.inlineArtifacts))
+	record, result, err := s.opt.Jobs.Execute(c.Context(), sub, a.keep, nil)
+	if err != nil {
+		s.failed(c, "Execution error", err)
+		return
+	}
+	c.json(http.StatusOK, s.executeAnswer(sub.Spec, record, result, a.inline))
+}
+
+// submit is POST /execute/async (wire.md 1.2).
+func (s *Server) submit(c *call) {
+	a, ok := c.decodeExecute(true)
+	if !ok {
+		return
+	}
+	sub, err := c.submission(uuid.NewString(), a.request)
+	if err != nil {
+		s.failed(c, "Submit error", err)
+		return
+	}
+	sub.Record.Async = true
+	sub.Record.Metadata = a.metadata
+	if a.key != "" {
+		sub.Record.IdempotencyKey, sub.Record.Fingerprint = a.key, fingerprint(a.request, a.metadata)
+	}
+	s.enqueue(c, sub)
+}
+
+// enqueue submits a job to the queue and answers.
+func (s *Server) enqueue(c *call, sub job.Submission) {
+	record, existed, err := s.opt.Jobs.Submit(c.Context(), sub)
+	switch {
+	case errors.Is(err, job.ErrFingerprint):
+		c.refuse(http.StatusConflict, "Idempotency key reused with different payload")
+	case err != nil:
+		s.failed(c, "Submit error", err)
+	case existed:
+		c.json(http.StatusOK, job.SubmitAnswer{JobID: record.ID, Status: record.Status})
+	default:
+		c.json(http.StatusOK, job.SubmitAnswer{JobID: record.ID, Status: job.Queued})
+	}
+}
+
+// maxCorrelation bounds what a record keeps of a correlation id; the answer's header has all of it.
+const maxCorrelation = 256
+
+// submission makes the job of a request and the record of it. The error is a *job.Refusal.
+func (c *call) submission(id string, r *job.Request) (job.Submission, error) {
+	spec, err := c.policy.Spec(r, id, c.caller.Name)
+	if err != nil {
+		return job.Submission{}, err
+	}
+	code := []byte(r.Code)
+	record := &job.Record{
+		ID: id, Caller: c.caller.Name, Status: job.Queued, JobType: spec.Type, JobRef: spec.TypeRef,
+		CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
+		CodeHash:  hash(code), InputHash: hash(canonical(r.Input)),
+		InputArtifacts: []job.ArtifactRef{
+			{Name: "_code.py", Size: int64(len(code)), SHA256: hash(code), ContentType: "text/x-python"},
+			{Name: "_input.json", Size: int64(len(r.Input)), SHA256: hash(r.Input), ContentType: "application/json"},
+		},
+		CorrelationID: strings.ToValidUTF8(c.correlation[:min(len(c.correlation), maxCorrelation)], ""),
+	}
+	if _, unix := c.Context().Value(peerKey{}).(uint32); !unix {
+		record.ClientIP = c.ip()
+	}
+	return job.Submission{Record: record, Request: r, Spec: spec}, nil
 }
 
 // executeAnswer is the body of POST /execute for a result.
-func executeAnswer(spec *job.Spec, r *job.Result, inline bool) job.ExecuteAnswer {
+func (s *Server) executeAnswer(spec *job.Spec, record *job.Record, r *job.Result, inline bool) job.ExecuteAnswer {
+	if r.Enforced.Runtime == "" { // it ended before anything was started
+		r.Enforced.Runtime = s.opt.Runtime
+	}
 	a := job.ExecuteAnswer{
 		Success: r.Status == job.Succeeded, Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode,
 		JobType: &spec.Type, ExecutionID: &spec.ID, Runtime: &r.Enforced.Runtime,
 		Enforced: r.Enforced, Status: r.Status, StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated,
 		Timing: r.Timing, ResourceUsage: r.Usage, Artifacts: make([]job.ArtifactAnswer, 0, len(r.Artifacts)), ArtifactsSkipped: r.Skipped,
+	}
+	if record != nil {
+		a.ExecutionID = &record.ID
 	}
 	if json.Valid(r.Output) {
 		a.Output = r.Output
@@ -208,7 +129,8 @@ func executeAnswer(spec *job.Spec, r *job.Result, inline bool) job.ExecuteAnswer
 		a.ArtifactsNote = &r.ArtifactsNote
 	}
 	for _, f := range r.Artifacts {
-		entry := job.ArtifactAnswer{Name: f.Name, SizeBytes: f.Size, SHA256: f.SHA256}
+		kind := contentType(f.Name)
+		entry := job.ArtifactAnswer{Name: f.Name, SizeBytes: f.Size, SHA256: f.SHA256, ContentType: &kind}
 		if inline {
 			entry.Data = f.Data
 			if entry.Data == nil {

@@ -22,15 +22,18 @@ func (s *Server) health(c *call) {
 	}
 	c.json(http.StatusOK, job.HealthAnswer{
 		Status: status, GVisorAvailable: f.GVisor, CircuitBreaker: f.Breaker,
-		Version: s.opt.Version, ProductionMode: s.opt.Policy.ProductionMode, QueueStats: s.opt.Executor.Stats(),
+		Version: s.opt.Version, ProductionMode: c.policy.ProductionMode, QueueStats: s.opt.Jobs.Stats(),
 	})
 }
 
 // poolStats is GET /pool/stats.
-func (s *Server) poolStats(c *call) { c.json(http.StatusOK, s.opt.Executor.Stats()) }
+func (s *Server) poolStats(c *call) { c.json(http.StatusOK, s.opt.Jobs.Stats()) }
 
 // version is GET /version (ruling 20).
 func (s *Server) version(c *call) {
-	own := []string{"artifacts-inline", "enforced", "images"}
+	own := []string{
+		"args", "artifacts-inline", "cpu-limit", "delete-execution", "enforced", "environment", "events", "files", "images", "keep-record", "memory-limit", "metadata",
+		"stdin",
+	}
 	c.json(http.StatusOK, job.VersionAnswer{Version: s.opt.Version, Extensions: append(own, s.opt.Extensions...)})
 }

@@ -30,7 +30,7 @@ func (s *Server) importImage(c *call) {
 	if !ok {
 		return
 	}
-	limit := s.opt.Policy.MaxArchiveBytes
+	limit := c.policy.MaxArchiveBytes
 	if c.ContentLength > limit {
 		c.tooLarge(limit)
 		return

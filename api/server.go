@@ -3,55 +3,16 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/tsubo-run/tsubo/job"
 )
-
-// Executor runs a job to its end and returns its result as a value. Its error is a *job.Refusal when nothing ran; it returns soon
-// after ctx is done.
-type Executor interface {
-	Execute(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error)
-	Stats() job.QueueStats
-}
-
-// Images is the catalogue. Import reads an OCI archive (a tar of an image layout) to its end and makes it known under name;
-// a *job.Refusal says what is wrong with it. After an error nothing of it is left. archive is not used after Import has returned.
-type Images interface {
-	List(ctx context.Context) ([]job.Image, error)
-	Import(ctx context.Context, name string, archive io.Reader) (job.Image, error)
-}
-
-// Facts is what the daemon knows about itself for GET /health.
-type Facts struct {
-	Ready   bool // start-up is over
-	GVisor  bool // the self-test of runsc passed
-	Breaker job.Breaker
-}
-
-// Policy is what the configuration says about requests. All fields are required except AdminUIDs and ProductionMode.
-type Policy struct {
-	Types map[string]job.Type // by name; "default" is among them
-
-	DefaultTimeout, DefaultStartupTimeout time.Duration // of requests that name no job type
-	MaxTimeout, MaxStartupTimeout         time.Duration
-
-	MaxPayloadBytes int64 // any request body except an archive
-	MaxCodeBytes    int64
-	MaxInputBytes   int64
-	MaxArchiveBytes int64 // POST /images
-
-	AdminUIDs      []uint32 // besides 0
-	ProductionMode bool     // shown in /health only (ruling 6)
-}
 
 // Options of a Server. All are required except Log and Extensions.
 type Options struct {
@@ -59,7 +20,8 @@ type Options struct {
 	Extensions []string // names for GET /version, besides those of this package
 	Runtime    string   // "runsc" or "runc", for runs that are refused before they start
 	Policy     Policy
-	Executor   Executor
+	Jobs       Jobs
+	Store      Store
 	Images     Images
 	Facts      func() Facts
 	Log        *slog.Logger
@@ -67,9 +29,15 @@ type Options struct {
 
 // Server is the http.Handler of the whole surface. It is safe for concurrent use.
 type Server struct {
-	opt    Options
-	log    *slog.Logger
-	routes []route
+	opt     Options
+	policy  atomic.Pointer[Policy]
+	log     *slog.Logger
+	routes  []route
+	windows windows
+	openAPI []byte // as JSON
+	docs    []byte
+
+	heartbeat time.Duration // of silent streams
 }
 
 // Bounds on connections. A sync run may last as long as its timeouts, so nothing bounds the time between request and answer.
@@ -85,34 +53,28 @@ const (
 // New checks the options.
 func New(o Options) (*Server, error) {
 	switch {
-	case o.Executor == nil || o.Images == nil || o.Facts == nil:
-		return nil, errors.New("api: no executor, images or facts")
+	case o.Jobs == nil || o.Store == nil || o.Images == nil || o.Facts == nil:
+		return nil, errors.New("api: no jobs, store, images or facts")
 	case o.Version == "" || o.Runtime == "":
 		return nil, errors.New("api: no version or runtime")
 	}
-	if err := o.Policy.check(); err != nil {
+	s := &Server{opt: o, log: o.Log, heartbeat: heartbeat}
+	if err := s.SetPolicy(o.Policy); err != nil {
 		return nil, err
 	}
-	s := &Server{opt: o, log: o.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.routes = s.table()
-	return s, nil
+	return s, s.document()
 }
 
-func (p Policy) check() error {
-	if _, ok := p.Types[defaultType]; !ok {
-		return errors.New("api: no job type default")
+// SetPolicy replaces the policy for requests that come from now on. When it is wrong the old one stays.
+func (s *Server) SetPolicy(p Policy) error {
+	if err := p.check(); err != nil {
+		return fmt.Errorf("api: %w", err)
 	}
-	for _, n := range []int64{
-		p.MaxPayloadBytes, p.MaxCodeBytes, p.MaxInputBytes, p.MaxArchiveBytes,
-		int64(p.DefaultTimeout), int64(p.DefaultStartupTimeout), int64(p.MaxTimeout), int64(p.MaxStartupTimeout),
-	} {
-		if n <= 0 {
-			return errors.New("api: a limit of the policy is not set")
-		}
-	}
+	s.policy.Store(&p)
 	return nil
 }
 
@@ -144,15 +106,6 @@ type Caller struct {
 
 type peerKey struct{}
 
-// caller reads the identity that the connection has; ok is false when it has none.
-func (s *Server) caller(ctx context.Context) (c Caller, ok bool) {
-	uid, ok := ctx.Value(peerKey{}).(uint32)
-	if !ok {
-		return Caller{}, false
-	}
-	return Caller{Name: uidName(uid), Admin: uid == 0 || slices.Contains(s.opt.Policy.AdminUIDs, uid)}, true
-}
-
 // call is one request on its way through the surface.
 type call struct {
 	*http.Request
@@ -160,6 +113,10 @@ type call struct {
 	control     *http.ResponseController
 	caller      Caller
 	correlation string
+	policy      *Policy // one and the same for the whole request
+	route       *route  // nil when there is none
+	allow       string  // methods that the path has, when it has not this one
+	params      []string
 	body        []byte // whole, unless the route streams
 }
 
@@ -181,11 +138,10 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 
 func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// ServeHTTP puts every request through the same steps: headers that every answer has, who calls, may they, the body within its
-// limit, the route.
+// ServeHTTP gives every answer its headers and puts every request through the same steps (wire.md 1.0).
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &answerWriter{ResponseWriter: rw}
-	c := &call{Request: r, w: w, control: http.NewResponseController(rw), correlation: r.Header.Get("X-Correlation-ID")}
+	c := &call{Request: r, w: w, control: http.NewResponseController(rw), correlation: r.Header.Get("X-Correlation-ID"), policy: s.policy.Load()}
 	if c.correlation == "" {
 		c.correlation = uuid.NewString()
 	}
@@ -197,28 +153,37 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer s.contain(c)
 	_ = c.control.SetWriteDeadline(time.Time{}) // that of the connection's last answer; fails where there is no connection
 
-	var known bool
-	if c.caller, known = s.caller(r.Context()); !known {
-		c.refuse(http.StatusForbidden, "The connection has no identity")
-		return
-	}
-	route, allow := s.route(r)
-	if route != nil && route.role == roleAdmin && !c.caller.Admin {
-		c.refuse(http.StatusForbidden, "This needs the admin role: uid 0 or one of admin_uids")
-		return
-	}
-	if (route == nil || !route.stream) && !c.readBody(s.opt.Policy.MaxPayloadBytes) {
-		return
+	s.find(c)
+	for _, step := range []func(*call) bool{s.enter, s.authorize, s.bounded} {
+		if !step(c) {
+			return
+		}
 	}
 	switch {
-	case route != nil:
-		route.handle(c)
-	case allow != "":
-		h.Set("Allow", allow)
+	case c.route != nil:
+		c.route.handle(c)
+	case c.allow != "":
+		h.Set("Allow", c.allow)
 		c.json(http.StatusMethodNotAllowed, map[string]string{"detail": "Method Not Allowed"})
 	default:
 		c.json(http.StatusNotFound, map[string]string{"detail": "Not Found"})
 	}
+}
+
+// Steps of ServeHTTP, in their order. Each answers when it returns false. Who calls is known before anything of the body is read.
+
+// authorize asks for the route's role.
+func (s *Server) authorize(c *call) bool {
+	if c.route == nil || c.route.role != roleAdmin || c.caller.Admin {
+		return true
+	}
+	c.refuse(http.StatusForbidden, "This needs the admin role: uid 0 or one of admin_uids")
+	return false
+}
+
+// bounded reads the body within its limit, also where there is no route; a route that streams reads its own.
+func (s *Server) bounded(c *call) bool {
+	return c.route != nil && c.route.stream || c.readBody(c.policy.MaxPayloadBytes)
 }
 
 // contain turns a handler's panic into a 500, or a broken connection where the answer has begun.

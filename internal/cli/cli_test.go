@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -73,16 +74,18 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func serve(e *testscript.Env, socket string, executor api.Executor) error {
+func serve(e *testscript.Env, socket string, executor api.Jobs) error {
 	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB}}
 	other := python
 	other.Name = "other"
 	server, err := api.New(api.Options{
-		Version: "1", Runtime: "runsc", Executor: executor, Images: &catalogue{}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
+		Version: "1", Runtime: "runsc", Jobs: executor, Store: nothing{}, Images: &catalogue{}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
 		Policy: api.Policy{
-			Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
-			MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxPayloadBytes: 1 << 20, MaxCodeBytes: 1000, MaxInputBytes: 1000, MaxArchiveBytes: 1 << 20,
-			AdminUIDs: []uint32{uint32(os.Getuid())},
+			Policy: job.Policy{
+				Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
+				MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxCodeBytes: 1000, MaxInputBytes: 1000,
+			},
+			MaxPayloadBytes: 1 << 20, MaxArchiveBytes: 1 << 20, AdminUIDs: []uint32{uint32(os.Getuid())},
 		},
 	})
 	if err != nil {
@@ -109,9 +112,29 @@ func serve(e *testscript.Env, socket string, executor api.Executor) error {
 // scripted is an executor whose programs are the JSON of their own result, or one of a few words.
 type scripted struct{ hanging chan struct{} }
 
+// nothing is a store without records.
+type nothing struct{ api.Store }
+
+func (nothing) Get(context.Context, string) (*job.Record, error) { return nil, job.ErrNotFound }
+
 func (scripted) Stats() job.QueueStats { return job.QueueStats{MaxWorkers: 1, MaxQueueSize: 1} }
 
-func (e scripted) Execute(ctx context.Context, s *job.Spec, _ job.Observer) (*job.Result, error) {
+func (scripted) Submit(context.Context, job.Submission) (*job.Record, bool, error) {
+	return nil, false, job.Refuse(job.Unready, "no queue")
+}
+func (scripted) Cancel(context.Context, string) (bool, error) { return false, nil }
+func (scripted) Live(string) (job.Live, bool)                 { return job.Live{}, false }
+func (scripted) Wait(context.Context, string) error           { return nil }
+func (scripted) Events(context.Context, string, uint64) (iter.Seq[job.Event], bool) {
+	return nil, false
+}
+
+func (e scripted) Execute(ctx context.Context, sub job.Submission, _ bool, _ job.Observer) (*job.Record, *job.Result, error) {
+	result, err := e.run(ctx, sub.Spec)
+	return sub.Record, result, err
+}
+
+func (e scripted) run(ctx context.Context, s *job.Spec) (*job.Result, error) {
 	zero := 0
 	switch code := strings.TrimSpace(s.Code); code {
 	case "spec":

@@ -2,20 +2,11 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
-	"github.com/tsubo-run/tsubo/scheduler"
 )
-
-// syncOnly is the scheduler as a surface sees it that has synchronous runs only.
-type syncOnly struct{ *scheduler.Scheduler }
-
-// Execute implements api.Executor.
-func (s syncOnly) Execute(ctx context.Context, spec *job.Spec, o job.Observer) (*job.Result, error) {
-	_, result, err := s.Scheduler.Execute(ctx, job.Submission{Spec: spec}, false, o)
-	return result, err
-}
 
 // forgetful is a store that keeps nothing.
 type forgetful struct{}
@@ -33,3 +24,14 @@ func (forgetful) Requeue(context.Context, string) error                       { 
 func (forgetful) Finish(context.Context, *job.Record, []job.Artifact) error   { return job.ErrNotFound }
 func (forgetful) Save(*job.Record, *job.Request, []job.Artifact)              {}
 func (forgetful) Dead(context.Context, *job.DeadLetter) error                 { return nil }
+
+func (forgetful) Each(context.Context, job.Filter, func(*job.Record) error) (bool, error) {
+	return false, nil
+}
+func (forgetful) Delete(context.Context, string) error           { return job.ErrNotFound }
+func (forgetful) Open(context.Context, string) (*os.File, error) { return nil, job.ErrNotFound }
+func (forgetful) DeadLetters(context.Context, string, string, int, int) ([]job.DeadLetter, bool, error) {
+	return nil, false, nil
+}
+func (forgetful) DeadStats(context.Context) (int, map[string]int, error) { return 0, nil, nil }
+func (forgetful) RemoveDead(context.Context, int64) error                { return job.ErrNotFound }

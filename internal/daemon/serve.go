@@ -70,10 +70,11 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if len(catalogue.List()) == 0 {
 		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
 	}
+	rules := policy(cfg)
 	d.sched, err = scheduler.New(scheduler.Options{
 		Runner:    &runner{host: host, images: catalogue, log: log},
 		Store:     forgetful{},
-		Resolve:   func(*job.Record, *job.Request) (*job.Spec, error) { return nil, job.ErrNotFound },
+		Resolve:   func(rec *job.Record, req *job.Request) (*job.Spec, error) { return rules.Spec(req, rec.ID, rec.Caller) },
 		Budget:    cfg.MemoryBudget,
 		Allowance: limits.Allowance,
 		Workers:   cfg.MaxWorkers,
@@ -178,11 +179,12 @@ func canaryLimits() job.Limits {
 
 func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) error {
 	server, err := api.New(api.Options{
-		Version:  Version,
-		Runtime:  "runsc",
-		Policy:   policy(cfg),
-		Executor: syncOnly{d.sched},
-		Images:   apiImages{catalogue, cfg.Images.MaxArchiveBytes},
+		Version: Version,
+		Runtime: "runsc",
+		Policy:  policy(cfg),
+		Jobs:    d.sched,
+		Store:   forgetful{},
+		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes},
 		Facts: func() api.Facts {
 			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
 		},

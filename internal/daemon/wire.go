@@ -14,17 +14,19 @@ import (
 // policy is what the configuration says about requests.
 func policy(cfg *config.Config) api.Policy {
 	return api.Policy{
-		Types:                 cfg.Types(),
-		DefaultTimeout:        cfg.DefaultTimeout,
-		DefaultStartupTimeout: cfg.DefaultStartupTimeout,
-		MaxTimeout:            cfg.MaxTimeout,
-		MaxStartupTimeout:     cfg.MaxStartupTimeout,
-		MaxPayloadBytes:       cfg.MaxPayloadBytes,
-		MaxCodeBytes:          cfg.MaxCodeBytes,
-		MaxInputBytes:         cfg.MaxInputBytes,
-		MaxArchiveBytes:       cfg.Images.MaxArchiveBytes,
-		AdminUIDs:             cfg.AdminUIDs,
-		ProductionMode:        cfg.ProductionMode,
+		Policy: job.Policy{
+			Types:                 cfg.Types(),
+			DefaultTimeout:        cfg.DefaultTimeout,
+			DefaultStartupTimeout: cfg.DefaultStartupTimeout,
+			MaxTimeout:            cfg.MaxTimeout,
+			MaxStartupTimeout:     cfg.MaxStartupTimeout,
+			MaxCodeBytes:          cfg.MaxCodeBytes,
+			MaxInputBytes:         cfg.MaxInputBytes,
+		},
+		MaxPayloadBytes: cfg.MaxPayloadBytes,
+		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
+		AdminUIDs:       cfg.AdminUIDs,
+		ProductionMode:  cfg.ProductionMode,
 	}
 }
 

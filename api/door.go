@@ -1,0 +1,171 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Door says who may come in over TCP and how often anybody may ask (wire.md rulings 14 to 16). The zero Door has no keys and no
+// limits; peers on the Unix socket are known by their uid whatever it says.
+type Door struct {
+	Auth   bool   // callers on TCP need a key
+	Header string // the header that a key may come in, besides Authorization: Bearer
+	Keys   []Key  // those of the configuration
+	// Find looks further keys up by the SHA-256 of their text; nil: there are none.
+	Find func(sum [sha256.Size]byte) (id string, admin, ok bool)
+	// LoopbackRole is what a caller on TCP is without Auth: "user" or "admin" from this host alone (Host and Origin are checked), "open"
+	// a user from anywhere, "" nobody.
+	LoopbackRole string
+
+	Requests, UnixRequests int // for each identity in one window; 0: no limit
+	WindowSeconds          int
+}
+
+// Key is an API key of the configuration, known by its hash alone.
+type Key struct {
+	SHA256 [sha256.Size]byte
+	Admin  bool
+}
+
+// Values of Door.LoopbackRole.
+const (
+	LoopbackUser  = "user"
+	LoopbackAdmin = "admin"
+	OpenToAll     = "open"
+)
+
+// Details of refusals at the door; the one of a 401 is the same whatever is wrong with the key.
+const (
+	noKey    = "Missing or invalid API key."
+	tooMany  = "Rate limit exceeded. Try again later."
+	notHere  = "The connection has no identity"
+	notLocal = "Host or Origin is not this server's: a page of another site cannot use it"
+)
+
+// enter is the first step of every request (wire.md 1.0): who calls, have they asked too often, may they come in at all. It reads
+// nothing of the body.
+func (s *Server) enter(c *call) bool {
+	uid, unix := c.Context().Value(peerKey{}).(uint32)
+	if unix {
+		c.caller = Caller{Name: uidName(uid), Admin: uid == 0 || slices.Contains(c.policy.AdminUIDs, uid)}
+		return s.pace(c, c.caller.Name, c.policy.Door.UnixRequests)
+	}
+	known, refusal := c.policy.Door.identify(c)
+	identity := c.caller.Name
+	if !known {
+		identity = "ip:" + c.ip() // whoever tries keys is counted, too
+	}
+	if !s.pace(c, identity, c.policy.Door.Requests) {
+		return false
+	}
+	if known || exempt(c.URL.EscapedPath()) && refusal != notLocal {
+		return true
+	}
+	switch refusal {
+	case noKey:
+		c.w.Header().Set("WWW-Authenticate", "Bearer")
+		c.w.Header().Set("Connection", "close") // the body is not read
+		c.refuse(http.StatusUnauthorized, noKey)
+	default:
+		c.w.Header().Set("Connection", "close")
+		c.refuse(http.StatusForbidden, refusal)
+	}
+	return false
+}
+
+// identify knows a caller on TCP, or says why not.
+func (d *Door) identify(c *call) (known bool, refusal string) {
+	switch {
+	case d.Auth:
+		return d.byKey(c)
+	case d.LoopbackRole == OpenToAll:
+		c.caller = Caller{Name: "ip:" + c.ip()}
+		return true, ""
+	case d.LoopbackRole == "":
+		return false, notHere
+	case !sameSite(c.Request):
+		return false, notLocal
+	}
+	c.caller = Caller{Name: "loopback", Admin: d.LoopbackRole == LoopbackAdmin}
+	return true, ""
+}
+
+// byKey wants exactly one credential. Upstream takes the first in wire order; net/http does not keep the order of different headers, so a
+// request with two is refused: a bad one is then never rescued by a good one, whichever came first.
+func (d *Door) byKey(c *call) (bool, string) {
+	var given []string
+	if d.Header != "" {
+		given = append(given, c.Header.Values(d.Header)...)
+	}
+	for _, value := range c.Header.Values("Authorization") {
+		scheme, token, ok := strings.Cut(value, " ")
+		if !ok || !strings.EqualFold(scheme, "Bearer") {
+			return false, noKey
+		}
+		given = append(given, token)
+	}
+	if len(given) != 1 || given[0] == "" {
+		return false, noKey
+	}
+	sum := sha256.Sum256([]byte(given[0]))
+	match := -1
+	for i, k := range d.Keys { // all of them, so that the time tells nothing
+		if subtle.ConstantTimeCompare(k.SHA256[:], sum[:]) == 1 {
+			match = i
+		}
+	}
+	if match >= 0 {
+		c.caller = Caller{Name: "key:" + hex.EncodeToString(sum[:6]), Admin: d.Keys[match].Admin}
+		return true, ""
+	}
+	if d.Find != nil {
+		if id, admin, ok := d.Find(sum); ok {
+			c.caller = Caller{Name: "key:" + id, Admin: admin}
+			return true, ""
+		}
+	}
+	return false, noKey
+}
+
+// sameSite is false for what a browser sends on behalf of another site (DNS rebinding, cross-site requests): a Host that is not this
+// machine's loopback, or an Origin that is not that very Host.
+func sameSite(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	ip, err := netip.ParseAddr(host)
+	if !strings.EqualFold(host, "localhost") && (err != nil || !ip.IsLoopback()) {
+		return false
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if origin != "http://"+r.Host && origin != "https://"+r.Host {
+			return false
+		}
+	}
+	return true
+}
+
+// ip is the address at the other end of a TCP connection. No header changes it.
+func (c *call) ip() string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr)
+	if err != nil {
+		return "unknown"
+	}
+	return host
+}
+
+// exempt are the paths that need no key and are not counted (wire.md 1.0), as they are sent: no second spelling is one of them.
+func exempt(path string) bool {
+	switch path {
+	case "/health", "/openapi.json", "/docs", "/redoc":
+		return true
+	}
+	return strings.HasPrefix(path, "/docs/") || strings.HasPrefix(path, "/redoc/")
+}
