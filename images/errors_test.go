@@ -15,7 +15,9 @@ import (
 
 // Every error that leaves the package has a kind that the API can answer with, and a message without a host path.
 func TestClassify(t *testing.T) {
-	path := func(errno error) error { return &fs.PathError{Op: "write", Path: "/var/lib/tsubo/images/x", Err: errno} }
+	path := func(errno error) error {
+		return &fs.PathError{Op: "write", Path: "/var/lib/tsubo/images/x", Err: errno}
+	}
 	tests := []struct {
 		err  error
 		kind error // nil: tsubo's own failure
