@@ -18,10 +18,20 @@ func (s *Server) listImages(c *call) {
 		s.failed(c, "Image list error", err)
 		return
 	}
-	if all == nil {
-		all = []job.Image{}
+	items := make([]imageAnswer, len(all))
+	for i, image := range all {
+		items[i] = imageAnswer{image, job.StampOf(image.CreatedAt)}
 	}
-	c.json(http.StatusOK, job.ImagesAnswer{Items: all, Count: len(all)})
+	c.json(http.StatusOK, struct {
+		Items []imageAnswer `json:"items"`
+		Count int           `json:"count"`
+	}{items, len(items)})
+}
+
+// imageAnswer is an image with its time as all times are on the wire.
+type imageAnswer struct {
+	job.Image
+	CreatedAt *job.Stamp `json:"created_at"`
 }
 
 // importImage is POST /images?name=N: the body is an OCI archive. Only the admin role comes here.
@@ -45,7 +55,7 @@ func (s *Server) importImage(c *call) {
 		c.w.Header().Set("Connection", "close") // the rest of the archive is not read
 		s.failed(c, "Import error", err)
 	default:
-		c.json(http.StatusCreated, image)
+		c.json(http.StatusCreated, imageAnswer{image, job.StampOf(image.CreatedAt)})
 	}
 }
 
