@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// purgeStep is how many records one transaction of Purge removes, so that nobody waits long behind it.
+const purgeStep = 100
+
+// What Purge is told and tells.
+type (
+	Retention   = job.Retention
+	PurgeResult = job.PurgeResult
+)
+
+// Bytes returns what is stored for a caller: records, texts, requests, and each artifact once for every record that lists it, also when
+// the same bytes are on disk once. "" is all callers.
+func (s *Store) Bytes(ctx context.Context, caller string) (n int64, err error) {
+	if caller == "" {
+		err = s.one(ctx, `SELECT coalesce(sum(bytes), 0) FROM callers`, nil, &n)
+	} else {
+		err = s.one(ctx, `SELECT coalesce(sum(bytes), 0) FROM callers WHERE caller = ?`, []any{caller}, &n)
+	}
+	return n, wrap("count bytes of", caller, err)
+}
+
+type usage struct {
+	caller         string
+	bytes, settled int64
+}
+
+func (s *Store) usages(ctx context.Context) (all []usage, err error) {
+	err = s.each(ctx, `SELECT caller, bytes, settled FROM callers ORDER BY caller`, nil, func(rows *sql.Rows) error {
+		var u usage
+		err := rows.Scan(&u.caller, &u.bytes, &u.settled)
+		all = append(all, u)
+		return err
+	})
+	return all, err
+}
+
+// Purge removes what retention does not keep, in small durable steps, oldest results first: by age; then for each caller over its own
+// limit; then, over the total, from the callers that have grown since the total was last within its limit, the one that grew most
+// first, and no more from each than it grew, but for the last record. Only when nobody has grown (an operator lowered the limit) does the largest caller lose
+// results. Jobs that have not ended are never touched. Last it removes files that nothing refers to and gives free pages back.
+// ctx ends it between two steps.
+func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, err error) {
+	all, err := s.usages(ctx)
+	if err != nil {
+		return done, fmt.Errorf("purge: %w", err)
+	}
+	if keep.Records > 0 {
+		before := s.now().Add(-keep.Records).UnixNano()
+		for _, u := range all {
+			if err := s.removeOldest(ctx, &done, u.caller, before, func(int64) bool { return true }); err != nil {
+				return done, fmt.Errorf("purge by age: %w", err)
+			}
+		}
+	}
+	if keep.DeadLetters > 0 {
+		if err := s.purgeDead(ctx, &done, s.now().Add(-keep.DeadLetters).UnixNano()); err != nil {
+			return done, fmt.Errorf("purge dead letters: %w", err)
+		}
+	}
+	if keep.CallerBytes > 0 {
+		for _, u := range all {
+			if err := s.removeOldest(ctx, &done, u.caller, ever, func(has int64) bool { return has > keep.CallerBytes }); err != nil {
+				return done, fmt.Errorf("purge to the caller's limit: %w", err)
+			}
+		}
+	}
+	if keep.TotalBytes > 0 {
+		if err := s.purgeTotal(ctx, &done, keep.TotalBytes); err != nil {
+			return done, fmt.Errorf("purge to the limit of all: %w", err)
+		}
+	}
+	for {
+		n, err := s.removeUnused(ctx, removeStep)
+		done.Artifacts += n
+		if err != nil {
+			return done, fmt.Errorf("purge artifacts: %w", err)
+		}
+		if n < removeStep {
+			break
+		}
+	}
+	return done, s.shrink(ctx)
+}
+
+// ever is later than any end.
+const ever = int64(1<<63 - 1)
+
+// removeOldest removes terminal records of a caller that ended before a time, oldest first, as long as more says of the caller's bytes
+// that it goes on.
+func (s *Store) removeOldest(ctx context.Context, done *PurgeResult, caller string, before int64, more func(has int64) bool) error {
+	for {
+		var removed int
+		last := true
+		err := s.write(ctx, true, func(t *tx) error {
+			removed, last = 0, true
+			seqs, err := t.numbers(`SELECT seq FROM records WHERE caller = ? AND ended_at < ? ORDER BY ended_at LIMIT ?`, caller, before, purgeStep)
+			if err != nil {
+				return err
+			}
+			for _, seq := range seqs {
+				var has int64
+				if err := t.one(`SELECT bytes FROM callers WHERE caller = ?`, []any{caller}, &has); err != nil {
+					return err
+				}
+				if !more(has) {
+					return nil
+				}
+				if _, err := t.exec(`DELETE FROM records WHERE seq = ?`, seq); err != nil {
+					return err
+				}
+				removed++
+			}
+			last = len(seqs) < purgeStep
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		done.Records += removed
+		if last {
+			return nil
+		}
+	}
+}
+
+func (s *Store) purgeDead(ctx context.Context, done *PurgeResult, before int64) error {
+	for {
+		var n int64
+		err := s.write(ctx, true, func(t *tx) (err error) {
+			n, err = t.exec(`DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE created_at < ? ORDER BY created_at LIMIT ?)`,
+				before, purgeStep)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		done.DeadLetters += int(n)
+		if n < purgeStep {
+			return nil
+		}
+	}
+}
+
+func (s *Store) purgeTotal(ctx context.Context, done *PurgeResult, limit int64) error {
+	all, err := s.usages(ctx)
+	if err != nil {
+		return err
+	}
+	settled := map[string]int64{}
+	for _, u := range all {
+		settled[u.caller] = u.settled
+	}
+	spent := map[string]bool{} // nothing of it that has ended and may go
+	for {
+		all, err := s.usages(ctx)
+		if err != nil {
+			return err
+		}
+		var total int64
+		for _, u := range all {
+			total += u.bytes
+		}
+		if total <= limit {
+			return s.settleCallers(ctx)
+		}
+		from, floor := whoPays(all, settled, spent)
+		if from == "" {
+			return nil // only jobs that have not ended are left, or results of callers who did not grow
+		}
+		// One step at a time, so that those who grew alike pay alike.
+		step, first := max((total-limit)/int64(len(all)), 1), int64(-1)
+		before := done.Records
+		err = s.removeOldest(ctx, done, from, ever, func(has int64) bool {
+			if first < 0 {
+				first = has
+			}
+			return has > floor && has > first-step && total-(first-has) > limit
+		})
+		if err != nil {
+			return err
+		}
+		if done.Records == before {
+			spent[from] = true
+		}
+	}
+}
+
+// settleCallers notes what each caller has while the total is within its limit.
+func (s *Store) settleCallers(ctx context.Context) error {
+	return s.write(ctx, false, func(t *tx) error {
+		if _, err := t.exec(`DELETE FROM callers WHERE bytes = 0 AND NOT EXISTS (SELECT 1 FROM records r WHERE r.caller = callers.caller)`); err != nil {
+			return err
+		}
+		_, err := t.exec(`UPDATE callers SET settled = bytes WHERE settled <> bytes`)
+		return err
+	})
+}
+
+// whoPays names the caller whose results go next and the bytes under which it does not fall by that; "" for nobody.
+func whoPays(all []usage, settled map[string]int64, spent map[string]bool) (caller string, floor int64) {
+	var most int64
+	somebodyGrew := false
+	for _, u := range all {
+		grown := u.bytes - settled[u.caller]
+		somebodyGrew = somebodyGrew || grown > 0
+		if grown > most && !spent[u.caller] {
+			caller, floor, most = u.caller, settled[u.caller], grown
+		}
+	}
+	if somebodyGrew {
+		return caller, floor
+	}
+	for _, u := range all {
+		if u.bytes > most && !spent[u.caller] {
+			caller, most = u.caller, u.bytes
+		}
+	}
+	return caller, 0
+}
+
+// shrink gives free pages back to the file system while they are more than a quarter of the file, in small steps.
+func (s *Store) shrink(ctx context.Context) error {
+	for {
+		var pages, free int64
+		err := s.writer.alone(ctx, func(t *tx) error {
+			if err := t.one("PRAGMA page_count", nil, &pages); err != nil {
+				return err
+			}
+			if err := t.one("PRAGMA freelist_count", nil, &free); err != nil {
+				return err
+			}
+			if free*4 <= pages || free < 1024 {
+				free = 0
+				return nil
+			}
+			_, err := t.exec("PRAGMA incremental_vacuum(1024)")
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("shrink database: %w", err)
+		}
+		if free == 0 {
+			return nil
+		}
+	}
+}

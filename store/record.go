@@ -1,0 +1,209 @@
+package store
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// rest is what the store keeps of a record without working with it. A field of job.Record is here, or a column, or in table texts;
+// TestEveryFieldIsKept holds that.
+type rest struct {
+	JobRef          string            `json:"job_ref,omitempty"`
+	MaxTries        int               `json:"max_tries,omitempty"`
+	DurationMS      *int64            `json:"duration_ms,omitempty"`
+	Key             string            `json:"key,omitempty"` // of a synchronous run: shown, and bars nobody
+	CodeHash        string            `json:"code_hash,omitempty"`
+	InputHash       string            `json:"input_hash,omitempty"`
+	ExitCode        *int              `json:"exit_code,omitempty"`
+	StdoutTruncated bool              `json:"stdout_truncated,omitempty"`
+	StderrTruncated bool              `json:"stderr_truncated,omitempty"`
+	Error           *job.Error        `json:"error,omitempty"`
+	Timing          *job.Timing       `json:"timing,omitempty"`
+	Usage           *job.Usage        `json:"usage,omitempty"`
+	Enforced        *job.Enforced     `json:"enforced,omitempty"`
+	Artifacts       []job.ArtifactRef `json:"artifacts,omitempty"`
+	InputArtifacts  []job.ArtifactRef `json:"input_artifacts,omitempty"`
+	Skipped         []job.Skipped     `json:"skipped,omitempty"`
+	ArtifactsNote   string            `json:"artifacts_note,omitempty"`
+	ClientIP        string            `json:"client_ip,omitempty"`
+	CorrelationID   string            `json:"correlation_id,omitempty"`
+	ParentID        string            `json:"parent_id,omitempty"`
+	Relationship    job.Relationship  `json:"relationship,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+}
+
+// encode writes JSON without changing a character of what is a string in it.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+func restOf(r *job.Record) ([]byte, error) {
+	keep := rest{
+		JobRef: r.JobRef, MaxTries: r.MaxTries, DurationMS: r.DurationMS, CodeHash: r.CodeHash, InputHash: r.InputHash, ExitCode: r.ExitCode,
+		StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated, Error: r.Error, Timing: r.Timing, Usage: r.Usage,
+		Enforced: r.Enforced, Artifacts: r.Artifacts, InputArtifacts: r.InputArtifacts, Skipped: r.Skipped, ArtifactsNote: r.ArtifactsNote,
+		ClientIP: r.ClientIP, CorrelationID: r.CorrelationID, ParentID: r.ParentID, Relationship: r.Relationship, Metadata: r.Metadata,
+	}
+	if !r.Async {
+		keep.Key = r.IdempotencyKey
+	}
+	b, err := encode(keep)
+	if err != nil {
+		return nil, fmt.Errorf("encode record %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+// columns of table records, in the order in which scanRecord reads them.
+const columns = `r.id, r.caller, r.status, r.job_type, r.durable, r.attempt, r.worker, r.created_at, r.dequeued_at, r.started_at, r.ended_at,
+	r.idem_key, r.fingerprint, r.rest`
+
+// scanner is a row.
+type scanner interface{ Scan(into ...any) error }
+
+// scanRecord reads columns and whatever follows them.
+func scanRecord(row scanner, after ...any) (*job.Record, error) {
+	var (
+		r                        job.Record
+		worker, key              sql.NullString
+		created                  int64
+		dequeued, started, ended sql.NullInt64
+		raw                      []byte
+		keep                     rest
+	)
+	into := []any{&r.ID, &r.Caller, &r.Status, &r.JobType, &r.Async, &r.Attempt, &worker, &created, &dequeued, &started, &ended,
+		&key, &r.Fingerprint, &raw}
+	if err := row.Scan(append(into, after...)...); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &keep); err != nil {
+		return nil, fmt.Errorf("%w: record %s: %w", ErrCorrupt, r.ID, err)
+	}
+	r.WorkerID, r.IdempotencyKey = worker.String, key.String
+	if !key.Valid {
+		r.IdempotencyKey = keep.Key
+	}
+	r.CreatedAt, r.DequeuedAt, r.StartedAt, r.EndedAt = time.Unix(0, created).UTC(), fromNanos(dequeued), fromNanos(started), fromNanos(ended)
+	r.JobRef, r.MaxTries, r.DurationMS, r.CodeHash, r.InputHash, r.ExitCode = keep.JobRef, keep.MaxTries, keep.DurationMS, keep.CodeHash, keep.InputHash, keep.ExitCode
+	r.StdoutTruncated, r.StderrTruncated, r.Error, r.Timing, r.Usage = keep.StdoutTruncated, keep.StderrTruncated, keep.Error, keep.Timing, keep.Usage
+	r.Enforced, r.Artifacts, r.InputArtifacts, r.Skipped, r.ArtifactsNote = keep.Enforced, keep.Artifacts, keep.InputArtifacts, keep.Skipped, keep.ArtifactsNote
+	r.ClientIP, r.CorrelationID, r.ParentID, r.Relationship, r.Metadata = keep.ClientIP, keep.CorrelationID, keep.ParentID, keep.Relationship, keep.Metadata
+	return &r, nil
+}
+
+// scanFull reads columns and the texts.
+func scanFull(row scanner) (*job.Record, error) {
+	var stdout, stderr, output []byte
+	r, err := scanRecord(row, &stdout, &stderr, &output)
+	if err != nil {
+		return nil, err
+	}
+	r.Stdout, r.Stderr, r.Output = string(stdout), string(stderr), output
+	return r, nil
+}
+
+func nanos(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.Unix(0, n.Int64).UTC()
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// insertRecord writes a new record with its labels, texts and request, and returns its number.
+func insertRecord(t *tx, r *job.Record, req *job.Request) (seq int64, err error) {
+	keep, err := restOf(r)
+	if err != nil {
+		return 0, err
+	}
+	var body, input []byte
+	if req != nil {
+		if body, input, err = encodeRequest(req); err != nil {
+			return 0, fmt.Errorf("encode request of %s: %w", r.ID, err)
+		}
+	}
+	key := orNull(r.IdempotencyKey)
+	if !r.Async {
+		key = nil
+	}
+	own := len(keep) + len(r.Stdout) + len(r.Stderr) + len(r.Output) + len(body) + len(input)
+	err = t.one(`INSERT INTO records (id, caller, job_type, status, durable, attempt, worker, created_at, dequeued_at, started_at, ended_at,
+			idem_key, fingerprint, own_bytes, rest) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING seq`,
+		[]any{r.ID, r.Caller, r.JobType, string(r.Status), r.Async, r.Attempt, orNull(r.WorkerID), r.CreatedAt.UnixNano(), nanos(r.DequeuedAt),
+			nanos(r.StartedAt), nanos(r.EndedAt), key, r.Fingerprint, own, keep}, &seq)
+	if err != nil {
+		return 0, fmt.Errorf("insert record %s: %w", r.ID, err)
+	}
+	if body != nil {
+		if _, err := t.exec(`INSERT INTO requests (seq, body, input) VALUES (?,?,?)`, seq, body, input); err != nil {
+			return 0, fmt.Errorf("insert request of %s: %w", r.ID, err)
+		}
+	}
+	for name, value := range r.Metadata {
+		if _, err := t.exec(`INSERT INTO labels (caller, name, value, created_at, seq) VALUES (?,?,?,?,?)`,
+			r.Caller, name, value, r.CreatedAt.UnixNano(), seq); err != nil {
+			return 0, fmt.Errorf("insert label of %s: %w", r.ID, err)
+		}
+	}
+	return seq, writeTexts(t, seq, r)
+}
+
+func writeTexts(t *tx, seq int64, r *job.Record) error {
+	if r.Stdout == "" && r.Stderr == "" && r.Output == nil {
+		return nil
+	}
+	if _, err := t.exec(`INSERT OR REPLACE INTO texts (seq, stdout, stderr, output) VALUES (?,?,?,?)`,
+		seq, blob(r.Stdout), blob(r.Stderr), []byte(r.Output)); err != nil {
+		return fmt.Errorf("write texts of %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// blob is nil for "".
+func blob(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
+}
+
+// encodeRequest keeps the input apart, since its text is the caller's to the letter.
+func encodeRequest(req *job.Request) (body, input []byte, err error) {
+	slim := *req
+	input, slim.Input = req.Input, nil
+	body, err = encode(&slim)
+	return body, input, err
+}
+
+func decodeRequest(body, input []byte) (*job.Request, error) {
+	var req job.Request
+	if err := json.Unmarshal(body, &req); err != nil {
+		return nil, err
+	}
+	req.Input = input
+	return &req, nil
+}

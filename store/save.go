@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Save keeps the terminal record of a synchronous run. It does not wait: it fills rec.Artifacts and returns. Neither the arguments nor
+// what they point to may change afterwards. When too much is waiting, or on failure, the record is lost and the log says so (wire.md
+// 1.1: best effort). Get, List and Delete of this store see the record at once.
+func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact) {
+	rec.Artifacts = refsOf(artifacts)
+	if rec.CreatedAt.IsZero() {
+		rec.CreatedAt = s.now().UTC()
+	}
+	p := &pendingSave{rec: *rec, req: req, artifacts: artifacts, done: make(chan struct{})}
+	p.rec.Async = false
+	if p.rec.EndedAt.IsZero() {
+		p.rec.EndedAt = s.now().UTC()
+	}
+	p.size = int64(len(rec.Stdout) + len(rec.Stderr) + len(rec.Output))
+	for _, a := range artifacts {
+		p.size += int64(len(a.Data))
+	}
+	if req != nil {
+		p.size += int64(len(req.Code) + len(req.Input) + len(req.Stdin))
+		for _, f := range req.Files {
+			p.size += int64(len(f.Data))
+		}
+	}
+	err := fmt.Errorf("status %q: %w", rec.Status, ErrTransition)
+	if rec.Status.Terminal() {
+		err = s.saves.add(p)
+	}
+	if err != nil {
+		s.lost(rec.ID, err)
+	}
+}
+
+func (s *Store) saver() {
+	for p := range s.saves.waiting {
+		if err := s.save(p); err != nil {
+			s.lost(p.rec.ID, err)
+		} else {
+			s.counts.saves.Add(1)
+		}
+		s.saves.remove(p)
+	}
+}
+
+func (s *Store) save(p *pendingSave) (err error) {
+	refs, done, err := s.keepFiles(context.Background(), p.artifacts)
+	defer func() { done(err == nil) }()
+	if err != nil {
+		return err
+	}
+	p.rec.Artifacts = refs
+	return s.write(context.Background(), false, func(t *tx) error {
+		seq, err := insertRecord(t, &p.rec, p.req)
+		if err != nil {
+			return err
+		}
+		return writeRefs(t, seq, refs)
+	})
+}
+
+// lost logs that Save could not keep a record, at most once a second: a full disk loses many.
+func (s *Store) lost(id string, err error) {
+	n := s.counts.dropped.Add(1)
+	s.saves.mu.Lock()
+	quiet := s.now().Sub(s.saves.logged) < time.Second && !s.saves.logged.IsZero()
+	if !quiet {
+		s.saves.logged = s.now()
+	}
+	s.saves.mu.Unlock()
+	if !quiet {
+		s.log.Error("store: the record of a synchronous run is lost", "id", id, "lost_so_far", n, "error", err)
+	}
+}
+
+type pendingSave struct {
+	rec       job.Record
+	req       *job.Request
+	artifacts []job.Artifact
+	size      int64
+	done      chan struct{} // closed when it is kept or lost
+}
+
+// saveQueue holds what Save has taken and the savers have not yet kept.
+type saveQueue struct {
+	waiting chan *pendingSave
+	limit   int64
+
+	mu      sync.Mutex
+	pending map[string]*pendingSave // by id, until kept or lost
+	bytes   int64
+	closed  bool
+	logged  time.Time
+}
+
+func newSaveQueue(limit int64) *saveQueue {
+	if limit <= 0 {
+		limit = defaultSaveBytes
+	}
+	return &saveQueue{waiting: make(chan *pendingSave, maxSaves), limit: limit, pending: map[string]*pendingSave{}}
+}
+
+var (
+	errSavesFull = errors.New("too much is waiting to be kept")
+	errSavedOnce = errors.New("a record of that id is waiting already")
+)
+
+// add takes p, also when it alone is over the limit.
+func (q *saveQueue) add(p *pendingSave) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return ErrClosed
+	case q.pending[p.rec.ID] != nil:
+		return errSavedOnce
+	case len(q.pending) >= maxSaves || (len(q.pending) > 0 && q.bytes+p.size > q.limit):
+		return errSavesFull
+	}
+	q.pending[p.rec.ID] = p
+	q.bytes += p.size
+	q.waiting <- p // has room for maxSaves
+	return nil
+}
+
+func (q *saveQueue) remove(p *pendingSave) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.pending, p.rec.ID)
+	q.bytes -= p.size
+	close(p.done)
+}
+
+// wait returns when what matches now is kept or lost.
+func (q *saveQueue) wait(ctx context.Context, match func(*pendingSave) bool) error {
+	var matched []*pendingSave
+	q.mu.Lock()
+	for _, p := range q.pending {
+		if match(p) {
+			matched = append(matched, p)
+		}
+	}
+	q.mu.Unlock()
+	for _, p := range matched {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// close takes no more; the savers end after what is waiting.
+func (q *saveQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	close(q.waiting)
+}
