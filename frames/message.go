@@ -63,11 +63,11 @@ type Ready struct {
 // Started says that the code has been released. It comes before the first Stdout or Stderr.
 type Started struct{}
 
-// Stdout and Stderr are output in the order written, per stream. Never empty.
-type (
-	Stdout []byte
-	Stderr []byte
-)
+// Stdout is standard output as it was written, in order. Never empty.
+type Stdout []byte
+
+// Stderr is standard error, likewise.
+type Stderr []byte
 
 // Exit is the end of the job's own process, and tells that no other process of it is left. Exactly one of the two is meaningful:
 // Signal when it is not 0, else Code.

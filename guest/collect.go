@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"slices"
 	"syscall"
 	"unsafe"
@@ -73,7 +74,8 @@ func list(dir, limit int) (names []string, more bool, err error) {
 			if len(b) < header {
 				return names, false, syscall.EIO
 			}
-			reclen := int(*(*uint16)(unsafe.Pointer(&b[unsafe.Offsetof(syscall.Dirent{}.Reclen)])))
+			const at = int(unsafe.Offsetof(syscall.Dirent{}.Reclen))
+			reclen := int(b[at]) | int(b[at+1])<<8 // both architectures are little-endian
 			if reclen < header || reclen > len(b) {
 				return names, false, syscall.EIO
 			}
@@ -109,7 +111,7 @@ func (c *collector) entry(name string, optional bool) *failure {
 	}
 	fd, err := openRegular(c.dir, name)
 	if err != nil {
-		if err == syscall.ENOENT && optional {
+		if optional && errors.Is(err, syscall.ENOENT) {
 			return nil
 		}
 		return c.skip(name, frames.SkipError)
@@ -175,12 +177,12 @@ type opened struct {
 func openRegular(dir int, name string) (opened, error) {
 	o := opened{fd: -1}
 	fd, err := syscall.Openat(dir, name, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
-	switch err {
-	case nil:
-	case syscall.ELOOP:
+	switch {
+	case err == nil:
+	case errors.Is(err, syscall.ELOOP):
 		o.reason = frames.SkipSymlink
 		return o, nil
-	case syscall.ENXIO, syscall.EOPNOTSUPP: // a socket, a device without a driver
+	case errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.EOPNOTSUPP): // a socket, a device without a driver
 		o.reason = frames.SkipSpecial
 		return o, nil
 	default:

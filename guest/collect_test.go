@@ -97,7 +97,7 @@ for name, size in FILES:
 		{"sparse", `[("a", 3 << 20)]`, frames.Caps{Artifact: 2 << 20, ArtifactsTotal: 2 << 20, Artifacts: 2}, "",
 			map[string]frames.Reason{"a": frames.SkipTooLarge}, false, false},
 	}
-	kernels(t, func(t *testing.T, o guesttest.Options) {
+	here(t, func(t *testing.T, o guesttest.Options) {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
 				r := run(t, o, guesttest.Job{Code: strings.Replace(code, "FILES", tt.files, 1), Caps: &tt.caps})

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 )
@@ -24,7 +25,7 @@ func shed() error {
 	}
 	for c := uintptr(0); c < 64; c++ {
 		err := prctl(prCapbsetDrop, c, 0)
-		if err == syscall.EINVAL && c > capLastOld {
+		if errors.Is(err, syscall.EINVAL) && c > capLastOld {
 			break
 		}
 		if err != nil {
@@ -32,7 +33,7 @@ func shed() error {
 		}
 	}
 	// The ambient set is part of the inheritable one, and empty with it; a kernel without ambient capabilities has none to clear.
-	if err := prctl(prCapAmbient, ambientClearAll, 0); err != nil && err != syscall.EINVAL {
+	if err := prctl(prCapAmbient, ambientClearAll, 0); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	return setCaps(func(effective, permitted uint64) (uint64, uint64) { return effective, permitted })
@@ -54,14 +55,14 @@ func setCaps(f func(effective, permitted uint64) (uint64, uint64)) error {
 		pid     int32
 	}{version: 0x20080522} // _LINUX_CAPABILITY_VERSION_3
 	var data [2]struct{ effective, permitted, inheritable uint32 }
-	if _, _, e := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data)), 0); e != 0 {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data)), 0); e != 0 { //nolint:gosec // the kernel reads and writes these by address
 		return e
 	}
 	eff, perm := f(uint64(data[1].effective)<<32|uint64(data[0].effective), uint64(data[1].permitted)<<32|uint64(data[0].permitted))
 	for i := range data {
 		data[i].effective, data[i].permitted, data[i].inheritable = uint32(eff>>(32*i)), uint32(perm>>(32*i)), 0
 	}
-	if _, _, e := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data)), 0); e != 0 {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data)), 0); e != 0 { //nolint:gosec // the kernel reads and writes these by address
 		return e
 	}
 	return nil

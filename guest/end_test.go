@@ -191,7 +191,7 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 		"more Stdin than allowed": {frames.Run{Stdin: 1 << 40, Caps: caps.Caps}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kernels(t, func(t *testing.T, o guesttest.Options) {
+			here(t, func(t *testing.T, o guesttest.Options) {
 				s := guesttest.Boot(t, o)
 				s.Send(ms...)
 				if r := s.Collect(guesttest.Job{}, time.Now()); r.Fatal == nil || r.Fatal.Stage != frames.StageProtocol || r.Started {
@@ -206,7 +206,7 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 }
 
 func TestFilesAreNewOrFatal(t *testing.T) {
-	kernels(t, func(t *testing.T, o guesttest.Options) {
+	here(t, func(t *testing.T, o guesttest.Options) {
 		for name, ms := range map[string][]frames.Message{
 			"twice": {frames.File{Dir: frames.DirInput, Name: "x"}, frames.File{Dir: frames.DirInput, Name: "x"}},
 			// Over RLIMIT_FSIZE, whose signal would end a less careful init.
@@ -256,7 +256,7 @@ func TestInterpreterThatDoesNotWait(t *testing.T) {
 		{"says something else", "#!/bin/sh\nprintf x >&3; /bin/sleep 100\n", 0o755, "/fake", "did not wait"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			kernels(t, func(t *testing.T, o guesttest.Options) {
+			here(t, func(t *testing.T, o guesttest.Options) {
 				fake(tt.script, tt.mode)
 				o.Binds = []string{dir + "/bin:/fake"}
 				o.Env = []string{"PATH=" + tt.path + ":"}
@@ -284,7 +284,7 @@ func TestInterpreterThatDiesWaiting(t *testing.T) {
 }
 
 func TestCommandThatCannotStart(t *testing.T) {
-	kernels(t, func(t *testing.T, o guesttest.Options) {
+	here(t, func(t *testing.T, o guesttest.Options) {
 		for argv, want := range map[string]string{"nonesuch": "nonesuch not found in PATH", "/etc/passwd": "not found", "/usr": "not found"} {
 			o.Argv = []string{argv}
 			s := guesttest.Boot(t, o)

@@ -13,7 +13,9 @@ import (
 //	8 digits   the length of what follows, in bytes
 //	then       fields that each end in NUL: the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes)
 //
-// Then it takes away every trace of itself and returns, and the interpreter runs the file natively.
+// Then it takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec stays as
+// it was: /proc/self/environ has the hook's PYTHONPATH and lacks Run.Env, and /proc/self/cmdline lacks Run.Args. Variables that the interpreter
+// reads when it starts (PYTHON…) work in Boot.Env and come too late in Run.Env.
 const (
 	hookDir  = "/.tsubo/python"
 	program  = codeDir + "/main.py"

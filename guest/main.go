@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -160,7 +161,7 @@ func (g *guest) next() (frames.Message, *failure) {
 }
 
 func readFailure(err error) *failure {
-	if fe, ok := err.(*frames.Error); ok && fe.Code != frames.CutShort {
+	if fe := (*frames.Error)(nil); errors.As(err, &fe) && fe.Code != frames.CutShort {
 		return fail(frames.StageProtocol, fe.Error(), nil)
 	}
 	return closed
@@ -201,7 +202,7 @@ func (g *guest) fatal(f *failure) {
 		syscall.Exit(0)
 	}
 	m := frames.Fatal{Stage: f.stage, Message: clip(f.what)}
-	if e, ok := f.err.(syscall.Errno); ok {
+	if e := syscall.Errno(0); errors.As(f.err, &e) {
 		m.Errno = uint32(e)
 		m.Message = clip(f.what + ": " + e.Error())
 	}

@@ -8,6 +8,13 @@ import (
 
 func TestMain(m *testing.M) { guesttest.Main(m) }
 
+// here runs f in namespaces of this kernel only: what it asserts is init's own logic, whatever the kernel, and a boot of runsc is slow.
+func here(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
+	t.Helper()
+	guesttest.Root(t)
+	f(t, guesttest.Options{})
+}
+
 // kernels runs f once in namespaces of this kernel and once under runsc.
 func kernels(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 	t.Helper()

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/tsubo-run/tsubo/frames"
@@ -87,7 +88,7 @@ func (g *guest) forward(fd *int, s *stream, revents int16) int {
 		return 0
 	}
 	n, err := readFD(*fd, g.pump.buf)
-	if n == 0 && err != syscall.EAGAIN {
+	if n == 0 && !errors.Is(err, syscall.EAGAIN) {
 		closeFD(fd)
 	}
 	s.total += int64(n)
@@ -110,7 +111,7 @@ func (g *guest) feed() *failure {
 		if again(err) {
 			continue
 		}
-		if err == syscall.EAGAIN {
+		if errors.Is(err, syscall.EAGAIN) {
 			return nil
 		}
 		if err != nil {

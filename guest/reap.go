@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/tsubo-run/tsubo/frames"
@@ -44,7 +45,7 @@ func (g *guest) end() *failure {
 		if ms > killMS {
 			return fail(frames.StageReap, "processes survive SIGKILL", nil)
 		}
-		if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+		if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fail(frames.StageReap, "kill", err)
 		}
 		// Each death ends this early: the signal comes to the one thread that there is.

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 )
@@ -41,11 +42,12 @@ func poll(fds []pollFD, ms int) error {
 	}
 	var p unsafe.Pointer
 	if len(fds) > 0 {
-		p = unsafe.Pointer(&fds[0])
+		p = unsafe.Pointer(&fds[0]) //nolint:gosec // the kernel reads and writes these by address
 	}
 	for i := range fds {
 		fds[i].revents = 0
 	}
+	//nolint:gosec // the kernel reads and writes these by address
 	_, _, e := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(p), uintptr(len(fds)), uintptr(unsafe.Pointer(ts)), 0, 0, 0)
 	if e != 0 && e != syscall.EINTR {
 		return e
@@ -83,6 +85,7 @@ func closeOnExecFrom(first uintptr) error {
 func ignoreSignal(sig syscall.Signal) error {
 	// struct sigaction of the kernel: handler, flags, restorer, mask on amd64; handler, flags, mask on arm64. SIG_IGN needs the first only.
 	act := [4]uintptr{1}
+	//nolint:gosec // the kernel reads and writes these by address
 	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
 	if e != 0 {
 		return e
@@ -91,7 +94,7 @@ func ignoreSignal(sig syscall.Signal) error {
 }
 
 // again reports whether a call is worth repeating at once.
-func again(err error) bool { return err == syscall.EINTR }
+func again(err error) bool { return errors.Is(err, syscall.EINTR) }
 
 // readFD is read(2), repeated when a signal came first.
 func readFD(fd int, p []byte) (int, error) {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -89,11 +90,13 @@ func (img image) addLayer(path string) error {
 		return err
 	}
 	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return err
+	var layer io.Reader = bufio.NewReader(f)
+	if magic, err := layer.(*bufio.Reader).Peek(2); err == nil && string(magic) == "\x1f\x8b" {
+		if layer, err = gzip.NewReader(layer); err != nil {
+			return err
+		}
 	}
-	for tr := tar.NewReader(z); ; {
+	for tr := tar.NewReader(layer); ; {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return nil

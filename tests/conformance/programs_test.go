@@ -26,6 +26,12 @@ type program struct {
 // plain programs need nothing but their code.
 func (p program) plain() bool { return len(p.args) == 0 && p.stdin == "" }
 
+// kind is the first word of its name.
+func (p program) kind() string {
+	kind, _, _ := strings.Cut(p.name, "-")
+	return kind
+}
+
 func programs(t *testing.T) []program {
 	t.Helper()
 	files, err := filepath.Glob("programs/*.py")
@@ -51,9 +57,8 @@ func programs(t *testing.T) []program {
 				t.Fatalf("%s: %v", f, err)
 			}
 		}
-		kind, _, _ := strings.Cut(p.name, "-")
 		if p.plain() {
-			count[kind]++
+			count[p.kind()]++
 		}
 		list = append(list, p)
 	}

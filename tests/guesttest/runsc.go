@@ -21,7 +21,7 @@ func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	for _, d := range dirs {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(root, d), public); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -100,13 +100,13 @@ func build() (string, string, error) {
 			return
 		}
 		atExit = append(atExit, func() { _ = os.RemoveAll(dir) })
-		if err := os.Chmod(dir, 0o755); err != nil {
+		if err := os.Chmod(dir, public); err != nil {
 			buildErr = err
 			return
 		}
 		for name, b := range hook.Files() {
 			path := filepath.Join(dir, name)
-			buildErr = errors.Join(buildErr, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o644))
+			buildErr = errors.Join(buildErr, os.MkdirAll(filepath.Dir(path), public), os.WriteFile(path, b, public))
 		}
 		hookPath = filepath.Join(dir, "python")
 		initPath = os.Getenv("TSUBO_INIT")
@@ -327,7 +327,7 @@ func (s *Sandbox) Collect(j Job, start time.Time) Result {
 		m, err := s.Next()
 		if err != nil {
 			r.Err = err
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				s.t.Errorf("conversation: %v\n%s", err, s.log)
 			}
 			break

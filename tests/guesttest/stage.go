@@ -39,7 +39,10 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Dirs are the directories that every root has besides its binds.
+// public is the mode of what the job, of another uid, must get through to.
+var public os.FileMode = 0o755
+
+// dirs are the directories that every root has besides its binds.
 var dirs = []string{"code", "input", "output", "tmp", "proc", "dev", "sys", ".tsubo/python", "home/sandbox"}
 
 // capabilities are the six that init has.
@@ -79,7 +82,7 @@ func enter(conf string) error {
 		}
 	}
 	for _, d := range dirs {
-		if err := os.MkdirAll(filepath.Join(s.Root, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(s.Root, d), public); err != nil {
 			return err
 		}
 	}
@@ -143,12 +146,12 @@ func mountPoint(source, target string) error {
 		return err
 	}
 	if fi.IsDir() {
-		return os.MkdirAll(target, 0o755)
+		return os.MkdirAll(target, public)
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(target), public); err != nil {
 		return err
 	}
-	return os.WriteFile(target, nil, 0o755)
+	return os.WriteFile(target, nil, public)
 }
 
 // dropOthers leaves the six capabilities in the bounding set, from which root's exec takes its permitted and effective ones.
