@@ -117,6 +117,8 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	if err := runsc.BecomeSubreaper(); err != nil {
 		return nil, err
 	}
+	stopCollecting := runsc.CollectOrphans()
+	d.undo.push(func() error { stopCollecting(); return nil })
 	bin, err := runsc.Find(cfg.RunscPath)
 	if err != nil {
 		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)

@@ -75,6 +75,10 @@ func enterStage2() (*limits.Tree, *fileLock, error) {
 		return nil, nil, err
 	}
 	unix.CloseOnExec(fd)
+	// Executed from /proc/self/exe, it would be called "exe" in ps.
+	if err := os.WriteFile("/proc/self/comm", []byte("tsubod"), 0); err != nil {
+		return nil, nil, fmt.Errorf("name the process: %w", err)
+	}
 	lock := &fileLock{os.NewFile(uintptr(fd), "state lock")}
 	tree, err := limits.Open()
 	if err != nil {

@@ -90,7 +90,7 @@ func rows() []row {
 			}
 			return wantStatus(r, "succeeded")
 		}},
-		{name: "fork bomb", request: map[string]any{"code": forkCode, "timeout": 60}, check: func(r result) string {
+		{name: "fork bomb", request: map[string]any{"code": forkCode, "timeout": 300}, check: func(r result) string {
 			if !strings.Contains(r.Stdout, "EAGAIN") {
 				return "no fork was refused"
 			}

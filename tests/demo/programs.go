@@ -44,7 +44,7 @@ for _ in range(2000):
     except OSError as e:
         assert e.errno == errno.EAGAIN, e
         refused += 1
-        if refused > 20:
+        if refused == 5:
             break
         continue
     if pid == 0:
