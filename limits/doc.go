@@ -16,4 +16,6 @@
 //
 // Resources are set by opencontainers/cgroups, in stage 2 only, because it remembers the first /sys/fs/cgroup that it opened. What
 // this package opens itself is opened beneath a directory that was checked to be on cgroup2, without following a link.
+//
+// The package is long because both stages and the leaf work on the same checked handle of a cgroup directory, a file for each object.
 package limits

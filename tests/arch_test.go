@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"api/strictjson":  {},
 	"client":          {},
 	"config":          {},
+	"keys":            {},
 	"internal/daemon": {"*"},
 	"internal/doctor": {"*"},
 	"internal/cli":    {"*"},
