@@ -117,8 +117,7 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
 }
 
 func (s *Sandbox) awaitReady(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.control.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer s.breakOff(ctx)()
 	language := frames.Python
 	if s.shape.Language == job.Command {
 		language = frames.Command

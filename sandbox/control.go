@@ -1,8 +1,10 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,4 +22,20 @@ func controlPair() (ours, theirs *os.File, err error) {
 		return nil, nil, fmt.Errorf("make the control socket non-blocking: %w", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control-guest"), nil
+}
+
+// breakOff lets reads and writes on the control socket fail once ctx ends, until the function that it returns is called; afterwards the
+// socket has no deadline, however close the two came.
+func (s *Sandbox) breakOff(ctx context.Context) (restore func()) {
+	broke := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(broke)
+		_ = s.control.SetDeadline(time.Unix(1, 0)) // fails only on a closed socket
+	})
+	return func() {
+		if !stop() {
+			<-broke
+		}
+		_ = s.control.SetDeadline(time.Time{})
+	}
 }

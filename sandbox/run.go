@@ -95,12 +95,7 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, r.turn.Add(r.spec.StartupTimeout), ErrStartup)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = s.control.SetDeadline(time.Unix(1, 0)) })
-	defer func() {
-		if stop() {
-			_ = s.control.SetDeadline(time.Time{})
-		}
-	}()
+	defer s.breakOff(ctx)()
 	r.stdout.limit, r.stderr.limit = l.Stdout, l.Stderr
 	s.reader.AddBudget(caps(l).Budget())
 	err := r.send()

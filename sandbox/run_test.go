@@ -225,11 +225,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		go func() {
 			_ = g.await(frames.TypeGo)
 			_ = g.w.Send(frames.Started{}, frames.Stdout("partial"))
-			cancel(cause)
 			_ = g.await(frames.TypeStop)
 			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Done{StdoutTotal: 7})
 		}()
-		res, err := s.Run(ctx, testSpec(), time.Now(), nil)
+		// The cancel comes once the code has begun: before, it would be no run at all.
+		res, err := s.Run(ctx, testSpec(), time.Now(), onStart(func() { cancel(cause) }))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,6 +241,13 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		}
 	}
 }
+
+// onStart is an Observer that does something when the code begins.
+type onStart func()
+
+func (f onStart) Started()    { f() }
+func (onStart) Stdout([]byte) {}
+func (onStart) Stderr([]byte) {}
 
 // The program's own end wins over a cancel that comes while its artifacts are collected.
 func TestRunNaturalEndWins(t *testing.T) {
