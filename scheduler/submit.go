@@ -68,6 +68,10 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 	case err != nil || existing != nil:
 		s.queue.remove(e)
 		s.dismiss(e, errors.New("not accepted"))
+		if errors.Is(err, job.ErrNoSpace) {
+			s.log.Error("accept a job", "id", e.id, "error", err)
+			err = job.Refuse(job.NoSpace, "The server has no space left to keep the job")
+		}
 		return existing, existing != nil, err
 	case e.at != queued: // Drain came: it stays queued in the store
 		e.held = false

@@ -361,8 +361,8 @@ func (s *Scheduler) write(ctx context.Context, what string, e *entry, call func(
 			return nil
 		}
 		s.log.Error(what, "id", e.id, "error", err)
-		if i == len(writeDelays) || errors.Is(err, job.ErrNotFound) {
-			return err
+		if i == len(writeDelays) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrTerminal) || errors.Is(err, job.ErrTransition) {
+			return err // time does not cure it
 		}
 		time.Sleep(writeDelays[i])
 	}

@@ -38,21 +38,32 @@ func Main(args []string, stderr io.Writer) int {
 		ErrWriter:       stderr,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` (default: $TSUBO_CONFIG, then /etc/tsubo/tsubo.yaml)"},
+			&cli.BoolFlag{Name: "tcp", Usage: "listen on TCP, too, at server_host and server_port (default 127.0.0.1:8000)"},
 			&cli.BoolFlag{Name: "check-config", Usage: "read the configuration, say what is wrong with it, and exit"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return fmt.Errorf("unexpected argument %q: tsubod takes options only", c.Args().First())
 			}
-			cfg, err := config.Load(c.String("config"))
+			load := func() (*config.Config, error) {
+				cfg, err := config.Load(c.String("config"))
+				if err == nil && c.Bool("tcp") {
+					cfg.FrontDoor.TCP = true
+				}
+				return cfg, err
+			}
+			cfg, err := load()
 			if err != nil {
 				return err
 			}
 			if c.Bool("check-config") {
+				if err := checkDoor(cfg); err != nil {
+					return err
+				}
 				fmt.Fprintln(c.App.Writer, "configuration is good")
 				return nil
 			}
-			status, err = run(c.Context, cfg, stderr)
+			status, err = run(c.Context, cfg, load, stderr)
 			return err
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
@@ -76,11 +87,21 @@ func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "tsubod: %v\n", err)
 }
 
-func run(ctx context.Context, cfg *config.Config, stderr io.Writer) (int, error) {
+// checkDoor is what --check-config does beyond reading the file.
+func checkDoor(cfg *config.Config) error {
+	k, err := openKeys(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = cfg.CheckFrontDoor(len(k.List()) > 0)
+	return err
+}
+
+func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), stderr io.Writer) (int, error) {
 	log := newLogger(cfg, stderr)
 	// Before anything is held: a signal that comes while the daemon starts must still undo what was done.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	ctx, hurry, reload, forget := listen(ctx, log)
+	defer forget()
 	syscall.Umask(0o077)
 	leaves, locks, err := enter(ctx, cfg, log)
 	if err != nil {
@@ -94,17 +115,74 @@ func run(ctx context.Context, cfg *config.Config, stderr io.Writer) (int, error)
 		return exitRefused, errors.Join(err, locks.Close())
 	}
 	log.Info("serving", "socket", cfg.Socket, "mode", cfg.SecurityMode)
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-	case err = <-d.Failed():
-		log.Error("stopping after a failure", "error", err)
-	}
-	stop() // a second signal ends the process at once
-	if err = errors.Join(err, d.Close(), locks.Close()); err != nil {
+	err = d.attend(ctx, reload, load)
+	if err = errors.Join(err, d.Close(hurry), locks.Close()); err != nil {
 		return exitFailure, err
 	}
 	return exitOK, nil
+}
+
+// listen tells what the operator's signals say: stop ends with the first SIGTERM or SIGINT, hurry with the second, and the third ends the
+// process at once; each SIGHUP comes through reload. forget gives the signals back.
+func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context, reload <-chan struct{}, forget func()) {
+	stop, cancel := context.WithCancel(ctx)
+	hurry, hurryUp := context.WithCancel(context.WithoutCancel(ctx))
+	again := make(chan struct{}, 1)
+	signals := make(chan os.Signal, 8)
+	over := make(chan struct{})
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-over:
+				return
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					select {
+					case again <- struct{}{}:
+					default: // one is already waiting
+					}
+				case stop.Err() == nil:
+					cancel()
+				default:
+					log.Warn("a second signal: running jobs are interrupted now")
+					signal.Stop(signals)
+					hurryUp()
+					return
+				}
+			}
+		}
+	}()
+	return stop, hurry, again, func() {
+		signal.Stop(signals)
+		close(over)
+		cancel()
+		hurryUp()
+	}
+}
+
+// attend returns when the daemon is to stop: nil when ctx ends, else why it cannot go on. Until then it reloads the configuration when
+// it is told to.
+func (d *Daemon) attend(ctx context.Context, reload <-chan struct{}, load func() (*config.Config, error)) error {
+	for {
+		select {
+		case err := <-d.Failed():
+			d.log.Error("stopping after a failure", "error", err)
+			return err
+		case <-ctx.Done():
+			d.log.Info("stopping")
+			return nil
+		case <-reload:
+		}
+		cfg, err := load()
+		if err == nil {
+			err = d.Reload(cfg)
+		}
+		if err != nil {
+			d.log.Error("the configuration is not reloaded: the old one stays in force", "error", err)
+		}
+	}
 }
 
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {

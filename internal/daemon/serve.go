@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/keys"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/netns"
 	"github.com/tsubo-run/tsubo/rootfs"
@@ -23,17 +23,29 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 	"github.com/tsubo-run/tsubo/scheduler"
 	"github.com/tsubo-run/tsubo/seccomp"
+	"github.com/tsubo-run/tsubo/store"
 )
 
 // Daemon is a tsubod that serves, in this process.
 type Daemon struct {
+	cfg    *config.Config
 	log    *slog.Logger
-	http   *http.Server
+	store  *store.Store
+	keys   *keys.File
 	sched  *scheduler.Scheduler
+	server *api.Server
+	http   *http.Server
 	undo   undo
 	failed chan error
 	ready  atomic.Bool
+
+	// What a reload replaces.
+	rules     atomic.Pointer[api.Policy]
+	retention atomic.Pointer[store.Retention]
 }
+
+// runtimeName is what records say jobs run in.
+const runtimeName = "runsc"
 
 // drain is how long running jobs may go on after a stop; http is what answers get after that to reach their callers.
 const (
@@ -44,7 +56,7 @@ const (
 // Start brings up a daemon and returns once it serves. leaves is nil on a degraded host; it belongs to the Daemon from here on, also
 // when Start fails. Whatever fails, nothing is left behind.
 func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *slog.Logger) (_ *Daemon, err error) {
-	d := &Daemon{log: log, failed: make(chan error, 1)}
+	d := &Daemon{cfg: cfg, log: log, failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.undo.run())
@@ -52,6 +64,15 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	}()
 	if leaves != nil {
 		d.undo.push(leaves.Close)
+	}
+	if err := d.openDoor(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.setRules(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.openStore(ctx, cfg); err != nil {
+		return nil, err
 	}
 	roots, catalogue, err := d.openImages(ctx, cfg)
 	if err != nil {
@@ -70,27 +91,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if len(catalogue.List()) == 0 {
 		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
 	}
-	rules := policy(cfg)
-	d.sched, err = scheduler.New(scheduler.Options{
-		Runner:    &runner{host: host, images: catalogue, log: log},
-		Store:     forgetful{},
-		Resolve:   func(rec *job.Record, req *job.Request) (*job.Spec, error) { return rules.Spec(req, rec.ID, rec.Caller) },
-		Budget:    cfg.MemoryBudget,
-		Allowance: limits.Allowance,
-		Workers:   cfg.MaxWorkers,
-		Queue:     cfg.MaxQueueSize,
-
-		MaxTries:   cfg.Keeping.Attempts,
-		RetryDelay: cfg.Keeping.RetryDelay,
-		QueueTTL:   cfg.Keeping.QueueTTL,
-		Runtime:    "runsc",
-		Log:        log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.undo.push(d.stopJobs)
-	if err := d.sched.Start(ctx); err != nil {
+	if err := d.startJobs(ctx, cfg, &runner{host: host, images: catalogue, log: log}); err != nil {
 		return nil, err
 	}
 	if err := d.serve(cfg, catalogue); err != nil {
@@ -179,61 +180,16 @@ func canaryLimits() job.Limits {
 	}
 }
 
-func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) error {
-	server, err := api.New(api.Options{
-		Version: Version,
-		Runtime: "runsc",
-		Policy:  policy(cfg),
-		Jobs:    d.sched,
-		Store:   forgetful{},
-		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes},
-		Facts: func() api.Facts {
-			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
-		},
-		Log: d.log,
-	})
-	if err != nil {
-		return err
-	}
-	listener, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup})
-	if err != nil {
-		return err
-	}
-	d.http = server.HTTP()
-	d.undo.push(d.stopHTTP)
-	go func() {
-		if err := d.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			d.failed <- fmt.Errorf("serve %s: %w", cfg.Socket, err)
-		}
-	}()
-	return nil
-}
-
 // Failed tells why the daemon cannot go on, should that happen.
 func (d *Daemon) Failed() <-chan error { return d.failed }
 
-// Close stops the daemon: no new jobs, running ones get drainBound, then they are interrupted; then everything that Start made is undone.
-// It may be called once.
-func (d *Daemon) Close() error {
+// Close stops the daemon: no new jobs, running ones get drainBound, or until hurry ends, then they are interrupted; then everything that
+// Start made is undone. It may be called once.
+func (d *Daemon) Close(hurry context.Context) error {
 	d.ready.Store(false)
 	// Jobs first: their answers still need the server.
-	err := d.stopJobs()
+	err := d.stopJobs(hurry)
 	return errors.Join(err, d.undo.run())
-}
-
-func (d *Daemon) stopJobs() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainBound)
-	defer cancel()
-	return d.sched.Stop(ctx)
-}
-
-func (d *Daemon) stopHTTP() error {
-	ctx, cancel := context.WithTimeout(context.Background(), httpBound)
-	defer cancel()
-	if err := d.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("end the connections: %w", err), d.http.Close())
-	}
-	return nil
 }
 
 // undo is a stack of what must be undone, in reverse order.

@@ -5,30 +5,9 @@ import (
 	"errors"
 	"io"
 
-	"github.com/tsubo-run/tsubo/api"
-	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
 )
-
-// policy is what the configuration says about requests.
-func policy(cfg *config.Config) api.Policy {
-	return api.Policy{
-		Policy: job.Policy{
-			Types:                 cfg.Types(),
-			DefaultTimeout:        cfg.DefaultTimeout,
-			DefaultStartupTimeout: cfg.DefaultStartupTimeout,
-			MaxTimeout:            cfg.MaxTimeout,
-			MaxStartupTimeout:     cfg.MaxStartupTimeout,
-			MaxCodeBytes:          cfg.MaxCodeBytes,
-			MaxInputBytes:         cfg.MaxInputBytes,
-		},
-		MaxPayloadBytes: cfg.MaxPayloadBytes,
-		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
-		AdminUIDs:       cfg.AdminUIDs,
-		ProductionMode:  cfg.ProductionMode,
-	}
-}
 
 // apiImages is the catalogue as package api wants it.
 type apiImages struct {

@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/tsubo-run/tsubo/api"
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/images"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/keys"
+)
+
+// keysFile is the file of API keys in stateDir.
+const keysFile = "keys.json"
+
+// openDoor reads the API keys and refuses a TCP listener that lets in whom it should not.
+func (d *Daemon) openDoor(cfg *config.Config) (err error) {
+	if d.keys, err = openKeys(cfg); err != nil {
+		return err
+	}
+	warnings, err := cfg.CheckFrontDoor(len(d.keys.List()) > 0)
+	for _, w := range warnings {
+		d.log.Warn("configuration", "warning", w)
+	}
+	return err
+}
+
+func openKeys(cfg *config.Config) (*keys.File, error) {
+	return keys.Open(filepath.Join(cfg.DataDir, stateDir, keysFile))
+}
+
+// policy is what the configuration says about requests.
+func (d *Daemon) policy(cfg *config.Config) api.Policy {
+	return api.Policy{
+		Policy: job.Policy{
+			Types:                 cfg.Types(),
+			DefaultTimeout:        cfg.DefaultTimeout,
+			DefaultStartupTimeout: cfg.DefaultStartupTimeout,
+			MaxTimeout:            cfg.MaxTimeout,
+			MaxStartupTimeout:     cfg.MaxStartupTimeout,
+			MaxCodeBytes:          cfg.MaxCodeBytes,
+			MaxInputBytes:         cfg.MaxInputBytes,
+		},
+		MaxPayloadBytes: cfg.MaxPayloadBytes,
+		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
+		AdminUIDs:       cfg.AdminUIDs,
+		Door:            d.door(cfg),
+		ProductionMode:  cfg.ProductionMode,
+	}
+}
+
+// door is what it says about callers.
+func (d *Daemon) door(cfg *config.Config) api.Door {
+	f := &cfg.FrontDoor
+	door := api.Door{
+		Auth: f.Auth, Header: f.Header, LoopbackRole: f.LoopbackRole,
+		Requests: f.RateRequests, UnixRequests: f.UnixRequests, WindowSeconds: int(f.RateWindow / time.Second),
+		Find: func(sum [sha256.Size]byte) (string, bool, bool) {
+			key, ok := d.keys.Find(sum)
+			return key.ID, key.Admin, ok
+		},
+	}
+	if f.OpenNetwork && !f.Auth && !f.Loopback() {
+		door.LoopbackRole = api.OpenToAll
+	}
+	for _, k := range f.Keys {
+		door.Keys = append(door.Keys, api.Key{SHA256: k.SHA256, Admin: k.Admin})
+	}
+	return door
+}
+
+func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err error) {
+	d.server, err = api.New(api.Options{
+		Version: Version,
+		Runtime: runtimeName,
+		Policy:  *d.rules.Load(),
+		Jobs:    d.sched,
+		Store:   d.store,
+		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes},
+		Facts: func() api.Facts {
+			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
+		},
+		Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	listeners := make([]net.Listener, 0, 2)
+	unix, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup})
+	if err != nil {
+		return err
+	}
+	listeners = append(listeners, unix)
+	if f := cfg.FrontDoor; f.TCP {
+		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey})
+		if err != nil {
+			return errors.Join(err, unix.Close())
+		}
+		listeners = append(listeners, tcp)
+	}
+	d.http = d.server.HTTP()
+	d.undo.push(d.stopHTTP)
+	for _, l := range listeners {
+		go func() {
+			if err := d.http.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				d.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+		}()
+		d.log.Info("listening", "address", l.Addr().String())
+	}
+	return nil
+}
+
+func (d *Daemon) stopHTTP() error {
+	ctx, cancel := context.WithTimeout(context.Background(), httpBound)
+	defer cancel()
+	if err := d.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("end the connections: %w", err), d.http.Close())
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/scheduler"
+	"github.com/tsubo-run/tsubo/store"
+)
+
+// stateDir is where in data_dir records, artifacts and API keys are.
+const stateDir = "state"
+
+// purgeEvery is how often records are looked through for what is too old or too much.
+const purgeEvery = time.Hour
+
+// openStore opens the records and starts the loop that purges them.
+func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
+	records, err := store.Open(ctx, store.Config{Dir: filepath.Join(cfg.DataDir, stateDir), Log: d.log})
+	if err != nil {
+		return fmt.Errorf("field data_dir: %w", err)
+	}
+	d.store = records
+	d.undo.push(records.Close)
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.purge(background)
+	}()
+	d.undo.push(func() error { stop(); <-done; return nil })
+	return nil
+}
+
+// purge removes what retention does not keep, at start and every hour, until ctx ends.
+func (d *Daemon) purge(ctx context.Context) {
+	tick := time.NewTicker(purgeEvery)
+	defer tick.Stop()
+	for {
+		gone, err := d.store.Purge(ctx, *d.retention.Load())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			d.log.Error("purge records", "error", err)
+		case gone != job.PurgeResult{}:
+			d.log.Info("purged", "records", gone.Records, "dead letters", gone.DeadLetters, "artifacts", gone.Artifacts)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// startJobs starts the scheduler, which takes up what an earlier life of the daemon left in the store.
+func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r *runner) (err error) {
+	d.sched, err = scheduler.New(scheduler.Options{
+		Runner: r,
+		Store:  d.store,
+		Resolve: func(rec *job.Record, req *job.Request) (*job.Spec, error) {
+			return d.rules.Load().Spec(req, rec.ID, rec.Caller)
+		},
+		RetryOnInterrupt: func(jobType string) bool { return d.rules.Load().Types[jobType].RetryOnInterrupt },
+		Budget:           cfg.MemoryBudget,
+		Allowance:        limits.Allowance,
+		Workers:          cfg.MaxWorkers,
+		Queue:            cfg.MaxQueueSize,
+		MaxTries:         cfg.Keeping.Attempts,
+		RetryDelay:       cfg.Keeping.RetryDelay,
+		QueueTTL:         cfg.Keeping.QueueTTL,
+		Runtime:          runtimeName,
+		Log:              d.log,
+	})
+	if err != nil {
+		return err
+	}
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	d.undo.push(func() error { return d.stopJobs(now) })
+	return d.sched.Start(ctx)
+}
+
+// stopJobs lets running jobs go on for drainBound, or until hurry ends, then interrupts them.
+func (d *Daemon) stopJobs(hurry context.Context) error {
+	ctx, cancel := context.WithTimeout(hurry, drainBound)
+	defer cancel()
+	return d.sched.Stop(ctx)
+}
+
+// setRules makes what the configuration says about jobs, callers and keeping the law from now on.
+func (d *Daemon) setRules(cfg *config.Config) error {
+	rules := d.policy(cfg)
+	if d.server != nil {
+		if err := d.server.SetPolicy(rules); err != nil {
+			return err
+		}
+	}
+	d.rules.Store(&rules)
+	d.retention.Store(&store.Retention{
+		Records: cfg.Keeping.RecordTTL, DeadLetters: cfg.Keeping.DLQTTL, CallerBytes: cfg.Keeping.QuotaBytes, TotalBytes: cfg.Keeping.TotalBytes,
+	})
+	return nil
+}
+
+// Reload puts a configuration in force as far as that is possible in a running daemon, and logs what of it needs a restart. When it
+// fails nothing has changed.
+func (d *Daemon) Reload(cfg *config.Config) error {
+	warnings, err := cfg.CheckFrontDoor(len(d.keys.List()) > 0)
+	if err != nil {
+		return err
+	}
+	for _, t := range cfg.Types() {
+		if need := max(t.Limits.Memory, t.MaxMemory) + limits.Allowance; need > d.cfg.MemoryBudget {
+			return errors.New("field job_types: '" + t.Name + "' needs more memory than the memory_budget that the daemon started with: restart it")
+		}
+	}
+	if err := d.setRules(cfg); err != nil {
+		return err
+	}
+	for _, w := range append(warnings, cfg.Warnings...) {
+		d.log.Warn("configuration", "warning", w)
+	}
+	if later := needRestart(d.cfg, cfg); len(later) > 0 {
+		d.log.Warn("configuration: these have changed and need a restart of tsubod", "keys", later)
+	}
+	d.log.Info("configuration reloaded", "file", cfg.File)
+	return nil
+}
+
+// needRestart names the keys that differ and are read only at start.
+func needRestart(old, new *config.Config) []string {
+	var changed []string
+	for _, k := range []struct {
+		name string
+		same bool
+	}{
+		{"log_level", old.LogLevel == new.LogLevel},
+		{"security_mode", old.SecurityMode == new.SecurityMode},
+		{"data_dir", old.DataDir == new.DataDir},
+		{"run_dir", old.RunDir == new.RunDir},
+		{"socket", old.Socket == new.Socket},
+		{"socket_group", old.SocketGroup == new.SocketGroup},
+		{"runsc_path", old.RunscPath == new.RunscPath},
+		{"init_path", old.InitPath == new.InitPath},
+		{"mkfs_erofs_path", old.MkfsErofsPath == new.MkfsErofsPath},
+		{"cgroup_parent", old.CgroupParent == new.CgroupParent},
+		{"memory_budget", old.MemoryBudget == new.MemoryBudget},
+		{"max_workers", old.MaxWorkers == new.MaxWorkers},
+		{"max_queue_size", old.MaxQueueSize == new.MaxQueueSize},
+		{"max_retry_attempts", old.Keeping.Attempts == new.Keeping.Attempts},
+		{"retry_base_delay", old.Keeping.RetryDelay == new.Keeping.RetryDelay},
+		{"queue_ttl_seconds", old.Keeping.QueueTTL == new.Keeping.QueueTTL},
+		{"server_host", old.FrontDoor.TCP == new.FrontDoor.TCP && old.FrontDoor.Host == new.FrontDoor.Host},
+		{"server_port", old.FrontDoor.Port == new.FrontDoor.Port},
+		{"tls_cert", old.FrontDoor.TLSCert == new.FrontDoor.TLSCert && old.FrontDoor.TLSKey == new.FrontDoor.TLSKey},
+	} {
+		if !k.same {
+			changed = append(changed, k.name)
+		}
+	}
+	return changed
+}

@@ -1,0 +1,73 @@
+package breaker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Breaker
+		is := func(state string, failures, successes int) {
+			t.Helper()
+			if s := b.State(); s.State != state || s.FailureCount != failures || s.SuccessCount != successes {
+				t.Errorf("%+v, want %s %d %d", s, state, failures, successes)
+			}
+		}
+		trial := func() *Permit {
+			t.Helper()
+			p := b.Allow()
+			if p == nil {
+				t.Fatal("no permit")
+			}
+			return p
+		}
+		is("closed", 0, 0)
+		if b.State().LastFailure != nil {
+			t.Error("a last failure before the first")
+		}
+		for range Failures - 1 {
+			trial().Failed()
+		}
+		trial().Launched() // the row is broken
+		is("closed", 0, 0)
+		early := trial()
+		for range Failures - 1 {
+			trial().Failed()
+		}
+		trial().Unknown()
+		is("closed", Failures-1, 0)
+		trial().Failed()
+		is("open", Failures, 0)
+		if l := b.State().LastFailure; l == nil || *l != float64(time.Now().Unix()) {
+			t.Errorf("last failure %v", l)
+		}
+		time.Sleep(Pause - time.Nanosecond)
+		if b.Allow() != nil {
+			t.Fatal("a permit while open")
+		}
+		early.Launched() // from before: it says nothing about now
+		is("open", Failures, 0)
+		time.Sleep(time.Nanosecond)
+		is("half_open", Failures, 0)
+		p := trial()
+		if b.Allow() != nil {
+			t.Error("two trials at once")
+		}
+		p.Unknown()
+		p.Launched() // only the first word counts
+		is("half_open", Failures, 0)
+		p = trial()
+		p.Launched()
+		p.Unknown()
+		is("half_open", Failures, 1)
+		trial().Failed()
+		is("open", Failures+1, 0)
+		time.Sleep(Pause)
+		for range Successes {
+			trial().Launched()
+		}
+		is("closed", 0, 0)
+	})
+}
