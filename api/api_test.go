@@ -78,15 +78,21 @@ func newRig(t *testing.T, uid uint32) *rig {
 	r := &rig{t: t, exec: &fakeExecutor{store: store}, images: &fakeImages{}, store: store, facts: Facts{Ready: true, GVisor: true, Breaker: job.Breaker{State: "closed"}}}
 	s, err := New(Options{
 		Version: "1.2.3", Extensions: []string{"more"}, Runtime: "runsc", Policy: testPolicy(),
-		Jobs: r.exec, Store: store, Images: r.images, Facts: func() Facts { return r.facts },
+		Jobs: r.exec, Store: store, Images: r.images, Keys: &fakeKeys{}, Facts: func() Facts { return r.facts },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.server = s
-	dir := shortDir(t)
-	r.socket = filepath.Join(dir, "s")
-	l, err := Listen(ListenOptions{Path: r.socket, MaxConns: 100})
+	served := serveAs(t, s, uid)
+	r.server, r.socket, r.client = s, served.socket, served.client
+	return r
+}
+
+// serveAs serves on a socket of its own as if every peer had this uid.
+func serveAs(t *testing.T, s *Server, uid uint32) *rig {
+	t.Helper()
+	r := &rig{t: t, server: s, socket: filepath.Join(shortDir(t), "s")}
+	l, err := Listen(ListenOptions{Path: r.socket, MaxConns: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -716,7 +722,7 @@ func TestImages(t *testing.T) {
 
 func TestConnectionWithoutIdentity(t *testing.T) {
 	exec := &fakeExecutor{}
-	s, err := New(Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: exec, Store: &fakeStore{}, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }})
+	s, err := New(Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: exec, Store: &fakeStore{}, Images: &fakeImages{}, Keys: &fakeKeys{}, Facts: func() Facts { return Facts{} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -742,12 +748,12 @@ func TestConnectionWithoutIdentity(t *testing.T) {
 }
 
 func TestNewChecksOptions(t *testing.T) {
-	good := Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: &fakeExecutor{}, Store: &fakeStore{}, Images: &fakeImages{}, Facts: func() Facts { return Facts{} }}
+	good := Options{Version: "1", Runtime: "runsc", Policy: testPolicy(), Jobs: &fakeExecutor{}, Store: &fakeStore{}, Images: &fakeImages{}, Keys: &fakeKeys{}, Facts: func() Facts { return Facts{} }}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Options){
-		"jobs": func(o *Options) { o.Jobs = nil }, "store": func(o *Options) { o.Store = nil }, "images": func(o *Options) { o.Images = nil }, "facts": func(o *Options) { o.Facts = nil },
+		"jobs": func(o *Options) { o.Jobs = nil }, "store": func(o *Options) { o.Store = nil }, "images": func(o *Options) { o.Images = nil }, "keys": func(o *Options) { o.Keys = nil }, "facts": func(o *Options) { o.Facts = nil },
 		"version": func(o *Options) { o.Version = "" }, "runtime": func(o *Options) { o.Runtime = "" },
 		"types": func(o *Options) { o.Policy.Types = nil }, "payload": func(o *Options) { o.Policy.MaxPayloadBytes = 0 },
 		"timeout": func(o *Options) { o.Policy.MaxTimeout = 0 },

@@ -23,6 +23,7 @@ type Options struct {
 	Jobs       Jobs
 	Store      Store
 	Images     Images
+	Keys       Keys
 	Facts      func() Facts
 	Log        *slog.Logger
 }
@@ -53,8 +54,8 @@ const (
 // New checks the options.
 func New(o Options) (*Server, error) {
 	switch {
-	case o.Jobs == nil || o.Store == nil || o.Images == nil || o.Facts == nil:
-		return nil, errors.New("api: no jobs, store, images or facts")
+	case o.Jobs == nil || o.Store == nil || o.Images == nil || o.Keys == nil || o.Facts == nil:
+		return nil, errors.New("api: no jobs, store, images, keys or facts")
 	case o.Version == "" || o.Runtime == "":
 		return nil, errors.New("api: no version or runtime")
 	}

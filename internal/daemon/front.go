@@ -84,6 +84,7 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		Jobs:    d.sched,
 		Store:   d.store,
 		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes},
+		Keys:    apiKeys{d.keys},
 		Facts: func() api.Facts {
 			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
 		},

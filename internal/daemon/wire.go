@@ -7,6 +7,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/keys"
 )
 
 // apiImages is the catalogue as package api wants it.
@@ -37,4 +38,39 @@ func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (
 		}
 	}
 	return image, err
+}
+
+// apiKeys is the file of API keys as package api wants it.
+type apiKeys struct{ file *keys.File }
+
+// Create implements api.Keys.
+func (a apiKeys) Create(name string, admin bool) (string, job.APIKey, error) {
+	text, key, err := a.file.Create(name, admin)
+	return text, shown(key), err
+}
+
+// List implements api.Keys.
+func (a apiKeys) List() []job.APIKey {
+	var all []job.APIKey
+	for _, key := range a.file.List() {
+		all = append(all, shown(key))
+	}
+	return all
+}
+
+// Revoke implements api.Keys.
+func (a apiKeys) Revoke(id string) error {
+	err := a.file.Revoke(id)
+	if errors.Is(err, keys.ErrNotFound) {
+		return job.ErrNotFound
+	}
+	return err
+}
+
+func shown(key keys.Key) job.APIKey {
+	role := "user"
+	if key.Admin {
+		role = "admin"
+	}
+	return job.APIKey{ID: key.ID, Name: key.Name, Role: role, CreatedAt: job.Stamp(key.CreatedAt)}
 }
