@@ -119,6 +119,9 @@ func outside(t *testing.T, sibling *dir) string {
 			all.WriteString(line + "\n")
 		}
 	}
+	if !strings.Contains(all.String(), "nsdelegate") {
+		t.Error("cgroup2 is mounted without nsdelegate: that a daemon leaves the options alone is not shown")
+	}
 	return all.String()
 }
 
