@@ -118,6 +118,10 @@ demo: deps build runsc image-python ## an honest job and hostile ones, and what 
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/demo ./tests/demo
 	tests/demo/run
 
+.PHONY: bench-store
+bench-store: ## a store of 1,000,000 records beside a small one: medians and their ratios
+	$(STATIC) $(GO) run -tags '$(TAGS)' ./tests/bench-store
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (30s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \

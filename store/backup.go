@@ -67,9 +67,7 @@ func (s *Store) WriteBackup(ctx context.Context, w io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, copied.Close()) }()
 	var damage []error
-	err = eachRow(ctx, s, func(ctx context.Context, args ...any) (*sql.Rows, error) {
-		return copied.QueryContext(ctx, `SELECT sha256 FROM artifacts WHERE refs > 0 ORDER BY sha256`, args...)
-	}, nil, func(rows *sql.Rows) error {
+	err = s.eachRow(func(rows *sql.Rows) error {
 		var digest string
 		if err := rows.Scan(&digest); err != nil {
 			return err
@@ -84,6 +82,8 @@ func (s *Store) WriteBackup(ctx context.Context, w io.Writer) (err error) {
 			damage = append(damage, fmt.Errorf("artifact %s has changed", digest))
 		}
 		return nil
+	}, func() (*sql.Rows, error) {
+		return copied.QueryContext(ctx, `SELECT sha256 FROM artifacts WHERE refs > 0 ORDER BY sha256`)
 	})
 	if err != nil {
 		return fmt.Errorf("backup: copy artifacts: %w", err)

@@ -82,7 +82,7 @@ func (s *Store) checkFiles(ctx context.Context, found func(string, ...any)) erro
 	}
 	for after, full := "", true; full; {
 		var page []row
-		err := s.each(ctx, `SELECT sha256, size FROM artifacts WHERE sha256 > ? AND refs > 0 ORDER BY sha256 LIMIT 500`, []any{after}, func(rows *sql.Rows) error {
+		err := s.each(ctx, s.lists, `SELECT sha256, size FROM artifacts WHERE sha256 > ? AND refs > 0 ORDER BY sha256 LIMIT 500`, []any{after}, func(rows *sql.Rows) error {
 			var r row
 			err := rows.Scan(&r.digest, &r.size)
 			page = append(page, r)

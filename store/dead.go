@@ -31,7 +31,7 @@ func (s *Store) DeadLetters(ctx context.Context, caller, errorType string, limit
 	if errorType != "" {
 		query, args = query+` AND error_type = ?`, append(args, errorType)
 	}
-	err = s.each(ctx, query+` ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?`, append(args, limit+1, max(offset, 0)), func(rows *sql.Rows) error {
+	err = s.each(ctx, s.lists, query+` ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?`, append(args, limit+1, max(offset, 0)), func(rows *sql.Rows) error {
 		var d job.DeadLetter
 		var summary []byte
 		var created sql.NullInt64
@@ -54,7 +54,7 @@ func (s *Store) DeadLetters(ctx context.Context, caller, errorType string, limit
 // DeadStats counts the queue.
 func (s *Store) DeadStats(ctx context.Context) (total int, byType map[string]int, err error) {
 	byType = map[string]int{}
-	err = s.each(ctx, `SELECT error_type, count(*) FROM dead_letters GROUP BY error_type`, nil, func(rows *sql.Rows) error {
+	err = s.each(ctx, s.lists, `SELECT error_type, count(*) FROM dead_letters GROUP BY error_type`, nil, func(rows *sql.Rows) error {
 		var kind string
 		var n int
 		err := rows.Scan(&kind, &n)

@@ -34,7 +34,7 @@ type usage struct {
 }
 
 func (s *Store) usages(ctx context.Context) (all []usage, err error) {
-	err = s.each(ctx, `SELECT caller, bytes, settled FROM callers ORDER BY caller`, nil, func(rows *sql.Rows) error {
+	err = s.each(ctx, s.lists, `SELECT caller, bytes, settled FROM callers ORDER BY caller`, nil, func(rows *sql.Rows) error {
 		var u usage
 		err := rows.Scan(&u.caller, &u.bytes, &u.settled)
 		all = append(all, u)

@@ -38,7 +38,7 @@ const (
 )
 
 const (
-	readers          = 4
+	poolSize         = 2
 	defaultSaveBytes = 64 << 20
 	maxSaves         = 1024
 	savers           = 4
@@ -52,13 +52,13 @@ type Store struct {
 	now  func() time.Time
 	lock *os.File
 
-	reads    *sql.DB
-	prepared sync.Map // query → *sql.Stmt on reads
-	writes   *sql.DB
-	writer   *writer
-	files    *files
-	saves    *saveQueue
-	swept    chan struct{} // closed when the sweep of Open is over
+	reads  *pool // look-ups
+	lists  *pool // what may read much
+	writes *sql.DB
+	writer *writer
+	files  *files
+	saves  *saveQueue
+	swept  chan struct{} // closed when the sweep of Open is over
 
 	workers    sync.WaitGroup  // of savers and the sweep
 	background context.Context // ends with the store
@@ -91,8 +91,8 @@ func (s *Store) Stats() Stats {
 
 // Open opens the store in cfg.Dir, makes it when there is none, brings its schema up to date and removes what a crash left behind
 // (in the background where there may be much of it). One process at a time: ErrInUse. A damaged database is ErrCorrupt.
-func Open(ctx context.Context, cfg Config) (s *Store, err error) {
-	s = &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, swept: make(chan struct{})}
+func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
+	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, swept: make(chan struct{})}
 	if s.file == "" {
 		s.file = filepath.Join(cfg.Dir, databaseName)
 	}
@@ -110,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (s *Store, err error) {
 		for i := len(undo) - 1; i >= 0; i-- {
 			err = errors.Join(err, undo[i]())
 		}
-		s, err = nil, s.sort(err)
+		err = s.sort(err)
 	}()
 
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -139,16 +139,11 @@ func Open(ctx context.Context, cfg Config) (s *Store, err error) {
 	if err := migrate(ctx, s.writes); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", s.file, err)
 	}
-	s.reads, err = sql.Open("sqlite", dataSource(s.file, readerPragmas))
-	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", s.file, err)
-	}
-	undo = append(undo, s.reads.Close)
-	s.reads.SetMaxOpenConns(readers)
-	s.reads.SetMaxIdleConns(readers)
-	s.reads.SetConnMaxIdleTime(time.Minute)
-	if err := s.reads.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("open database %s for reading: %w", s.file, err)
+	for _, p := range []**pool{&s.reads, &s.lists} {
+		if *p, err = openPool(ctx, s.file); err != nil {
+			return nil, fmt.Errorf("open database %s for reading: %w", s.file, err)
+		}
+		undo = append(undo, (*p).db.Close)
 	}
 	if s.writer, err = startWriter(ctx, s); err != nil {
 		return nil, err
@@ -191,7 +186,7 @@ func (s *Store) Close() error {
 		s.stop()
 		s.workers.Wait()
 		var errs []error
-		errs = append(errs, s.writer.close(), s.reads.Close(), s.writes.Close(), s.lock.Close())
+		errs = append(errs, s.writer.close(), s.reads.db.Close(), s.lists.db.Close(), s.writes.Close(), s.lock.Close())
 		s.closeErr = s.sort(errors.Join(errs...))
 	})
 	return s.closeErr
