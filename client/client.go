@@ -124,7 +124,7 @@ func (c *Client) ImportImage(ctx context.Context, name string, archive io.Reader
 	return image, nil
 }
 
-// call sends one request and decodes a 2xx answer into to.
+// call sends one request and decodes a 2xx answer into to, unless that is nil.
 func (c *Client) call(ctx context.Context, method, path, contentType string, body io.Reader, to any) error {
 	request, err := http.NewRequestWithContext(ctx, method, "http://tsubo"+path, body)
 	if err != nil {
@@ -147,6 +147,9 @@ func (c *Client) call(ctx context.Context, method, path, contentType string, bod
 	}
 	if answer.StatusCode/100 != 2 {
 		return refusal(answer, data)
+	}
+	if to == nil {
+		return nil
 	}
 	if err := json.Unmarshal(data, to); err != nil {
 		return fmt.Errorf("decode answer: %w", err)

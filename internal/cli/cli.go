@@ -91,6 +91,7 @@ func (t *tool) app() *cli.App {
 					},
 				},
 			},
+			t.keysCommand(socket),
 			{
 				Name: "doctor", Usage: "say what this host can enforce and what to mend",
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "config", Usage: "configuration `FILE` of tsubod"}},

@@ -25,6 +25,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/api"
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/keys"
 )
 
 func TestMain(m *testing.M) {
@@ -78,8 +79,12 @@ func serve(e *testscript.Env, socket string, executor api.Jobs) error {
 	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB}}
 	other := python
 	other.Name = "other"
+	file, err := keys.Open(socket + ".keys")
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Options{
-		Version: "1", Runtime: "runsc", Jobs: executor, Store: nothing{}, Images: &catalogue{}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
+		Version: "1", Runtime: "runsc", Jobs: executor, Store: nothing{}, Images: &catalogue{}, Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
 		Policy: api.Policy{
 			Policy: job.Policy{
 				Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
@@ -254,4 +259,31 @@ func TestSaveArtifacts(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(base, "new")); err == nil {
 		t.Error("a dangling link was followed")
 	}
+}
+
+// keyFile is a real file of API keys behind the interface of package api.
+type keyFile struct{ *keys.File }
+
+func (f keyFile) Create(name string, admin bool) (string, job.APIKey, error) {
+	text, k, err := f.File.Create(name, admin)
+	return text, keyShown(k), err
+}
+
+func (f keyFile) List() (all []job.APIKey) {
+	for _, k := range f.File.List() {
+		all = append(all, keyShown(k))
+	}
+	return all
+}
+
+func (f keyFile) Revoke(id string) error {
+	if err := f.File.Revoke(id); errors.Is(err, keys.ErrNotFound) {
+		return job.ErrNotFound
+	}
+	return nil
+}
+
+func keyShown(k keys.Key) job.APIKey {
+	role := map[bool]string{true: "admin", false: "user"}[k.Admin]
+	return job.APIKey{ID: k.ID, Name: k.Name, Role: role, CreatedAt: job.Stamp(k.CreatedAt)}
 }
