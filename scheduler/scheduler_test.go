@@ -89,7 +89,7 @@ func ok() *job.Result {
 const mib = job.MiB
 
 func spec(id, caller string, memory int64) *job.Spec {
-	return &job.Spec{ID: id, Caller: caller, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, Limits: job.Limits{Memory: memory * mib}}
+	return &job.Spec{ID: id, Caller: caller, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, Limits: job.Limits{Memory: memory * mib, Stdout: 1 << 16, Stderr: 1 << 16}}
 }
 
 type answer struct {

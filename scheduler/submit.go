@@ -242,7 +242,7 @@ func (s *Scheduler) overflow(e *entry) *entry {
 		return out
 	}
 	// Accepted jobs cannot be pushed out, so some more room is kept for those who have little in the queue.
-	if s.queue.waiting(e.caller) <= s.opt.Queue/8 && s.queue.len() <= 2*s.opt.Queue {
+	if s.queue.waiting(e.caller) <= max(1, s.opt.Queue/8) && s.queue.len() <= 2*s.opt.Queue {
 		return nil
 	}
 	return e
