@@ -51,6 +51,7 @@ func (s *Scheduler) interrupted(ctx context.Context, rec *job.Record) error {
 	}
 	result := job.FailedResult(job.ErrInterrupted, job.PhaseExecution, "Execution was interrupted by a server restart before it was complete")
 	e := &entry{record: rec, attempt: rec.Attempt, first: rec.DequeuedAt}
+	result.StartedAt = rec.DequeuedAt // it may have begun then, and nobody knows better
 	ended := s.complete(e, result)
 	ended.WorkerID = rec.WorkerID
 	return s.opt.Store.Finish(ctx, ended, nil)

@@ -148,7 +148,7 @@ func TestStartAfterACrash(t *testing.T) {
 		b := newBenchOn(t, o, m)
 		for _, id := range []string{"r1", "poison"} {
 			rec := b.failedAs(id, job.ErrInterrupted)
-			if rec.EndedAt.IsZero() || rec.IdempotencyKey == "" || rec.WorkerID != "another life" {
+			if rec.EndedAt.IsZero() || rec.StartedAt.IsZero() || rec.DurationMS == nil || rec.IdempotencyKey == "" || rec.WorkerID != "another life" {
 				t.Errorf("%+v", rec)
 			}
 		}

@@ -93,28 +93,31 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 	if err != nil {
 		return err
 	}
-	listeners := make([]net.Listener, 0, 2)
+	type place struct {
+		net.Listener
+		name string
+	}
 	unix, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup})
 	if err != nil {
 		return err
 	}
-	listeners = append(listeners, unix)
+	places := []place{{unix, cfg.Socket}}
 	if f := cfg.FrontDoor; f.TCP {
 		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey})
 		if err != nil {
 			return errors.Join(err, unix.Close())
 		}
-		listeners = append(listeners, tcp)
+		places = append(places, place{tcp, tcp.Addr().String()})
 	}
 	d.http = d.server.HTTP()
 	d.undo.push(d.stopHTTP)
-	for _, l := range listeners {
+	for _, p := range places {
 		go func() {
-			if err := d.http.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-				d.failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			if err := d.http.Serve(p.Listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				d.failed <- fmt.Errorf("serve %s: %w", p.name, err)
 			}
 		}()
-		d.log.Info("listening", "address", l.Addr().String())
+		d.log.Info("listening", "address", p.name)
 	}
 	return nil
 }

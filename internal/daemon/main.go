@@ -114,7 +114,7 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	if err != nil {
 		return exitRefused, errors.Join(err, locks.Close())
 	}
-	log.Info("serving", "socket", cfg.Socket, "mode", cfg.SecurityMode)
+	log.Info("serving", "mode", cfg.SecurityMode)
 	err = d.attend(ctx, reload, load)
 	if err = errors.Join(err, d.Close(hurry), locks.Close()); err != nil {
 		return exitFailure, err
