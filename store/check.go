@@ -105,10 +105,7 @@ func (s *Store) checkFiles(ctx context.Context, found func(string, ...any)) erro
 		}
 		full = len(page) == 500
 	}
-	return s.eachFile(func(digest string) error {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
+	return s.eachUnknown(ctx, func(digest string) error {
 		if s.files.pinned(digest) {
 			return nil // its row is on its way
 		}

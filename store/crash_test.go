@@ -37,7 +37,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if template.dir != "" {
+		_ = os.RemoveAll(template.dir)
+	}
+	os.Exit(status)
 }
 
 // writeUntilKilled submits, starts, finishes and deletes, and says on stdout what has been acknowledged: a line for each.
@@ -111,7 +115,7 @@ func TestKilledWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		killAt := 50 + rand.IntN(400)
+		killAt := 30 + rand.IntN(250)
 		for n := 0; lines.Scan(); n++ {
 			what, id, ok := strings.Cut(lines.Text(), " ")
 			if ok && id != "" {

@@ -2,16 +2,16 @@ package store_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"database/sql"
 
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/store"
@@ -51,23 +51,43 @@ func finished(t *testing.T, s *store.Store, id string, data ...string) *job.Reco
 	return rec
 }
 
-func filled(t *testing.T) (dir string, rec *job.Record) {
+// template is a closed store with 200 finished jobs, made once.
+var template struct {
+	once sync.Once
+	dir  string
+	last *job.Record
+}
+
+// filled returns a copy of template.
+func filled(t *testing.T) (dir string, last *job.Record) {
 	t.Helper()
+	template.once.Do(func() {
+		made, err := os.MkdirTemp("", "store-template")
+		must(t, err)
+		template.dir = made
+		s := open(t, made)
+		var all sync.WaitGroup
+		for w := range 20 {
+			all.Go(func() {
+				for i := range 10 {
+					finished(t, s, fmt.Sprintf("job-%d-%d", w, i), fmt.Sprint("artifact ", w, i))
+				}
+			})
+		}
+		all.Wait()
+		template.last = finished(t, s, "job-last", "artifact last")
+		must(t, s.Close())
+	})
 	dir = t.TempDir()
-	s := open(t, dir)
-	for i := range 200 {
-		rec = finished(t, s, fmt.Sprint("job-", i), fmt.Sprint("artifact ", i))
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return dir, rec
+	must(t, os.CopyFS(dir, os.DirFS(template.dir)))
+	return dir, template.last
 }
 
 func TestFilesArePrivate(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
+	dir := filepath.Join(t.TempDir(), "da ta?mode=ro#x%41") // a name is a name, not an option
 	s := open(t, dir)
 	finished(t, s, "job-1", "x")
+	must(t, s.Sync(t.Context()))
 	seen := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -173,7 +193,7 @@ func TestCheckFinds(t *testing.T) {
 			must(t, os.Symlink("/etc/passwd", artifactFile(dir, rec)))
 		}, ""},
 		"reference to nothing": {func(t *testing.T, dir string, _ *job.Record) {
-			change(t, dir, `DELETE FROM records WHERE id = 'job-7'`)
+			change(t, dir, `DELETE FROM records WHERE id = 'job-7-7'`)
 		}, "refers to nothing"},
 		"wrong count":          {func(t *testing.T, dir string, _ *job.Record) { change(t, dir, `UPDATE artifacts SET refs = refs + 1`) }, "wrong count"},
 		"wrong sum":            {func(t *testing.T, dir string, _ *job.Record) { change(t, dir, `UPDATE callers SET bytes = bytes + 1`) }, "wrong sum"},

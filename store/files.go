@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -303,14 +304,7 @@ func (s *Store) removeUnused(ctx context.Context, limit int) (removed int, err e
 
 // Sweep removes artifact files without a row: what a crash left between a file and its commit. Open runs it in the background.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
-	err = s.eachFile(func(digest string) error {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		known, err := s.knows(ctx, digest)
-		if err != nil || known {
-			return err
-		}
+	err = s.eachUnknown(ctx, func(digest string) error {
 		ok, err := s.files.remove(digest, func() (bool, error) { return s.knows(ctx, digest) })
 		if ok {
 			removed++
@@ -321,28 +315,39 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-// eachFile calls do for every artifact file, and leaves alone what has another name.
-func (s *Store) eachFile(do func(digest string) error) error {
+// eachUnknown calls do for artifact files that had no row when it looked, folder by folder; one may have come since. What has another
+// name than an artifact's is left alone.
+func (s *Store) eachUnknown(ctx context.Context, do func(digest string) error) error {
 	for i := range 256 {
-		folder := filepath.Join(s.files.dir, fmt.Sprintf("%02x", i))
-		d, err := os.Open(folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		prefix := fmt.Sprintf("%02x", i)
+		names, err := folderNames(filepath.Join(s.files.dir, prefix))
 		if err != nil {
 			return fmt.Errorf("read artifacts folder: %w", err)
 		}
-		names, err := d.Readdirnames(-1)
-		if err := errors.Join(err, d.Close()); err != nil {
-			return fmt.Errorf("read artifacts folder: %w", err)
+		if len(names) == 0 {
+			continue
+		}
+		rows, err := s.strings(ctx, `SELECT sha256 FROM artifacts WHERE sha256 >= ? AND sha256 < ? ORDER BY sha256`, prefix, prefix+"g")
+		if err != nil {
+			return err
 		}
 		for _, name := range names {
-			if isDigest(name) && name[:2] == filepath.Base(folder) {
-				if err := do(name); err != nil {
-					return err
-				}
+			if _, known := slices.BinarySearch(rows, name); known || !isDigest(name) || name[:2] != prefix {
+				continue
+			}
+			if err := do(name); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+func folderNames(path string) (names []string, err error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return d.Readdirnames(-1)
 }

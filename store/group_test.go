@@ -420,3 +420,36 @@ func TestListingsWalkAnIndex(t *testing.T) {
 		t.Fatal("no plan seen")
 	}
 }
+
+// What a purge frees goes back to the file system.
+func TestPurgeShrinksTheFile(t *testing.T) {
+	s := openHere(t, Config{})
+	for i := range 20 {
+		s.Save(&job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", 1<<20)}, nil, nil)
+	}
+	size := func() int64 {
+		if _, _, err := s.List(t.Context(), job.Filter{Limit: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(s.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if n := size(); n < 20<<20 {
+		t.Fatalf("the database has %d bytes before", n)
+	}
+	if _, err := s.Purge(t.Context(), Retention{TotalBytes: 2 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if n := size(); n > 8<<20 {
+		t.Errorf("the database has %d bytes after 19 of 20 MiB are purged", n)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

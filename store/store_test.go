@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tsubo-run/tsubo/scheduler"
 	"github.com/tsubo-run/tsubo/store"
 	"github.com/tsubo-run/tsubo/tests/storetest"
 )
+
+var _ scheduler.Store = (*store.Store)(nil)
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Implementation{

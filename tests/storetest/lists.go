@@ -61,9 +61,9 @@ func listingFilters(t *testing.T, f *fixture) {
 		all = append(all, rec)
 	}
 	slices.Reverse(all)
-	for _, caller := range []string{"", "uid:0", "uid:2", "uid:9"} {
-		for _, status := range []string{"", "queued", "running", "cancelled", "succeeded", "pending"} {
-			for _, kind := range []string{"", "default", "etl", "et_", "nothing"} {
+	for _, caller := range []string{"", "uid:0", "uid:9"} {
+		for _, status := range []string{"", "queued", "cancelled", "pending"} {
+			for _, kind := range []string{"", "etl", "et_"} {
 				for _, labels := range []map[string]string{nil, {"env": "prod"}, {"env": "prod", "n": "2"}, {"n": "9"}, {"env": ""}} {
 					filter := job.Filter{Caller: caller, Status: status, JobType: kind, Metadata: labels}
 					var want []string
