@@ -53,7 +53,7 @@ type rig struct {
 func testPolicy() Policy {
 	python := job.Type{
 		Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
-		Limits: job.Limits{Memory: 512 * job.MiB, CPU: 1},
+		Limits: job.Limits{Memory: 512 * job.MiB, CPU: 1, Stdout: 65536, Stderr: 65536},
 	}
 	slow, short, packages := python, python, python
 	slow.Name, slow.Timeout = "slow", 500*time.Second
@@ -92,7 +92,7 @@ func newRig(t *testing.T, uid uint32) *rig {
 func serveAs(t *testing.T, s *Server, uid uint32) *rig {
 	t.Helper()
 	r := &rig{t: t, server: s, socket: filepath.Join(shortDir(t), "s")}
-	l, err := Listen(ListenOptions{Path: r.socket, MaxConns: 1000})
+	l, err := Listen(ListenOptions{Path: r.socket, MaxConns: 2000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -450,7 +450,7 @@ func TestSpecIsComplete(t *testing.T) {
 			t.Errorf("id %q", got.ID)
 		}
 		c.want.ID, c.want.Caller, c.want.Code, c.want.Image, c.want.Language = got.ID, "uid:1001", "1", "python", job.Python
-		c.want.Limits = job.Limits{Memory: 512 * job.MiB, CPU: 1}
+		c.want.Limits = job.Limits{Memory: 512 * job.MiB, CPU: 1, Stdout: 65536, Stderr: 65536}
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.body, got, c.want)
 		}
