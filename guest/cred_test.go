@@ -1,8 +1,13 @@
 package guest_test
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tsubo-run/tsubo/tests/guesttest"
 )
@@ -151,6 +156,70 @@ func TestInitStartsOnlyAsPID1(t *testing.T) {
 		o.Argv = []string{"/.tsubo/tsubo-init"}
 		r := run(t, o, guesttest.Job{})
 		if r.Status() != 1 || !strings.Contains(r.Stderr, "PID 1") {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Init itself keeps what it needs to kill and to read, once the job's process exists, and opens itself to nobody.
+func TestInitKeepsTwoCapabilities(t *testing.T) {
+	here(t, func(t *testing.T, o guesttest.Options) {
+		s := guesttest.Boot(t, o)
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const killAndRead = "0000000000000024"
+		for _, want := range []string{"CapInh:\t0000000000000000\n", "CapPrm:\t" + killAndRead + "\n", "CapEff:\t" + killAndRead + "\n",
+			"CapBnd:\t0000000000000000\n", "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Threads:\t"} {
+			if !strings.Contains(string(status), want) {
+				t.Errorf("no %q in:\n%s", want, status)
+			}
+		}
+	})
+}
+
+// Root with the same capabilities may look into a process that is dumpable, and not into init. (Before the job's process is started, whose
+// change of uid, in memory shared with init, would make init so.)
+func TestInitIsNotDumpable(t *testing.T) {
+	here(t, func(t *testing.T, o guesttest.Options) {
+		o.Argv = []string{"true"}
+		s := guesttest.Boot(t, o)
+		weak := func(argv ...string) *exec.Cmd {
+			return exec.Command("setpriv", append([]string{"--inh-caps=-all",
+				"--bounding-set=-all,+setuid,+setgid,+setpcap,+kill,+chown,+dac_read_search"}, argv...)...)
+		}
+		cat := func(pid int) error { return weak("cat", fmt.Sprintf("/proc/%d/environ", pid)).Run() }
+		sleep := weak("sleep", "60")
+		if err := sleep.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = sleep.Process.Kill(); _ = sleep.Wait() }()
+		if cat(os.Getpid()) == nil {
+			t.Error("the control: a process with every capability let itself be read")
+		}
+		for i := 0; cat(sleep.Process.Pid) != nil; i++ { // until it has got to its second exec
+			if i == 100 {
+				t.Fatal("the control: a dumpable process with the same capabilities could not be read")
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if cat(s.Pid()) == nil {
+			t.Error("init let itself be read")
+		}
+	})
+}
+
+func TestInitIgnoresSignals(t *testing.T) {
+	here(t, func(t *testing.T, o guesttest.Options) {
+		s := guesttest.Boot(t, o)
+		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
+			syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGURG, syscall.SIGCHLD} {
+			if err := syscall.Kill(s.Pid(), sig); err != nil {
+				t.Fatal(sig, err)
+			}
+		}
+		if r := s.Run(guesttest.Job{Code: "print('on')"}); r.Stdout != "on\n" || r.Status() != 0 {
 			t.Errorf("%+v", r)
 		}
 	})

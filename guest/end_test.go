@@ -84,12 +84,10 @@ while made < 600:
     except BlockingIOError:
         time.sleep(0.05); continue
     if pid == 0:
-        try:
-            os.fork()
-        except OSError: pass
+        try: os.fork()
+        except OSError: os._exit(1)
         os._exit(0)
-    os.waitpid(pid, 0)
-    made += 1
+    made += os.waitpid(pid, 0)[1] == 0
 print(made)
 `)
 		if out != "600\n" {
@@ -208,7 +206,7 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 func TestFilesAreNewOrFatal(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		for name, ms := range map[string][]frames.Message{
-			"twice": {frames.File{Dir: frames.DirInput, Name: "x"}, frames.File{Dir: frames.DirInput, Name: "x"}},
+			"twice": {frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}, frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}},
 			// Over RLIMIT_FSIZE, whose signal would end a less careful init.
 			"too large": {frames.File{Dir: frames.DirInput, Name: "x", Size: 2 * guesttest.LimitFSIZE}},
 		} {
@@ -246,7 +244,7 @@ func TestInterpreterThatDoesNotWait(t *testing.T) {
 		path         string
 		message      string
 	}{
-		{"missing", "", 0o644, "/nowhere:relative", "python3 not found in PATH"},
+		{"missing", "", 0o644, "/nowhere:usr/bin:.", "python3 not found in PATH"},
 		{"not executable", "", 0o644, "/fake", "python3 not found in PATH"},
 		{"not a program", "\x7fELFno", 0o755, "/fake", "start "},
 		{"fails", "#!/bin/sh\necho out; echo first >&2; echo 'last \033[2J line' >&2; exit 7\n", 0o755, "/fake",

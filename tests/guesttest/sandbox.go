@@ -234,6 +234,12 @@ func (s *Sandbox) native(o Options, initBin, hook string) *exec.Cmd {
 	}
 	cmd := exec.Command("/proc/self/exe", string(conf))
 	cmd.Args[0] = stageName
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = null.Close() })
+	cmd.ExtraFiles = []*os.File{null, null} // strays that must not reach the job
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL,
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET}
 	return cmd
