@@ -147,9 +147,6 @@ func openSubtree(root *dir, subtree string, inside bool) (d *dir, made bool, err
 		return nil, false, err
 	}
 	defer above.close()
-	if h := Probe(subtree); len(h.missing) > 0 { // see before making anything
-		return nil, false, &MissingError{h.Missing()}
-	}
 	d, err = above.mkdir(path.Base(subtree))
 	return d, err == nil, err
 }
