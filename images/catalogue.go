@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -175,12 +174,10 @@ func (c *Catalogue) loadRecord(d digest.Digest) error {
 	return nil
 }
 
-var nameRE = regexp.MustCompile(`^[a-z0-9]+([._/:-]{1,2}[a-z0-9]+)*$`)
-
 // CheckName is the rule for an image's name in the catalogue.
 func CheckName(name string) error {
-	if len(name) > 255 || !nameRE.MatchString(name) || strings.HasPrefix(name, "sha256:") {
-		return invalidf("image name of %d bytes: must be 1..255 of a-z, 0-9 and single . _ - / : between them", len(name))
+	if err := job.CheckImageName(name); err != nil {
+		return invalidf("%v", err)
 	}
 	return nil
 }

@@ -56,12 +56,14 @@ func CheckFileName(name string) error {
 	return nil
 }
 
-var imageNameRE = regexp.MustCompile(`^[a-z0-9]+([._/:-]{1,2}[a-z0-9]+)*$`)
+// imageNameRE is a name as registries have it: perhaps a host with its port, a path of lower-case words, perhaps a tag. No other colon,
+// no empty element, nothing that could be an option, an absolute path or one that goes up.
+var imageNameRE = regexp.MustCompile(`^([a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?$`)
 
-// CheckImageName is the rule for the name of an image in the catalogue.
+// CheckImageName is the rule for the name of an image in the catalogue. It is a name only: nothing is ever fetched by it.
 func CheckImageName(name string) error {
 	if len(name) > 255 || !imageNameRE.MatchString(name) || strings.HasPrefix(name, "sha256:") {
-		return fmt.Errorf("image name of %d bytes: must be 1..255 of a-z, 0-9 and single . _ - / : between them", len(name))
+		return fmt.Errorf("image name of %d bytes: must be 1..255 of a-z, 0-9 and single . _ - / between them, and perhaps a :tag", len(name))
 	}
 	return nil
 }
