@@ -146,6 +146,9 @@ func TestFilesAndPackagesAreShort(t *testing.T) {
 			}
 			doc += file.Doc.Text()
 		}
+		if strings.HasPrefix(p.ImportPath, module+"/tests/") {
+			total = 0 // a driver of many rounds is no package that others must understand
+		}
 		if (total > maxPackageLines || longest > maxFileLines) && !strings.Contains(doc, "long because") {
 			t.Errorf("%s: %d lines, longest file %d: split it by noun or say \"long because …\" in the package comment",
 				p.ImportPath, total, longest)
