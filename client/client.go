@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tsubo-run/tsubo/job"
 )
@@ -70,30 +68,33 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s (HTTP %d)", e.Detail, e.Status) }
 
-// Request is the body of Execute. Fields that are nil or empty are left out, and the daemon's defaults hold.
+// Request is the body of Execute and Submit. Fields that are nil or empty are left out, and the daemon's defaults hold.
 type Request struct {
-	Code           string          `json:"code"`
-	InputData      json.RawMessage `json:"input_data,omitempty"` // an object
-	Timeout        *int64          `json:"timeout,omitempty"`    // seconds
-	StartupTimeout *int64          `json:"startup_timeout,omitempty"`
-	JobType        string          `json:"job_type,omitempty"`
-	Artifacts      string          `json:"artifacts,omitempty"` // job.ArtifactsInline to get their bytes
+	Code           string            `json:"code"`
+	InputData      json.RawMessage   `json:"input_data,omitempty"` // an object
+	Timeout        *int64            `json:"timeout,omitempty"`    // seconds
+	StartupTimeout *int64            `json:"startup_timeout,omitempty"`
+	JobType        string            `json:"job_type,omitempty"`
+	IdempotencyKey string            `json:"idempotency_key,omitempty"` // for Submit
+	Requirements   []string          `json:"requirements,omitempty"`
+	Files          map[string]Data   `json:"files,omitempty"` // below /input
+	Stdin          Data              `json:"stdin,omitempty"`
+	Args           []string          `json:"args,omitempty"`
+	MemoryLimit    string            `json:"memory_limit,omitempty"` // such as "512m"
+	CPULimit       float64           `json:"cpu_limit,omitempty"`    // cores
+	Environment    map[string]string `json:"environment,omitempty"`
+	Metadata       map[string]string `json:"metadata,omitempty"`    // labels of the record
+	KeepRecord     *bool             `json:"keep_record,omitempty"` // for Execute
+	Artifacts      string            `json:"artifacts,omitempty"`   // for Execute: job.ArtifactsInline to get their bytes
 }
 
 // Execute runs a job and waits for its end. A program that fails is an answer, not an error. When ctx ends the job is cancelled.
 func (c *Client) Execute(ctx context.Context, r Request) (*job.ExecuteAnswer, error) {
-	if !utf8.ValidString(r.Code) {
-		return nil, errors.New("the code is not UTF-8")
-	}
-	body, err := json.Marshal(r)
+	body, err := r.body()
 	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	answer := new(job.ExecuteAnswer)
-	if err := c.call(ctx, http.MethodPost, "/execute", "application/json", bytes.NewReader(body), answer); err != nil {
 		return nil, err
 	}
-	return answer, nil
+	return send[job.ExecuteAnswer](ctx, c, http.MethodPost, "/execute", body)
 }
 
 // Health asks how the daemon is.

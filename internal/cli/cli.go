@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -106,6 +107,7 @@ func (t *tool) app() *cli.App {
 			}},
 		},
 	}
+	app.Commands = slices.Insert(app.Commands, 1, t.jobCommands(socket)...)
 	for _, c := range all(app.Commands) {
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err } // no help text around it
 	}

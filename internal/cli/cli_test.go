@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +25,8 @@ import (
 	"github.com/tsubo-run/tsubo/api"
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
+	"github.com/tsubo-run/tsubo/scheduler"
+	"github.com/tsubo-run/tsubo/store"
 )
 
 func TestMain(m *testing.M) {
@@ -69,22 +70,47 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("tsubo %s: exit status %d, want %s", args[1:], code, args[0])
 				}
 			},
+			// submitted NAME ARGS: tsubo submit ARGS, whose job id becomes the variable NAME.
+			"submitted": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Exec("tsubo", append([]string{"submit"}, args[1:]...)...))
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+			},
 			// running waits until the program hang runs.
 			"running": func(ts *testscript.TestScript, _ bool, _ []string) { <-ts.Value("hanging").(chan struct{}) },
 		},
 	})
 }
 
-func serve(e *testscript.Env, socket string, executor api.Jobs) error {
-	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB}}
+func serve(e *testscript.Env, socket string, programs scripted) error {
+	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB, Stdout: 1000, Stderr: 1000}}
 	other := python
 	other.Name = "other"
 	file, err := keys.Open(socket + ".keys")
 	if err != nil {
 		return err
 	}
+	records, err := store.Open(context.Background(), store.Config{Dir: socket + ".data"})
+	if err != nil {
+		return err
+	}
+	e.Defer(func() { closing(e, records.Close()) })
+	queue, err := scheduler.New(scheduler.Options{
+		Runner: programs, Store: records, Budget: 1 << 40, Workers: 2, Queue: 5, Runtime: "runsc",
+		Resolve: func(*job.Record, *job.Request) (*job.Spec, error) { return nil, job.ErrNotFound },
+	})
+	if err == nil {
+		err = queue.Start(context.Background())
+	}
+	if err != nil {
+		return err
+	}
+	e.Defer(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		closing(e, queue.Stop(ctx))
+	})
 	server, err := api.New(api.Options{
-		Version: "1", Runtime: "runsc", Jobs: executor, Store: nothing{}, Images: &catalogue{}, Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
+		Version: "1", Runtime: "runsc", Jobs: jobs{queue, programs}, Store: records, Images: &catalogue{}, Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
 		Policy: api.Policy{
 			Policy: job.Policy{
 				Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
@@ -117,26 +143,36 @@ func serve(e *testscript.Env, socket string, executor api.Jobs) error {
 // scripted is an executor whose programs are the JSON of their own result, or one of a few words.
 type scripted struct{ hanging chan struct{} }
 
-// nothing is a store without records.
-type nothing struct{ api.Store }
-
-func (nothing) Get(context.Context, string) (*job.Record, error) { return nil, job.ErrNotFound }
-
-func (scripted) Stats() job.QueueStats { return job.QueueStats{MaxWorkers: 1, MaxQueueSize: 1} }
-
-func (scripted) Submit(context.Context, job.Submission) (*job.Record, bool, error) {
-	return nil, false, job.Refuse(job.Unready, "no queue")
-}
-func (scripted) Cancel(context.Context, string) (bool, error) { return false, nil }
-func (scripted) Live(string) (job.Live, bool)                 { return job.Live{}, false }
-func (scripted) Wait(context.Context, string) error           { return nil }
-func (scripted) Events(context.Context, string, uint64) (iter.Seq[job.Event], bool) {
-	return nil, false
+func closing(e *testscript.Env, err error) {
+	if err != nil {
+		e.T().Fatal(err)
+	}
 }
 
-func (e scripted) Execute(ctx context.Context, sub job.Submission, _ bool, _ job.Observer) (*job.Record, *job.Result, error) {
-	result, err := e.run(ctx, sub.Spec)
+// jobs is a real queue beside synchronous runs that are the script's.
+type jobs struct {
+	*scheduler.Scheduler
+	programs scripted
+}
+
+func (j jobs) Execute(ctx context.Context, sub job.Submission, _ bool, _ job.Observer) (*job.Record, *job.Result, error) {
+	result, err := j.programs.run(ctx, sub.Spec)
 	return sub.Record, result, err
+}
+
+// Run implements scheduler.Runner.
+func (e scripted) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error) {
+	o.Started()
+	r, err := e.run(ctx, s)
+	switch {
+	case r != nil:
+		o.Stdout([]byte(r.Stdout))
+		o.Stderr([]byte(r.Stderr))
+	case ctx.Err() != nil:
+		v := job.Classify(job.Facts{Cause: job.CancelRequested, Phase: job.PhaseExecution})
+		r, err = &job.Result{Status: v.Status, Error: v.Error}, nil
+	}
+	return r, err
 }
 
 func (e scripted) run(ctx context.Context, s *job.Spec) (*job.Result, error) {
