@@ -262,6 +262,50 @@ func TestAcceptedJobsAreNeverPushedOut(t *testing.T) {
 	})
 }
 
+// The room for those who have little is bounded, too, and equals do not push each other out.
+func TestBoundOfTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{Budget: 1000 * mib, Workers: 1, Queue: 8})
+		b.accept(spec("run", "a", 1))
+		in := 0
+		for i := range 40 {
+			if _, _, err := b.Submit(t.Context(), of(spec(fmt.Sprint(i), fmt.Sprint("caller", i), 1))); err == nil {
+				in++
+			}
+		}
+		if in != 16 {
+			t.Errorf("%d wait where 8 should", in)
+		}
+		if err := b.Stop(hurry()); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{Budget: 1000 * mib, Workers: 1, Queue: 3})
+		for _, id := range []string{"a0", "a1", "a2", "b1", "b2"} {
+			b.submit(t.Context(), spec(id, id[:1], 1))
+		}
+		b.refused("b2", job.QueueFull) // both would have two
+		b.finishAll("a0", "a1", "b1", "a2")
+		b.stop()
+	})
+}
+
+func TestCancelLetsOthersPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{Budget: 100 * mib, Workers: 2, Queue: 100})
+		b.accept(spec("1", "a", 50))
+		b.accept(spec("large", "b", 100))
+		b.byID["large"].overtaken = maxOvertaken // it holds the others back
+		b.accept(spec("2", "a", 50))
+		b.status("2", job.Queued)
+		b.cancelled("large")
+		b.status("2", job.Running)
+		b.finishAll("1", "2")
+		b.stop()
+	})
+}
+
 // A slot that is free counts, also while the jobs that will take it are being written.
 func TestManySubmittersAtOnceMeetFreeSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -437,6 +481,23 @@ func TestQueueTTL(t *testing.T) {
 		if rec := b.m.record("next"); rec.Error != nil && rec.Error.Type == job.ErrTimeout {
 			t.Errorf("%+v", rec.Error)
 		}
+		b.stop()
+	})
+}
+
+// The clock of the queue may strike while the job has a goroutine that waits for another turn.
+func TestExpiryBetweenAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, narrow)
+		b.f.failLaunches(1)
+		b.accept(spec("1", "a", 1))
+		b.accept(spec("2", "a", 1))
+		time.Sleep(5 * time.Second)
+		b.stats(1, 1)
+		b.expire(b.byID["1"])
+		b.stats(1, 1)
+		b.finishAll("2", "1")
+		b.status("1", job.Succeeded)
 		b.stop()
 	})
 }

@@ -36,7 +36,7 @@ func (m *memory) check(op, id string) error {
 	return m.fail(op, id)
 }
 
-func (m *memory) Accept(_ context.Context, rec *job.Record, req *job.Request) (*job.Record, error) {
+func (m *memory) Accept(ctx context.Context, rec *job.Record, req *job.Request) (*job.Record, error) {
 	m.mu.Lock()
 	slow := m.slow
 	m.mu.Unlock()
@@ -45,7 +45,7 @@ func (m *memory) Accept(_ context.Context, rec *job.Record, req *job.Request) (*
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.check("accept", rec.ID); err != nil {
+	if err := errors.Join(ctx.Err(), m.check("accept", rec.ID)); err != nil {
 		return nil, err
 	}
 	if rec.IdempotencyKey != "" {

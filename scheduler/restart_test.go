@@ -96,6 +96,9 @@ func TestStopAndStartAgain(t *testing.T) {
 		o.Workers = 1
 		b2 := newBenchOn(t, o, b.m)
 		b2.stats(4, 1)
+		if e := b2.byID["q3"]; e.spec != nil || e.request != nil || e.record != nil {
+			t.Error("a restored job is held in memory")
+		}
 		if l, ok := b2.Live("q3"); !ok || l.Caller != "q3" || l.Position != 3 {
 			t.Errorf("%+v %v", l, ok)
 		}
@@ -248,8 +251,12 @@ func TestStopBetweenAttempts(t *testing.T) {
 		b.f.failLaunches(99)
 		b.accept(spec("1", "a", 1))
 		b.submit(t.Context(), spec("s", "b", 1))
-		if err := b.Stop(context.Background()); err != nil { // at once: nothing runs
+		start := time.Now()
+		if err := b.Stop(context.Background()); err != nil {
 			t.Error(err)
+		}
+		if took := time.Since(start); took != 0 { // nothing runs
+			t.Errorf("it took %s", took)
 		}
 		b.status("1", job.Queued)
 		if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.ErrUnavailable {

@@ -353,6 +353,59 @@ func TestLoadFails(t *testing.T) {
 	})
 }
 
+func TestRunnerPanicsBeforeTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, narrow)
+		b.f.launch = func(string) error { panic("boom") }
+		b.accept(spec("1", "a", 1))
+		time.Sleep(time.Minute)
+		b.failedAs("1", job.ErrInternal)
+		if len(b.m.dead()) != 1 || len(b.f.order()) != 1 {
+			t.Errorf("ran %v, dead letters %+v", b.f.order(), b.m.dead())
+		}
+		b.stop()
+	})
+}
+
+// The watchdog's own end is a timeout, whatever the runner takes it for, and what was written is kept.
+func TestOverdueRunKeepsItsOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		s := must(New(with(narrow, runnerFunc(func(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result, error) {
+			o.Started()
+			<-ctx.Done()
+			r := ended(job.CancelRequested, context.Cause(ctx), job.PhaseExecution)
+			r.Stdout = "partial"
+			return r, nil
+		}), m)))
+		if _, _, err := s.Submit(t.Context(), of(spec("1", "a", 1))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if rec := m.record("1"); rec.Status != job.Timeout || rec.Error.Type != job.ErrExecutionTimeout || *rec.ExitCode != 124 || rec.Stdout != "partial" {
+			t.Errorf("%+v %+v", rec, rec.Error)
+		}
+		if err := s.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEndIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, narrow)
+		b.accept(spec("1", "a", 1))
+		e := b.byID["1"]
+		b.finishAll("1")
+		b.drop(e, errLaunch)
+		if e.err != nil || b.busy != 0 {
+			t.Errorf("%v, %d busy", e.err, b.busy)
+		}
+		b.stop()
+	})
+}
+
 func TestPanicInTheWorkerLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)

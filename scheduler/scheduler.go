@@ -288,9 +288,6 @@ func (s *Scheduler) Breaker() job.Breaker { return s.breaker.State() }
 
 // dispatch gives their turn to waiting jobs while they fit. s.mu is held.
 func (s *Scheduler) dispatch() {
-	if s.state != open {
-		return
-	}
 	for len(s.running) < s.opt.Workers {
 		e := s.queue.next(s.opt.Budget - s.used)
 		if e == nil {

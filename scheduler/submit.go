@@ -150,14 +150,14 @@ func (s *Scheduler) endQueued(ctx context.Context, e *entry, result *job.Result)
 
 // armExpiry starts the clock of queue_ttl_seconds. s.mu is held.
 func (s *Scheduler) armExpiry(e *entry) {
-	if s.opt.QueueTTL > 0 && e.at == queued {
+	if s.opt.QueueTTL > 0 {
 		e.expiry = time.AfterFunc(time.Until(e.created.Add(s.opt.QueueTTL)), func() { s.expire(e) })
 	}
 }
 
 func (s *Scheduler) expire(e *entry) {
 	s.mu.Lock()
-	if s.state != open || e.turn != nil || !s.queue.remove(e) {
+	if e.turn != nil || !s.queue.remove(e) { // it has a goroutine that waits, or its turn came at the same instant
 		s.mu.Unlock()
 		return
 	}

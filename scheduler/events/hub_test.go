@@ -248,6 +248,21 @@ func TestManyReaders(t *testing.T) {
 	})
 }
 
+func TestReaderTakesLittleAtATime(t *testing.T) {
+	h := New(many, many)
+	for range 16 {
+		h.Stdout([]byte(strings.Repeat("x", textMost)))
+	}
+	size := 0
+	batch, _ := h.since(0)
+	for _, e := range batch {
+		size += len(e.Text)
+	}
+	if size > batchBytes || size < batchBytes/2 {
+		t.Errorf("%d bytes at once", size)
+	}
+}
+
 func TestReaderStops(t *testing.T) {
 	h := New(many, many)
 	for range 10 {
