@@ -170,9 +170,22 @@ func TestGroupWithFailures(t *testing.T) {
 			_, failed[i] = s.Accept(context.Background(), &job.Record{ID: id, Caller: "uid:1", Status: job.Queued, Async: true, Metadata: map[string]string{"a": "b"}}, nil)
 		})
 	}
-	queued(t, s, n)
+	all.Go(func() { // fails after it has written
+		if err := s.write(context.Background(), true, func(tx *tx) error {
+			if _, err := tx.exec(`UPDATE records SET job_type = 'half'`); err != nil {
+				return err
+			}
+			return errSavesFull
+		}); !errors.Is(err, errSavesFull) {
+			t.Errorf("the operation that fails: %v", err)
+		}
+	})
+	queued(t, s, n+1)
 	release()
 	all.Wait()
+	if items, _, err := s.List(t.Context(), job.Filter{JobType: "half", Limit: 1}); err != nil || len(items) > 0 {
+		t.Errorf("what a failed operation wrote is kept: %v, %v", items, err)
+	}
 	for i, err := range failed {
 		if (err == nil) != (i%2 == 1) {
 			t.Errorf("operation %d: %v", i, err)
