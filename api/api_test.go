@@ -642,7 +642,7 @@ func TestHealthAndVersion(t *testing.T) {
 	if a := r.do("GET", "/pool/stats", ""); strings.TrimSpace(a.text) != stats {
 		t.Errorf("got %s", a.text)
 	}
-	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["args","artifacts-inline","cpu-limit","delete-execution","enforced","environment","events","files","images","keep-record","memory-limit","metadata","stdin","more"]}` {
+	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["args","artifacts-inline","cpu-limit","delete-execution","enforced","environment","events","files","images","keep-record","memory-limit","metadata","raw-stdout","stdin","more"]}` {
 		t.Errorf("got %s", a.text)
 	}
 }

@@ -121,6 +121,9 @@ func fingerprint(r *job.Request, metadata map[string]string) string {
 	if len(r.Environment) > 0 {
 		all["environment"] = r.Environment
 	}
+	if r.RawStdout {
+		all["raw_stdout"] = true
+	}
 	if len(metadata) > 0 {
 		all["metadata"] = metadata
 	}

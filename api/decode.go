@@ -112,6 +112,7 @@ func decodeMore(o *strictjson.Object, r *job.Request) {
 	if n := o.Float("cpu_limit", schemaMinCPU, schemaMaxCPU); n != nil {
 		r.CPULimit = *n
 	}
+	r.RawStdout = o.Bool("raw_stdout", false)
 	r.Environment = o.Texts("environment", maxVariables, job.CheckEnvKey, strictjson.StringRule{Check: job.CheckEnvValue})
 	total := 0
 	for _, a := range r.Args {

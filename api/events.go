@@ -17,6 +17,9 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
+// followAhead is how many events of a stream are held for a caller beside what the connection holds; a text has 16 KiB at most.
+const followAhead = 8
+
 // heartbeat is how often a silent stream says that it is alive.
 const heartbeat = 15 * time.Second
 
@@ -123,7 +126,7 @@ func (st *stream) event(id string, e job.Event) error {
 // that the caller is gone.
 func (s *Server) follow(ctx context.Context, st *stream, id string, events iter.Seq[job.Event]) (*job.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ready := make(chan job.Event, 64)
+	ready := make(chan job.Event, followAhead)
 	go func() {
 		defer close(ready)
 		for e := range events {

@@ -93,6 +93,11 @@ func (r *scriptRunner) Run(ctx context.Context, s *job.Spec, o job.Observer) (*j
 		Status: job.Succeeded, ExitCode: &zero, Timing: job.Timing{StartupMS: &ms, ExecutionMS: &ms, TotalMS: &ms, PhaseAtExit: &phase},
 		Usage: job.Usage{WallTimeMS: &ms}, Enforced: job.Enforced{Runtime: "runsc", Rootfs: "erofs", Network: "none", Seccomp: true}, StartedAt: time.Now(),
 	}
+	var raw *job.RawStdout
+	if s.RawStdout {
+		raw = &job.RawStdout{Observer: o, Limit: s.Limits.Stdout}
+		o = raw
+	}
 	o.Started()
 	for line := range strings.Lines(s.Code) {
 		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -140,6 +145,9 @@ func (r *scriptRunner) Run(ctx context.Context, s *job.Spec, o job.Observer) (*j
 			}
 			result.Output = text
 		}
+	}
+	if raw != nil {
+		raw.Attach(result)
 	}
 	result.EndedAt = time.Now()
 	return result, nil
@@ -204,6 +212,19 @@ func (r *rig) until(id, status string) reply {
 		}
 		if time.Now().After(deadline) {
 			r.t.Fatalf("job %s is %s, not %s", id, a.text, status)
+		}
+	}
+}
+
+// told waits until the stream of a job has told this event.
+func (r *rig) told(id, event string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	next, _ := r.watch(r.request("GET", "/jobs/"+id+"/events", "").WithContext(ctx))
+	for e := next(); e.event != event; e = next() {
+		if e.event == "" {
+			r.t.Fatalf("job %s never told %s", id, event)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (s *Server) poolStats(c *call) { c.json(http.StatusOK, s.opt.Jobs.Stats()) 
 func (s *Server) version(c *call) {
 	own := []string{
 		"args", "artifacts-inline", "cpu-limit", "delete-execution", "enforced", "environment", "events", "files", "images", "keep-record", "memory-limit", "metadata",
-		"stdin",
+		"raw-stdout", "stdin",
 	}
 	c.json(http.StatusOK, job.VersionAnswer{Version: s.opt.Version, Extensions: append(own, s.opt.Extensions...)})
 }

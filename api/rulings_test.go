@@ -18,7 +18,7 @@ func TestRulingR01Cancel(t *testing.T) {
 	alice, _, _ := f.on(t)
 	t.Run("running", func(t *testing.T) {
 		id := alice.submit("out partial\nwait\nout never")
-		alice.until(id, "running")
+		alice.told(id, "stdout")
 		if a := alice.do("POST", "/jobs/"+id+"/cancel", ""); a.status != 200 {
 			t.Errorf("got %d %s", a.status, a.text)
 		}
@@ -378,6 +378,20 @@ func TestRulingR16Tenants(t *testing.T) {
 	// Still alice's after all that.
 	if a := alice.do("GET", "/executions", ""); a.body["count"] != 2.0 {
 		t.Errorf("got %s", a.text)
+	}
+}
+
+// Output is text with U+FFFD for what is none; the bytes are an artifact when they are asked for.
+func TestRulingR19RawStdout(t *testing.T) {
+	f := newFull(t)
+	alice, _, _ := f.on(t)
+	for asked, status := range map[any]int{true: 200, false: 404, nil: 404} {
+		id := alice.submit("out é", "raw_stdout", asked)
+		alice.result(id)
+		a := alice.raw("GET", "/jobs/"+id+"/artifacts/"+job.RawStdoutName, "")
+		if a.status != status || status == 200 && (a.text != "é\n" || a.header.Get("Content-Type") != "application/octet-stream") {
+			t.Errorf("raw_stdout %v: %d %q %v", asked, a.status, a.text, a.header)
+		}
 	}
 }
 

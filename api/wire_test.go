@@ -244,7 +244,7 @@ var wireRules = []rule{
 	{"1.4", "without wait the record as it is; wait ends with 408 and harms nobody; the words of a bool", func(t *testing.T, f *full) {
 		alice, _, _ := f.on(t)
 		id := alice.submit("wait")
-		alice.until(id, "running")
+		alice.told(id, "started")
 		for _, no := range []string{"", "?wait=false", "?wait=0", "?wait=no", "?wait=off", "?wait=f", "?wait=N"} {
 			if a := alice.do("GET", "/jobs/"+id+"/result"+no, ""); a.status != 200 || a.body["status"] != "running" || keys(a.body) != slimKeys || a.body["runtime"] != nil {
 				t.Errorf("%s: %d %s", no, a.status, a.text)

@@ -83,6 +83,7 @@ type Request struct {
 	MemoryLimit    string            `json:"memory_limit,omitempty"` // such as "512m"
 	CPULimit       float64           `json:"cpu_limit,omitempty"`    // cores
 	Environment    map[string]string `json:"environment,omitempty"`
+	RawStdout      bool              `json:"raw_stdout,omitempty"`  // the bytes of stdout become the artifact job.RawStdoutName
 	Metadata       map[string]string `json:"metadata,omitempty"`    // labels of the record
 	KeepRecord     *bool             `json:"keep_record,omitempty"` // for Execute
 	Artifacts      string            `json:"artifacts,omitempty"`   // for Execute: job.ArtifactsInline to get their bytes

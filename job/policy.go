@@ -85,7 +85,7 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	ref := r.JobType
 	s := &Spec{
 		ID: id, Caller: caller, Type: t.Name, Image: t.Image, Language: t.Language, Command: t.Command,
-		Code: r.Code, Args: r.Args, Stdin: r.Stdin, Input: r.Input, Files: r.Files, Timeout: t.Timeout, StartupTimeout: t.StartupTimeout,
+		Code: r.Code, Args: r.Args, Stdin: r.Stdin, Input: r.Input, Files: r.Files, RawStdout: r.RawStdout, Timeout: t.Timeout, StartupTimeout: t.StartupTimeout,
 	}
 	if ref == "" {
 		ref = DefaultType

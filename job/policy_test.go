@@ -55,7 +55,8 @@ func TestPolicySpec(t *testing.T) {
 			s.Type, s.TypeRef, s.Image, s.Requirements = "packages", "packages@latest", "", []string{"a", "numpy"}
 		}},
 		{"requirements that the image has", Request{JobType: "baked"}, func(s *Spec) { s.Type, s.TypeRef = "baked", "baked@latest" }},
-		{"all the rest", Request{JobType: "default", Code: "c", Input: json.RawMessage(`{}`), Args: []string{"x"}, Stdin: []byte("in"), Files: []File{{Name: "f"}}}, func(s *Spec) {
+		{"all the rest", Request{JobType: "default", Code: "c", Input: json.RawMessage(`{}`), Args: []string{"x"}, Stdin: []byte("in"), Files: []File{{Name: "f"}}, RawStdout: true}, func(s *Spec) {
+			s.RawStdout = true
 			s.Code, s.Input, s.Args, s.Stdin, s.Files = "c", json.RawMessage(`{}`), []string{"x"}, []byte("in"), []File{{Name: "f"}}
 		}},
 	} {

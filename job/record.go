@@ -74,6 +74,7 @@ type Request struct {
 	MemoryLimit    int64             `json:"memory_limit"` // bytes; 0: the job type's
 	CPULimit       float64           `json:"cpu_limit"`    // cores; 0: the job type's
 	Environment    map[string]string `json:"environment"`
+	RawStdout      bool              `json:"raw_stdout"` // the bytes of stdout become an artifact
 }
 
 // Filter selects records of a listing; zero fields select all. Limit is 1..1000.

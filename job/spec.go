@@ -58,6 +58,7 @@ type Spec struct {
 	Input       json.RawMessage // a JSON object, its numbers as they were sent; written to /input/data.json
 	Files       []File
 	Environment map[string]string
+	RawStdout   bool // the bytes of stdout become an artifact (ruling 19)
 
 	// Requirements of the job and, where no image has them, of its type. Nothing installs any: a job that has some is refused when it
 	// comes to run (wire.md 5.3).

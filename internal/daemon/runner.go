@@ -38,6 +38,11 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	if err != nil {
 		return r.notBooted(ctx, spec, turn, err)
 	}
+	var raw *job.RawStdout
+	if spec.RawStdout {
+		raw = &job.RawStdout{Observer: watch, Limit: spec.Limits.Stdout}
+		watch = raw
+	}
 	result, err := s.Run(ctx, spec, turn, watch)
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
@@ -46,6 +51,9 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	}
 	if err != nil {
 		return r.notBooted(ctx, spec, turn, err)
+	}
+	if raw != nil {
+		raw.Attach(result)
 	}
 	return result, nil
 }
