@@ -463,7 +463,7 @@ func TestQueueTTL(t *testing.T) {
 		waiter := b.waitEnds("late")
 		time.Sleep(30*time.Second - 1)
 		b.status("late", job.Queued)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		rec := b.failedAs("late", job.ErrTimeout)
 		if !strings.Contains(rec.Error.Message, "queue_ttl_seconds (60)") {
 			t.Error(rec.Error.Message)

@@ -149,7 +149,7 @@ func (s *Scheduler) Start(ctx context.Context) error {
 		s.queue.push(e)
 		s.armExpiry(e)
 	}
-	go s.renewLeases()
+	go s.renewLeases() //nolint:gosec // it outlives Start, whose context says how long starting may take
 	s.dispatch()
 	return nil
 }

@@ -269,7 +269,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	}
 	overdue := time.AfterFunc(e.spec.StartupTimeout+e.spec.Timeout+overdueAfter, func() { e.cancel(job.ErrOverdue) })
 	defer overdue.Stop()
-	result, err, panicked := s.contained(e, launchObserver{watch, leave})
+	result, panicked, err := s.contained(e, launchObserver{watch, leave})
 	cause := context.Cause(e.ctx)
 	switch {
 	case errors.Is(cause, job.ErrOverdue):
@@ -313,18 +313,18 @@ func (l launchObserver) Started() {
 }
 
 // contained calls the runner and turns its panic, and an answer that is none, into an error.
-func (s *Scheduler) contained(e *entry, watch job.Observer) (result *job.Result, err error, panicked bool) { //nolint:staticcheck // panicked qualifies err
+func (s *Scheduler) contained(e *entry, watch job.Observer) (result *job.Result, panicked bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("runner panicked", "id", e.id, "panic", p, "stack", string(debug.Stack()))
-			result, err, panicked = nil, fmt.Errorf("runner panicked: %v", p), true
+			result, panicked, err = nil, true, fmt.Errorf("runner panicked: %v", p)
 		}
 	}()
 	result, err = s.opt.Runner.Run(e.ctx, e.spec, watch)
 	if err == nil && result == nil {
-		return nil, errors.New("runner returned neither result nor error"), true
+		return nil, true, errors.New("runner returned neither result nor error")
 	}
-	return result, err, false
+	return result, false, err
 }
 
 // mark puts the start mark of this attempt into the store, before the job is dispatched.

@@ -295,6 +295,7 @@ type endedStream struct {
 	at   time.Time
 }
 
+// Add keeps the hub of a job that has ended, and lets go of the oldest ones beyond the bounds.
 func (m *Ended) Add(id string, h *Hub) {
 	if m.byID == nil {
 		m.byID = map[string]*Hub{}
@@ -310,4 +311,5 @@ func (m *Ended) Add(id string, h *Hub) {
 	}
 }
 
+// Get is the hub of a job that ended lately, or nil.
 func (m *Ended) Get(id string) *Hub { return m.byID[id] }

@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tsubo-run/tsubo/api"
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/store"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The signal package and database/sql keep these for the life of the process.
+		goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// configured reads a configuration with these lines.
+func configured(t *testing.T, lines string) *config.Config {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tsubo.yaml")
+	text := "data_dir: " + dir + "/data\nrun_dir: " + dir + "/run\nmemory_budget: 2g\n" + lines
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func kill(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ends(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: nothing came", what)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	stop, hurry, reload, forget := listen(context.Background(), quiet)
+	defer forget()
+	kill(t, syscall.SIGHUP)
+	ends(t, "reload", reload)
+	if stop.Err() != nil {
+		t.Fatal("SIGHUP stops the daemon")
+	}
+	kill(t, syscall.SIGTERM)
+	ends(t, "stop", stop.Done())
+	kill(t, syscall.SIGHUP)
+	ends(t, "reload while stopping", reload)
+	if hurry.Err() != nil {
+		t.Fatal("one signal hurries")
+	}
+	kill(t, syscall.SIGINT)
+	ends(t, "hurry", hurry.Done())
+}
+
+func TestForgottenSignals(t *testing.T) {
+	stop, hurry, _, forget := listen(context.Background(), quiet)
+	forget()
+	if stop.Err() == nil || hurry.Err() == nil {
+		t.Error("what waits for them still waits")
+	}
+}
+
+// bare is a daemon with rules and records, and no host behind it.
+func bare(t *testing.T, cfg *config.Config) *Daemon {
+	t.Helper()
+	d := &Daemon{cfg: cfg, log: quiet, failed: make(chan error, 2)}
+	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg)} {
+		if step != nil {
+			t.Fatal(step)
+		}
+	}
+	t.Cleanup(func() {
+		if err := d.undo.run(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestReload(t *testing.T) {
+	d := bare(t, configured(t, "max_workers: 3\n"))
+	if got := d.rules.Load().MaxTimeout; got != 300*time.Second {
+		t.Fatal(got)
+	}
+	good := configured(t, "max_workers: 5\nmax_timeout: 100\nexecution_record_ttl_days: 7\njob_types:\n  - name: again\n    retry_on_interrupt: true\n")
+	if err := d.Reload(good); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.rules.Load(); r.MaxTimeout != 100*time.Second || !r.Types["again"].RetryOnInterrupt || d.retention.Load().Records != 7*24*time.Hour {
+		t.Errorf("rules %+v, retention %+v", r.Policy, d.retention.Load())
+	}
+	before := d.rules.Load()
+	d.cfg.MemoryBudget = 600 * job.MiB // the daemon started with less than there is now
+	for name, lines := range map[string]string{
+		"a type that does not fit the budget of the running daemon": "job_types:\n  - name: big\n    memory_limit: 1g\n",
+		"a door that is open": "server_host: 0.0.0.0\n",
+	} {
+		if err := d.Reload(configured(t, lines)); err == nil {
+			t.Errorf("%s: reloaded", name)
+		}
+	}
+	if d.rules.Load() != before {
+		t.Error("a reload that failed has changed something")
+	}
+}
+
+func TestNeedRestart(t *testing.T) {
+	old := configured(t, "")
+	same := *old
+	if got := needRestart(old, &same); len(got) != 0 {
+		t.Errorf("nothing changed, and %v", got)
+	}
+	changed := *old
+	changed.MaxWorkers, changed.Keeping.QueueTTL, changed.FrontDoor.Port, changed.MaxTimeout = 9, time.Hour, 1, time.Second
+	if got := needRestart(old, &changed); !slices.Equal(got, []string{"max_workers", "queue_ttl_seconds", "server_port"}) {
+		t.Error(got)
+	}
+}
+
+func TestDoor(t *testing.T) {
+	d := bare(t, configured(t, ""))
+	text, key, err := d.keys.Create("ci", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	door := d.door(configured(t, "api_auth_enabled: true\napi_keys: [\"sha256:"+strings.Repeat("ab", 32)+"\"]\n"))
+	if id, admin, ok := door.Find(sha256.Sum256([]byte(text))); !ok || !admin || id != key.ID {
+		t.Errorf("%s %v %v", id, admin, ok)
+	}
+	if _, _, ok := door.Find(sha256.Sum256([]byte(text + " "))); ok {
+		t.Error("found another key")
+	}
+	if !door.Auth || len(door.Keys) != 1 || door.Keys[0].SHA256[0] != 0xab || door.WindowSeconds != 60 || door.Requests != 120 || door.UnixRequests != 0 {
+		t.Errorf("%+v", door)
+	}
+	for lines, want := range map[string]string{
+		"":                                      "",
+		"allow_unauthenticated_loopback: true":  api.LoopbackUser,
+		"allow_unauthenticated_loopback: admin": api.LoopbackAdmin,
+		"server_host: 0.0.0.0\nallow_unauthenticated_network_access: true":     api.OpenToAll,
+		"server_host: 127.0.0.1\nallow_unauthenticated_network_access: true":   "",
+		"allow_unauthenticated_network_access: true\napi_auth_enabled: true\n": "",
+	} {
+		if got := d.door(configured(t, lines)).LoopbackRole; got != want {
+			t.Errorf("%q: role %q, want %q", lines, got, want)
+		}
+	}
+}
+
+// The purge runs at once, and ends with the daemon.
+func TestPurgeAtStart(t *testing.T) {
+	cfg := configured(t, "")
+	dir := filepath.Join(cfg.DataDir, stateDir)
+	past := func() time.Time { return time.Now().Add(-40 * 24 * time.Hour) }
+	old, err := store.Open(t.Context(), store.Config{Dir: dir, Now: past})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &job.Record{ID: "old", Caller: "uid:1", Status: job.Queued, Async: true, CreatedAt: past()}
+	if _, err := old.Accept(t.Context(), rec, &job.Request{Code: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	rec.Status, rec.EndedAt = job.Cancelled, past()
+	if err := old.Finish(t.Context(), rec, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := bare(t, cfg)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := d.store.Get(t.Context(), "old"); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a record of 40 days ago is still there")
+		}
+	}
+}
+
+func TestCheckConfigLooksAtTheDoor(t *testing.T) {
+	cfg := configured(t, "server_host: 0.0.0.0\n")
+	var said strings.Builder
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config"}, io.MultiWriter(&said)); status != exitRefused || !strings.Contains(said.String(), "server_host") {
+		t.Errorf("status %d, said %q", status, said.String())
+	}
+	said.Reset()
+	cfg = configured(t, "")
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config", "--tcp"}, &said); status != exitRefused || !strings.Contains(said.String(), "every user of this host") {
+		t.Errorf("status %d, said %q", status, said.String())
+	}
+}
