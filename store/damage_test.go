@@ -87,7 +87,10 @@ func TestFilesArePrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "da ta?mode=ro#x%41") // a name is a name, not an option
 	s := open(t, dir)
 	finished(t, s, "job-1", "x")
-	must(t, s.Sync(t.Context()))
+	must(t, s.Close())
+	must(t, os.Chmod(filepath.Join(dir, "tsubo.db"), 0o644)) // somebody else's doing
+	s = open(t, dir)
+	finished(t, s, "job-2", "y")
 	seen := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -237,13 +240,14 @@ func TestOpenSweeps(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(folder, "cd", orphan), []byte("x"), 0o600))
 	must(t, os.WriteFile(filepath.Join(folder, "cd", "notes.txt"), []byte("x"), 0o600))
 	must(t, os.WriteFile(filepath.Join(folder, "tmp", "unfinished"), []byte("x"), 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, "backup-half"), []byte("x"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ".snapshot-half"), []byte("x"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "backup-of-mine.tar"), []byte("x"), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("x"), 0o600))
 	s := open(t, dir)
 	must(t, s.Check(t.Context()))
 	for path, want := range map[string]bool{
-		filepath.Join(folder, "cd", orphan): false, filepath.Join(folder, "tmp", "unfinished"): false, filepath.Join(dir, "backup-half"): false,
-		filepath.Join(folder, "cd", "notes.txt"): true, filepath.Join(dir, "config.yaml"): true,
+		filepath.Join(folder, "cd", orphan): false, filepath.Join(folder, "tmp", "unfinished"): false, filepath.Join(dir, ".snapshot-half"): false,
+		filepath.Join(folder, "cd", "notes.txt"): true, filepath.Join(dir, "config.yaml"): true, filepath.Join(dir, "backup-of-mine.tar"): true,
 		filepath.Join(folder, rec.Artifacts[0].SHA256[:2], rec.Artifacts[0].SHA256): true,
 	} {
 		if _, err := os.Lstat(path); (err == nil) != want {

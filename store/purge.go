@@ -11,11 +11,11 @@ import (
 // purgeStep is how many records one transaction of Purge removes, so that nobody waits long behind it.
 const purgeStep = 100
 
-// What Purge is told and tells.
-type (
-	Retention   = job.Retention
-	PurgeResult = job.PurgeResult
-)
+// Retention says what Purge leaves.
+type Retention = job.Retention
+
+// PurgeResult says what Purge removed.
+type PurgeResult = job.PurgeResult
 
 // Bytes returns what is stored for a caller: records, texts, requests, and each artifact once for every record that lists it, also when
 // the same bytes are on disk once. "" is all callers.

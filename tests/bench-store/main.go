@@ -8,7 +8,6 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +38,7 @@ type subject struct {
 	name  string
 	store *store.Store
 	ids   []string // some that it holds
+	next  int
 }
 
 func run(records, rounds int, limit float64, dir string) (err error) {
@@ -109,7 +109,8 @@ var operations = []struct {
 		return err
 	}},
 	{"get", func(ctx context.Context, s *subject) error {
-		_, err := s.store.Get(ctx, s.ids[rand.IntN(len(s.ids))])
+		s.next++
+		_, err := s.store.Get(ctx, s.ids[s.next*7919%len(s.ids)])
 		return err
 	}},
 	{"first page", page(job.Filter{Caller: "uid:1"})},
