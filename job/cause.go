@@ -12,6 +12,6 @@ var (
 	// ErrShutdown: the daemon stops and its drain time is over. Status failed, error interrupted.
 	ErrShutdown = errors.New("Execution was interrupted by a server shutdown") //nolint:staticcheck // as above
 	// ErrOverdue: a run outlived startup_timeout + timeout by so much that the runner's own deadline cannot have worked.
-	// Status failed, error internal_error.
+	// Status timeout, error execution_timeout (wire.md 2.2).
 	ErrOverdue = errors.New("Execution did not end by its own deadline") //nolint:staticcheck // as above
 )

@@ -31,8 +31,9 @@ type entry struct {
 	ctx    context.Context // of its runs; its cause says why they are cut short
 	cancel context.CancelCauseFunc
 	hub    *events.Hub
-	done   chan struct{} // closed when the job's end has been said
-	err    error         // why it has none, once done is closed
+	done   chan struct{} // closed when the job's end has been said; then
+	final  job.Status    // it ended so,
+	err    error         // or this is why it has no end here
 
 	expiry    *time.Timer // of an asynchronous job in the queue, nil for none
 	attempt   int         // index of the present or next attempt, over all lives of the daemon

@@ -90,9 +90,13 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 	return &accepted, false, nil
 }
 
-// Cancel ends the job with this id, wherever it is: of a waiting one the record is terminal in the store when Cancel returns, and it
-// never starts; a running one is cut short at once and keeps its partial output, and its record follows (ruling 1). It reports
-// whether there was such a job. The error says that the store failed: the job is still there.
+// cancelWait is how long Cancel waits for the end of a run that it has cut short.
+const cancelWait = 5 * time.Second
+
+// Cancel ends the job with this id, wherever it is: a waiting one never starts; a running one is cut short at once and keeps its partial
+// output (ruling 1). When it returns, the record is terminal in the store, unless the run takes longer than cancelWait to die, or ctx
+// ends: then it follows. It reports whether there was such a job and no end of its own came first. The error says that the store failed,
+// or that the daemon stops: the job is still there.
 func (s *Scheduler) Cancel(ctx context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	e := s.visible(id)
@@ -106,18 +110,30 @@ func (s *Scheduler) Cancel(ctx context.Context, id string) (bool, error) {
 	case !s.queue.remove(e):
 		e.cancel(job.ErrCancelRequested)
 		s.mu.Unlock()
-		return true, nil
+		return s.awaitEnd(ctx, e)
 	case e.turn != nil:
 		s.engage(e)
 		e.turn <- turn{cancelled: true}
 		s.dispatch()
 		s.mu.Unlock()
-		return true, nil
+		return s.awaitEnd(ctx, e)
 	}
 	s.engage(e)
 	s.dispatch() // it may have been the large job that held others back
 	s.mu.Unlock()
 	return true, s.endQueued(ctx, e, ended(job.CancelRequested, job.ErrCancelRequested, ""))
+}
+
+func (s *Scheduler) awaitEnd(ctx context.Context, e *entry) (bool, error) {
+	patience := time.NewTimer(cancelWait)
+	defer patience.Stop()
+	select {
+	case <-e.done:
+		return e.final == job.Cancelled || e.err != nil, e.err
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return true, nil
 }
 
 // endQueued makes terminal what has been taken out of the queue before its turn. When the store fails, the job goes back to where it was.

@@ -81,6 +81,7 @@ func (s *Scheduler) conclude(e *entry, rec *job.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended.Add(e.id, e.hub)
+	e.final = rec.Status
 	s.dismiss(e, nil)
 }
 
