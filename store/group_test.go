@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -288,6 +289,47 @@ func TestPinnedAndHeldFilesStay(t *testing.T) {
 	}
 }
 
+// during calls do once, while a backup writes.
+type during struct {
+	bytes.Buffer
+	do func()
+}
+
+func (d *during) Write(p []byte) (int, error) {
+	if d.do != nil {
+		d.do()
+		d.do = nil
+	}
+	return d.Buffer.Write(p)
+}
+
+// A record that is deleted while a backup is under way is in the backup with its artifact.
+func TestBackupKeepsWhatIsDeletedMeanwhile(t *testing.T) {
+	s := openHere(t, Config{})
+	rec := accepted(t, s, "a")
+	rec.Status = job.Failed
+	if err := s.Finish(t.Context(), rec, []job.Artifact{{Name: "a", Data: []byte("in the backup")}}); err != nil {
+		t.Fatal(err)
+	}
+	to := &during{do: func() {
+		if err := s.Delete(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Purge(t.Context(), Retention{}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := s.WriteBackup(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(to.Bytes(), []byte("in the backup")) || to.do != nil {
+		t.Error("the artifact is not in the backup")
+	}
+	if got, err := s.Purge(t.Context(), Retention{}); err != nil || got.Artifacts != 1 {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
 // What Save may have waiting is bounded, by number and by bytes; one of any size is taken.
 func TestSaveIsBounded(t *testing.T) {
 	s := openHere(t, Config{SaveBuffer: 1000})
@@ -464,5 +506,51 @@ func TestPurgeShrinksTheFile(t *testing.T) {
 	}
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A listing walks the rarest of what it asks for.
+func TestListingLeadsWithTheRarest(t *testing.T) {
+	s := openHere(t, Config{})
+	if err := s.write(t.Context(), false, func(tx *tx) error {
+		for i := range 700 {
+			rec := &job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", JobType: "default", Status: job.Succeeded, CreatedAt: time.Unix(int64(i), 0),
+				EndedAt: time.Unix(int64(i), 0), Metadata: map[string]string{"all": "yes"}}
+			if i%2 == 0 {
+				rec.Metadata["half"] = "yes"
+			}
+			if i%10 == 0 {
+				rec.Status = job.Failed
+			}
+			if _, err := insertRecord(tx, rec, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		status string
+		names  []string
+		want   int
+	}{
+		{"", nil, byRecords},
+		{"", []string{"all"}, 0},
+		{"", []string{"all", "half"}, 1},
+		{"", []string{"half", "all"}, 0},
+		{"succeeded", []string{"all", "half"}, 1},
+		{"failed", []string{"all", "half"}, byRecords},
+		{"failed", []string{"all", "none"}, byRecords}, // short enough to look no further
+		{"succeeded", []string{"all", "none"}, 1},
+	} {
+		f := job.Filter{Caller: "uid:1", Status: c.status, Metadata: map[string]string{"all": "yes", "half": "yes", "none": "yes"}}
+		got, err := s.lead(t.Context(), f, c.names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != c.want {
+			t.Errorf("%q with labels %v leads with %d, want %d", c.status, c.names, got, c.want)
+		}
 	}
 }

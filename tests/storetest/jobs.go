@@ -348,6 +348,14 @@ func saved(t *testing.T, f *fixture) {
 }
 
 func manySaves(t *testing.T, f *fixture) {
+	for i := range 20 { // listed at once
+		rec := f.record("uid:2")
+		rec.Async, rec.Status = false, job.Failed
+		f.store.Save(rec, request(), []job.Artifact{artifact("a", fmt.Sprint("listed ", i))})
+		if ids, _ := f.ids(job.Filter{Caller: "uid:2"}); len(ids) != i+1 {
+			t.Errorf("%d records listed after %d saves", len(ids), i+1)
+		}
+	}
 	const n = 60
 	together(n, func(i int) {
 		rec := f.record("uid:1")
