@@ -104,6 +104,7 @@ type fakeStore struct {
 	files    map[string]string // path by digest
 	dead     []job.DeadLetter
 	err      error
+	backup   func(io.Writer) error
 }
 
 func (f *fakeStore) put(r *job.Record, q *job.Request) {
@@ -221,3 +222,11 @@ type wrapped struct{ error }
 
 func (w wrapped) Error() string { return "import: " + w.error.Error() }
 func (w wrapped) Unwrap() error { return w.error }
+
+func (f *fakeStore) WriteBackup(_ context.Context, w io.Writer) error {
+	if f.backup != nil {
+		return f.backup(w)
+	}
+	_, err := io.WriteString(w, "a tar")
+	return err
+}

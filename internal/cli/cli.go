@@ -93,6 +93,7 @@ func (t *tool) app() *cli.App {
 				},
 			},
 			t.keysCommand(socket),
+			{Name: "backup", Usage: "write all records and artifacts to a tar file, while the daemon goes on", ArgsUsage: "FILE", Flags: []cli.Flag{socket}, Action: t.backup},
 			{
 				Name: "doctor", Usage: "say what this host can enforce and what to mend",
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "config", Usage: "configuration `FILE` of tsubod"}},

@@ -1,0 +1,32 @@
+package api
+
+import (
+	"net/http"
+	"time"
+)
+
+// backup is GET /backup: a tar stream of the store as it is at one moment, while the daemon goes on. A stream that breaks ends without its
+// last chunk, which no client takes for a whole one.
+func (s *Server) backup(c *call) {
+	h := c.w.Header()
+	h.Set("Content-Type", "application/x-tar")
+	h.Set("Content-Disposition", `attachment; filename="tsubo-backup.tar"`)
+	h.Set("Cache-Control", "no-store")
+	if err := s.opt.Store.WriteBackup(c.Context(), patient{c}); err != nil {
+		if !c.w.begun {
+			h.Del("Content-Disposition")
+			s.failed(c, "Backup error", err)
+			return
+		}
+		s.log.Error("backup broke off", "correlation_id", c.correlation, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// patient gives a reader writeTimeout for each piece, however long the whole takes.
+type patient struct{ c *call }
+
+func (p patient) Write(b []byte) (int, error) {
+	_ = p.c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
+	return p.c.w.Write(b)
+}
