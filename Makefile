@@ -113,6 +113,10 @@ unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
 	cd tools && $(GO) test ./image-python
 
+.PHONY: test-attacks
+test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)
+	@tests/run-attacks
+
 .PHONY: demo
 demo: deps build runsc image-python ## an honest job and hostile ones, and what came of each (in the VM where this host cannot enforce limits)
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/demo ./tests/demo
