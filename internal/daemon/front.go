@@ -17,6 +17,10 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
+// maxConns bounds the open connections of each listener; one uid has half of them, enough for 500 waiters and 200 streams at once.
+// One that waits costs about 55 kB, its client's end included (TestManyWaitersAndStreams).
+const maxConns = 2048
+
 // keysFile is the file of API keys in stateDir.
 const keysFile = "keys.json"
 
@@ -97,13 +101,13 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		net.Listener
 		name string
 	}
-	unix, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup})
+	unix, err := api.Listen(api.ListenOptions{Path: cfg.Socket, Group: cfg.SocketGroup, MaxConns: maxConns})
 	if err != nil {
 		return err
 	}
 	places := []place{{unix, cfg.Socket}}
 	if f := cfg.FrontDoor; f.TCP {
-		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey})
+		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey, MaxConns: maxConns})
 		if err != nil {
 			return errors.Join(err, unix.Close())
 		}

@@ -62,7 +62,7 @@ func (d *Daemon) purge(ctx context.Context) {
 }
 
 // startJobs starts the scheduler, which takes up what an earlier life of the daemon left in the store.
-func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r *runner) (err error) {
+func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r scheduler.Runner) (err error) {
 	d.sched, err = scheduler.New(scheduler.Options{
 		Runner: r,
 		Store:  d.store,
