@@ -441,6 +441,9 @@ func TestCancelledSyncRunIsKept(t *testing.T) {
 		if _, _, err := b.Execute(t.Context(), of(spec("4", "a", 1)), false, nil); err != nil {
 			t.Error(err)
 		}
+		if _, ok := b.Events(t.Context(), "4", 0); ok {
+			t.Error("the stream of a job that is not kept can be read after its end")
+		}
 		if b.m.saved != 2 {
 			t.Errorf("%d saved", b.m.saved)
 		}

@@ -47,7 +47,7 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 	if keep {
 		s.opt.Store.Save(rec, e.request, result.Artifacts)
 	}
-	s.conclude(e, rec)
+	s.conclude(e, rec, keep) // nothing is kept of a job that nobody wants kept
 	return rec, result, nil
 }
 
@@ -146,7 +146,7 @@ func (s *Scheduler) endQueued(ctx context.Context, e *entry, result *job.Result)
 		err = s.opt.Store.Finish(ctx, rec, nil)
 	}
 	if err == nil {
-		s.conclude(e, rec)
+		s.conclude(e, rec, true)
 		return nil
 	}
 	s.log.Error("end a queued job", "id", e.id, "error", err)

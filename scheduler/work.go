@@ -52,7 +52,7 @@ func (s *Scheduler) work(e *entry) {
 		s.drop(e, errors.New("the job's record could not be written"))
 		return
 	}
-	s.conclude(e, rec)
+	s.conclude(e, rec, true)
 }
 
 // interrupted reports whether the end of the daemon, and nothing else, ended the run.
@@ -75,12 +75,14 @@ func (s *Scheduler) escape(e *entry) {
 	}
 }
 
-// conclude says the end of a job whose record is where it belongs.
-func (s *Scheduler) conclude(e *entry, rec *job.Record) {
+// conclude says the end of a job whose record is where it belongs. With remember its stream can be read for a while longer.
+func (s *Scheduler) conclude(e *entry, rec *job.Record, remember bool) {
 	e.hub.End(rec)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended.Add(e.id, e.hub)
+	if remember {
+		s.ended.Add(e.id, e.hub)
+	}
 	e.final = rec.Status
 	s.dismiss(e, nil)
 }
