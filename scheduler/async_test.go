@@ -208,6 +208,41 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
+// A job that is there already needs no place in the queue.
+func TestIdempotencyKeyWhileTheQueueIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, narrow)
+		sub := func(id, key, fingerprint string) job.Submission {
+			s := of(spec(id, "a", 1))
+			s.Record.IdempotencyKey, s.Record.Fingerprint = key, fingerprint
+			return s
+		}
+		for i := range 5 {
+			if _, _, err := b.Submit(t.Context(), sub(fmt.Sprint(i), fmt.Sprint("key", i), "f")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rec, existed, err := b.Submit(t.Context(), sub("x", "key3", "f")); err != nil || !existed || rec.ID != "3" {
+			t.Errorf("%+v %v %v", rec, existed, err)
+		}
+		if rec, existed, err := b.Submit(t.Context(), sub("x", "key3", "g")); !errors.Is(err, job.ErrFingerprint) || existed || rec != nil {
+			t.Errorf("%+v %v %v", rec, existed, err)
+		}
+		var r *job.Refusal
+		if _, _, err := b.Submit(t.Context(), sub("x", "new", "f")); !errors.As(err, &r) || r.Reason != job.QueueFull {
+			t.Error(err)
+		}
+		other := sub("x", "key3", "f")
+		other.Record.Caller, other.Spec.Caller = "b", "b"
+		if rec, existed, err := b.Submit(t.Context(), other); err != nil || existed || rec.ID != "x" { // keys are a caller's own
+			t.Errorf("%+v %v %v", rec, existed, err)
+		}
+		if err := b.Stop(hurry()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Ruling 2: nothing is written, so the key is not burned.
 func TestFullQueueKeepsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -65,6 +65,18 @@ func (m *memory) Accept(ctx context.Context, rec *job.Record, req *job.Request) 
 	return nil, nil
 }
 
+func (m *memory) ByKey(_ context.Context, caller, key string) (*job.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.records {
+		if r.Caller == caller && r.IdempotencyKey == key {
+			found := *r
+			return &found, nil
+		}
+	}
+	return nil, errors.Join(job.ErrNotFound, m.check("bykey", key))
+}
+
 func (m *memory) with(status job.Status) []job.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -29,3 +29,9 @@ type Store interface {
 	Save(rec *job.Record, req *job.Request, artifacts []job.Artifact)
 	Dead(ctx context.Context, letter *job.DeadLetter) error
 }
+
+// keyed is a Store that can look an idempotency key up without accepting a job, so that a caller who asks again is told of the first job
+// also while the queue is full. job.ErrNotFound: the caller has no record under that key.
+type keyed interface {
+	ByKey(ctx context.Context, caller, key string) (*job.Record, error)
+}

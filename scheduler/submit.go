@@ -57,6 +57,9 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Record, existed bool, err error) {
 	e, refusal := s.enter(sub, true)
 	if refusal != nil {
+		if rec, err := s.known(ctx, sub.Record, refusal); rec != nil || err != nil {
+			return rec, rec != nil, err
+		}
 		return nil, false, refusal
 	}
 	accepted := *e.record
@@ -88,6 +91,24 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 		e.forget()
 	}
 	return &accepted, false, nil
+}
+
+// known is the record that a refused submission repeats, if it does: it needs no place (wire.md 1.2).
+func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal) (*job.Record, error) {
+	store, can := s.opt.Store.(keyed)
+	if !can || rec == nil || rec.IdempotencyKey == "" || why.Reason != job.QueueFull {
+		return nil, nil
+	}
+	old, err := store.ByKey(ctx, rec.Caller, rec.IdempotencyKey)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case old.Fingerprint != "" && old.Fingerprint != rec.Fingerprint:
+		return nil, job.ErrFingerprint
+	}
+	return old, nil
 }
 
 // cancelWait is how long Cancel waits for the end of a run that it has cut short.
