@@ -227,7 +227,8 @@ func decode(t Type, p []byte) (Message, error) {
 		d.check(v.Reason != 0 && int(v.Reason) < len(reasons), "reason")
 		m = v
 	case TypeDone:
-		m = Done{StdoutTotal: d.count("stdout total"), StderrTotal: d.count("stderr total"), More: d.bool("more"), Note: d.text("note")}
+		m = Done{StdoutTotal: d.count("stdout total"), StderrTotal: d.count("stderr total"), More: d.bool("more"), Note: d.text("note"),
+			StderrTail: d.string(MaxTail, "stderr tail")}
 	case TypeFatal:
 		v := Fatal{Stage: Stage(d.u8("stage")), Errno: d.u32("errno"), Message: d.text("message")}
 		d.check(v.Stage != 0 && int(v.Stage) < len(stages), "stage")
@@ -302,7 +303,7 @@ func (m ArtifactEnd) appendTo(b []byte) []byte { return putBool(b, m.Complete) }
 func (m Skip) appendTo(b []byte) []byte        { return append(putString(b, m.Name), byte(m.Reason)) }
 
 func (m Done) appendTo(b []byte) []byte {
-	return putString(putBool(put64(put64(b, m.StdoutTotal), m.StderrTotal), m.More), m.Note)
+	return putString(putString(putBool(put64(put64(b, m.StdoutTotal), m.StderrTotal), m.More), m.Note), m.StderrTail)
 }
 
 func (m Fatal) appendTo(b []byte) []byte {

@@ -39,7 +39,7 @@ var everyMessage = []Message{
 	Content("c"),
 	ArtifactEnd{Complete: true},
 	Skip{Name: ".x", Reason: SkipName},
-	Done{StdoutTotal: 1, StderrTotal: 2, More: true, Note: "note"},
+	Done{StdoutTotal: 1, StderrTotal: 2, More: true, Note: "note", StderrTail: "ValueError: \xff"},
 	Fatal{Stage: StageExec, Errno: 2, Message: "python3 not found in PATH"},
 }
 

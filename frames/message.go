@@ -99,6 +99,8 @@ type Done struct {
 	StdoutTotal, StderrTotal int64  // bytes written by the job, forwarded or not
 	More                     bool   // /output held more entries than Caps.Artifacts: the rest was not looked at
 	Note                     string // "", or why the collection is not complete
+	// StderrTail is the end of what the job wrote to stderr, any bytes, at most MaxTail of them, when not all of it was forwarded; else "".
+	StderrTail string
 }
 
 // Fatal is init's last message when it cannot go on.

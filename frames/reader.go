@@ -35,7 +35,7 @@ func (c Caps) Budget() int64 {
 	entry := int64(HeaderSize+name+8) + HeaderSize + 1 // Artifact and ArtifactEnd are longer than Skip
 	// Content comes in pieces of ContentSize, the last one of a file shorter.
 	content := sat(c.ArtifactsTotal) + HeaderSize*(sat(c.ArtifactsTotal)/ContentSize+sat(c.Artifacts)+1)
-	const fixed = HeaderSize + 2*HeaderSize + 2 + HeaderSize + 21 + MaxText + HeaderSize + 9 + MaxText // Started Exit Done Fatal
+	const fixed = HeaderSize + 2*HeaderSize + 2 + HeaderSize + 25 + MaxText + MaxTail + HeaderSize + 9 + MaxText // Started Exit Done Fatal
 	return output + (sat(c.Artifacts)+1)*entry + content + fixed
 }
 

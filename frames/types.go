@@ -14,6 +14,8 @@ const (
 	MaxName = 255
 	// MaxText bounds Fatal.Message and Done.Note in bytes.
 	MaxText = 512
+	// MaxTail bounds Done.StderrTail in bytes: room for the last lines of a traceback.
+	MaxTail = 4 << 10
 	// OutputSlack is how many bytes past Caps.Stdout and Caps.Stderr init forwards: with one byte more than the cap the daemon
 	// knows that the cap was passed even when Done never comes. Cutting and the notice are the daemon's.
 	OutputSlack = 1

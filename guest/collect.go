@@ -22,6 +22,8 @@ const (
 // before it is read. result.json comes first and is found however many entries there are; the others come in the order of their bytes.
 func (g *guest) collect() *failure {
 	done := frames.Done{StdoutTotal: g.pump.out.total, StderrTotal: g.pump.err.total}
+	tail := g.pump.err.tail
+	done.StderrTail = string(tail[max(0, len(tail)-frames.MaxTail):])
 	dir, err := syscall.Open(outputDir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fail(frames.StageCollect, "open "+outputDir, err)

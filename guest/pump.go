@@ -27,6 +27,14 @@ type pump struct {
 type stream struct {
 	left  int64 // bytes that are still forwarded; what comes after is read and counted
 	total int64
+	tail  []byte // the last frames.MaxTail bytes of what was not forwarded, and perhaps some before them
+}
+
+// keepTail remembers the end of what is not forwarded.
+func (s *stream) keepTail(b []byte) {
+	if s.tail = append(s.tail, b[max(0, len(b)-frames.MaxTail):]...); len(s.tail) > 4*frames.MaxTail {
+		s.tail = append(s.tail[:0], s.tail[len(s.tail)-frames.MaxTail:]...)
+	}
 }
 
 // carry forwards output and feeds stdin until the job's own process has ended, Stop has come or the daemon has gone. A full or
@@ -94,6 +102,9 @@ func (g *guest) forward(fd *int, s *stream, revents int16) int {
 	s.total += int64(n)
 	keep := min(int64(n), s.left)
 	s.left -= keep
+	if dropped := g.pump.buf[keep:n]; len(dropped) > 0 && s == &g.pump.err {
+		s.keepTail(dropped)
+	}
 	if keep > 0 {
 		var m frames.Message = frames.Stdout(g.pump.buf[:keep])
 		if s == &g.pump.err {

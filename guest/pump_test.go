@@ -101,3 +101,17 @@ os._exit(0)
 		}
 	})
 }
+
+// Of a stderr that is longer than its cap the end is kept, since the exception's line stands there.
+func TestEndOfStderrIsKept(t *testing.T) {
+	kernels(t, func(t *testing.T, o guesttest.Options) {
+		r := run(t, o, guesttest.Job{Code: "import sys\nfor i in range(30000): sys.stderr.write('line %d\\n' % i)\n1/0\n", Caps: &frames.Caps{Stdout: 1000, Stderr: 1000}})
+		if len(r.Stderr) != 1000+frames.OutputSlack || len(r.Done.StderrTail) != frames.MaxTail || !strings.HasSuffix(r.Done.StderrTail, "ZeroDivisionError: division by zero\n") {
+			t.Errorf("%d bytes of stderr, tail %q", len(r.Stderr), r.Done.StderrTail)
+		}
+		r = run(t, o, guesttest.Job{Code: "import sys\nsys.stderr.write('x' * 1000)", Caps: &frames.Caps{Stdout: 1000, Stderr: 1000}})
+		if r.Done.StderrTail != "" || len(r.Stderr) != 1000 {
+			t.Errorf("all of it was forwarded, and yet the tail is %q", r.Done.StderrTail)
+		}
+	})
+}

@@ -30,7 +30,7 @@ func (r *run) result() *job.Result {
 
 	facts := job.Facts{
 		Cause: cause, Phase: job.PhaseExecution, Unknown: r.exit == nil,
-		Stderr:  r.stderr.data[max(0, len(r.stderr.data)-stderrTail):],
+		Stderr:  r.endOfStderr(),
 		Timeout: r.spec.Timeout, StartupTimeout: r.spec.StartupTimeout,
 	}
 	if r.exit != nil {
@@ -46,6 +46,15 @@ func (r *run) result() *job.Result {
 	res.Usage = r.usage(end)
 	res.Enforced = r.s.Enforced()
 	return res
+}
+
+// endOfStderr is the last of what the job wrote to stderr, as far as it came: the exception's line stands there, however much was written
+// before.
+func (r *run) endOfStderr() []byte {
+	if r.done != nil && r.done.StderrTail != "" {
+		return []byte(r.done.StderrTail)
+	}
+	return r.stderr.data[max(0, len(r.stderr.data)-stderrTail):]
 }
 
 // settleCause decides why the job ended. What struck first has been noted by end; else the leaf's own files tell.

@@ -96,6 +96,15 @@ func TestRunReportsWhatInitSays(t *testing.T) {
 	}
 }
 
+// The exception's line is at the end of stderr, which is not among what is kept of a flood.
+func TestRunClassifiesByTheEndOfStderr(t *testing.T) {
+	res := play(t, testSpec(), frames.Started{}, frames.Stderr(strings.Repeat("log\n", 250)+"l"), frames.Exit{Code: 1},
+		frames.Done{StderrTotal: 100000, StderrTail: "log\nTraceback (most recent call last):\n  File \"/code/main.py\", line 1, in <module>\nZeroDivisionError: division by zero\n"})
+	if res.Error == nil || res.Error.Type != "division_error" || res.Error.Message != "ZeroDivisionError: division by zero" || !res.StderrTruncated {
+		t.Errorf("error %+v, truncated %v", res.Error, res.StderrTruncated)
+	}
+}
+
 // Whatever init says against the rules is tsubo's internal_error, never a status of the job, and no artifact over a cap is held.
 func TestRunBelievesNothing(t *testing.T) {
 	artifact := func(name string, size int64) frames.Message { return frames.Artifact{Name: name, Size: size} }

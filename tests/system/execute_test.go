@@ -55,6 +55,7 @@ func TestStatuses(t *testing.T) {
 		"exit 137 is no oom":           {map[string]any{"code": "import os; os._exit(137)"}, job.Failed, exit(137), job.ErrRuntime, ""},
 		"a word on stderr is no oom":   {map[string]any{"code": "import sys; sys.exit('MemoryError: out of memory, killed')"}, job.Failed, exit(1), "", ""},
 		"exception":                    {map[string]any{"code": "1/0"}, job.Failed, exit(1), "division_error", ""},
+		"exception after a flood":      {map[string]any{"code": "import sys\nsys.stderr.write('log\\n' * 100000)\n1/0", "timeout": 60}, job.Failed, exit(1), "division_error", ""},
 		"SIGSEGV":                      {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSEGV)"}, job.Failed, exit(139), job.ErrSegfault, ""},
 		"SIGKILL to itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), 9)"}, job.Failed, exit(137), job.ErrKilled, ""},
 		"kill everything":              {map[string]any{"code": "import os; os.kill(-1, 9)"}, "", nil, "", ""},
