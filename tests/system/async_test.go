@@ -276,7 +276,7 @@ func TestRestarts(t *testing.T) {
 	load := func(d *daemon) (lost, again string, queued []string) {
 		t.Helper()
 		lost = d.submit(t, map[string]any{"code": counts})
-		again = d.submit(t, map[string]any{"code": "import time\nprint('begun', flush=True)\ntime.sleep(20)", "job_type": "again", "timeout": 250})
+		again = d.submit(t, map[string]any{"code": "import time\nprint('begun', flush=True)\ntime.sleep(12)", "job_type": "again", "timeout": 250})
 		for i := range 3 {
 			queued = append(queued, d.submit(t, map[string]any{"code": fmt.Sprintf("print(%d)", i)}))
 		}
