@@ -100,8 +100,8 @@ var statusOf = map[job.Reason]int{
 	job.NoSpace:   http.StatusInsufficientStorage,
 }
 
-// failed answers an error of what a handler called: a refusal with its own status, anything else 500 with what and the sanitised
-// error.
+// failed answers an error of what a handler called: a refusal with its own status, anything else 500. Of that only the log has the
+// text, under the correlation id: it may hold the words of a database or of the host.
 func (s *Server) failed(c *call, what string, err error) {
 	var r *job.Refusal
 	if errors.As(err, &r) && statusOf[r.Reason] != 0 {
@@ -130,5 +130,5 @@ func (s *Server) told(c *call, what string, err error) string {
 		panic(http.ErrAbortHandler)
 	}
 	s.log.Error(what, "correlation_id", c.correlation, "error", err)
-	return err.Error()
+	return "the server's log has the reason"
 }

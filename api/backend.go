@@ -42,6 +42,8 @@ type Store interface {
 	DeadLetters(ctx context.Context, caller, errorType string, limit, offset int) (items []job.DeadLetter, more bool, err error)
 	DeadStats(ctx context.Context) (total int, byType map[string]int, err error)
 	RemoveDead(ctx context.Context, id int64) error
+	// Check reads everything that is kept and says what is damaged, one error joined for each finding.
+	Check(ctx context.Context) error
 	// WriteBackup writes a tar stream of everything that is kept, as it is at one moment.
 	WriteBackup(ctx context.Context, w io.Writer) error
 }

@@ -2,8 +2,27 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/tsubo-run/tsubo/job"
 )
+
+// check is GET /check: whether everything that is kept is whole. It reads all of it.
+func (s *Server) check(c *call) {
+	answer := job.CheckAnswer{Problems: []string{}}
+	if err := s.opt.Store.Check(c.Context()); err != nil {
+		if c.Context().Err() != nil {
+			s.failed(c, "Check error", err)
+			return
+		}
+		for _, line := range strings.Split(err.Error(), "\n") {
+			answer.Problems = append(answer.Problems, job.Sanitize(line))
+		}
+	}
+	answer.OK = len(answer.Problems) == 0
+	c.json(http.StatusOK, answer)
+}
 
 // backup is GET /backup: a tar stream of the store as it is at one moment, while the daemon goes on. A stream that breaks ends without its
 // last chunk, which no client takes for a whole one.

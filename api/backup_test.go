@@ -33,3 +33,17 @@ func TestBackup(t *testing.T) {
 		t.Errorf("a user: %d", a.status)
 	}
 }
+
+func TestCheck(t *testing.T) {
+	r := newRig(t, 0)
+	if a := r.do("GET", "/check", ""); a.status != 200 || a.body["ok"] != true {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	r.store.err = errors.Join(errors.New("artifact ab is gone"), errors.New("row 7 is damaged"))
+	if a := r.do("GET", "/check", ""); a.status != 200 || a.body["ok"] != false || !strings.Contains(a.text, "row 7") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := newRig(t, 5000).do("GET", "/check", ""); a.status != 403 {
+		t.Errorf("a user: %d", a.status)
+	}
+}

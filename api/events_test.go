@@ -192,7 +192,7 @@ func TestBrokenStream(t *testing.T) {
 	r.exec.events = nil
 	r.do("POST", "/execute", body("x"), asStream...).detail(t, 500, "Execution error")
 	r.exec.run = func(context.Context, *job.Spec) (*job.Result, error) { panic("boom") }
-	r.do("POST", "/execute", body("x"), asStream...).detail(t, 500, "Execution error: internal error")
+	r.do("POST", "/execute", body("x"), asStream...).detail(t, 500, "Execution error: the server's log has the reason")
 }
 
 func TestHeartbeat(t *testing.T) {

@@ -230,3 +230,5 @@ func (f *fakeStore) WriteBackup(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "a tar")
 	return err
 }
+
+func (f *fakeStore) Check(context.Context) error { return f.err }

@@ -56,6 +56,7 @@ func (s *Server) table() []route {
 		{del, "/dlq/{entry_id}", roleAdmin, false, s.removeDead},
 		{get, "/images", roleUser, false, s.listImages},
 		{post, "/images", roleAdmin, true, s.importImage},
+		{get, "/check", roleAdmin, false, s.check},
 		{get, "/backup", roleAdmin, false, s.backup},
 		{get, "/keys", roleAdmin, false, s.listKeys},
 		{post, "/keys", roleAdmin, false, s.createKey},

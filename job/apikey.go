@@ -14,6 +14,12 @@ type NewKeyAnswer struct {
 	Key string `json:"key"`
 }
 
+// CheckAnswer is the body of GET /check.
+type CheckAnswer struct {
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+}
+
 // KeysAnswer is the body of GET /keys.
 type KeysAnswer struct {
 	Items []APIKey `json:"items"`

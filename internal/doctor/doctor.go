@@ -2,18 +2,24 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/tsubo-run/tsubo/client"
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
+	"github.com/tsubo-run/tsubo/store"
 )
 
 // grade of a finding.
@@ -36,7 +42,7 @@ type finding struct {
 
 // Run writes what it found and returns the exit status: 0 when strict mode can serve here, else 1.
 func Run(ctx context.Context, w io.Writer, cfg *config.Config) int {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute) // the check of a large store reads all of it
 	defer cancel()
 	findings := host(cfg)
 	findings = append(findings, sentry(ctx, cfg)...)
@@ -109,11 +115,12 @@ func parts(ctx context.Context, cfg *config.Config) []finding {
 		out = append(out, finding{good, "tsubod", "answers on " + cfg.Socket, ""})
 		_ = conn.Close() // it has told what it had to
 	}
-	records, _ := filepath.Glob(filepath.Join(cfg.DataDir, "images", "records", "*.json"))
-	if len(records) == 0 {
+	out = append(out, records(ctx, cfg, err == nil))
+	images, _ := filepath.Glob(filepath.Join(cfg.DataDir, "images", "records", "*.json"))
+	if len(images) == 0 {
 		out = append(out, finding{worse, "images", "none imported", "tsubo images import PATH --name python"})
 	} else {
-		out = append(out, finding{good, "images", fmt.Sprintf("%d imported", len(records)), ""})
+		out = append(out, finding{good, "images", fmt.Sprintf("%d imported", len(images)), ""})
 	}
 	return out
 }
@@ -124,4 +131,39 @@ func erofs(ctx context.Context, cfg *config.Config) finding {
 		return finding{worse, "mkfs.erofs", why + ": roots are directories, slower and served by a gofer process", "apt-get install erofs-utils"}
 	}
 	return finding{good, "mkfs.erofs", version, ""}
+}
+
+// records asks for the whole check of what is kept: the daemon when it runs, else the store itself.
+func records(ctx context.Context, cfg *config.Config, running bool) finding {
+	var problems []string
+	var err error
+	dir := filepath.Join(cfg.DataDir, "state")
+	if running {
+		daemon := client.New(cfg.Socket)
+		defer daemon.Close()
+		problems, err = daemon.Check(ctx)
+	} else if _, stat := os.Stat(dir); stat != nil {
+		return finding{good, "records", "none yet", ""}
+	} else {
+		err = checkStore(ctx, dir)
+	}
+	var refused *client.Error
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusForbidden, errors.Is(err, fs.ErrPermission):
+		return finding{worse, "records", "only an admin can check them", "run it with sudo"}
+	case err != nil:
+		problems = append(problems, err.Error())
+	}
+	if len(problems) > 0 {
+		return finding{bad, "records", strings.Join(problems, "; "), "restore a backup: stop tsubod, unpack it into an empty " + dir}
+	}
+	return finding{good, "records", "every one is whole, and every artifact has its digest", ""}
+}
+
+func checkStore(ctx context.Context, dir string) error {
+	s, err := store.Open(ctx, store.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Check(ctx), s.Close())
 }
