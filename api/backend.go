@@ -70,6 +70,7 @@ type Policy struct {
 	MaxArchiveBytes int64 // POST /images
 
 	AdminUIDs      []uint32 // besides 0
+	AllowedUIDs    []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect
 	Door           Door     // callers on TCP, and how often anybody may ask
 	ProductionMode bool     // shown in /health only (ruling 6)
 }

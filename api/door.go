@@ -42,10 +42,11 @@ const (
 
 // Details of refusals at the door; the one of a 401 is the same whatever is wrong with the key.
 const (
-	noKey    = "Missing or invalid API key."
-	tooMany  = "Rate limit exceeded. Try again later."
-	notHere  = "The connection has no identity"
-	notLocal = "Host or Origin is not this server's: a page of another site cannot use it"
+	noKey      = "Missing or invalid API key."
+	tooMany    = "Rate limit exceeded. Try again later."
+	notHere    = "The connection has no identity"
+	notAllowed = "This user may not use tsubo: allowed_uids does not name it"
+	notLocal   = "Host or Origin is not this server's: a page of another site cannot use it"
 )
 
 // enter is the first step of every request (wire.md 1.0): who calls, have they asked too often, may they come in at all. It reads
@@ -54,6 +55,11 @@ func (s *Server) enter(c *call) bool {
 	uid, unix := c.Context().Value(peerKey{}).(uint32)
 	if unix {
 		c.caller = Caller{Name: uidName(uid), Admin: uid == 0 || slices.Contains(c.policy.AdminUIDs, uid)}
+		if allowed := c.policy.AllowedUIDs; len(allowed) > 0 && !c.caller.Admin && !slices.Contains(allowed, uid) && !exempt(c.URL.EscapedPath()) {
+			c.w.Header().Set("Connection", "close") // the body is not read
+			c.refuse(http.StatusForbidden, notAllowed)
+			return false
+		}
 		return s.pace(c, c.caller.Name, c.policy.Door.UnixRequests)
 	}
 	known, refusal := c.policy.Door.identify(c)

@@ -137,3 +137,20 @@ func TestExemptHasOneSpelling(t *testing.T) {
 		}
 	}
 }
+
+func TestAllowedUIDs(t *testing.T) {
+	policy := testPolicy()
+	policy.AllowedUIDs = []uint32{1001}
+	for uid, want := range map[uint32]int{0: 200, 1000: 200, 1001: 200, 1002: 403} { // 1000 is among the admin_uids
+		r := newRig(t, uid)
+		if err := r.server.SetPolicy(policy); err != nil {
+			t.Fatal(err)
+		}
+		if a := r.do("GET", "/executions", ""); a.status != want {
+			t.Errorf("uid %d: %d %s, want %d", uid, a.status, a.text, want)
+		}
+		if a := r.do("GET", "/health", ""); a.status != 200 {
+			t.Errorf("health for uid %d: %d", uid, a.status)
+		}
+	}
+}

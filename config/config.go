@@ -48,6 +48,7 @@ type Config struct {
 	MkfsErofsPath   string // absolute, or "" for the one on PATH
 	CgroupParent    string // absolute path in the hierarchy, or "" for the default
 	AdminUIDs       []uint32
+	AllowedUIDs     []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect
 
 	MemoryBudget int64 // bytes
 	MaxWorkers   int
@@ -236,6 +237,7 @@ func (c *Config) bind(r *reader, h host) {
 	c.limits.bind(r)
 	c.bindImages(r)
 	r.uids("admin_uids", &c.AdminUIDs)
+	r.uids("allowed_uids", &c.AllowedUIDs)
 	c.FrontDoor.bind(r)
 	c.Keeping.bind(r)
 	c.bindTypes(r)

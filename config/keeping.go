@@ -67,6 +67,10 @@ func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64
 		in.fail("max_memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run",
 			t.MaxMemory, int64(sentryRoom), c.MemoryBudget)
 	}
+	in.bytes("shared_memory", &t.Limits.SharedMemory, job.MiB, 2<<30)
+	if t.Limits.SharedMemory > memory/2 {
+		in.fail("shared_memory", "%d bytes are more than half of memory_limit (%d), which it is charged to: lower this, or raise that", t.Limits.SharedMemory, memory)
+	}
 	in.texts("allowed_environment", &t.AllowEnvironment, 256, job.CheckEnvKey)
 	in.boolean("retry_on_interrupt", &t.RetryOnInterrupt)
 }

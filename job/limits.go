@@ -18,6 +18,8 @@ type Limits struct {
 
 	Tmp    int64 // size of the tmpfs on /tmp, bytes
 	Output int64 // size of the tmpfs on /output, bytes
+	// SharedMemory is the size of a writable /dev/shm in bytes; 0: there is none.
+	SharedMemory int64
 
 	Stdout         int64 // bytes of stdout kept
 	Stderr         int64 // bytes of stderr kept

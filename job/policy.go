@@ -144,6 +144,9 @@ func (t *Type) limits(r *Request) (Limits, error) {
 		case r.MemoryLimit > most:
 			return l, Refuse(Invalid, "memory_limit must be less than or equal to what job type '%s' allows (%d MiB)", t.Name, most/MiB)
 		}
+		if l.SharedMemory > r.MemoryLimit/2 {
+			return l, Refuse(Invalid, "memory_limit must be at least %d MiB for job type '%s': half of it must hold its shared memory", 2*l.SharedMemory/MiB, t.Name)
+		}
 		l.Memory = r.MemoryLimit
 		l.Tmp, l.Output = min(l.Tmp, l.Memory/2), min(l.Output, l.Memory/2)
 	}

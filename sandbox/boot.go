@@ -79,7 +79,7 @@ func (s *Sandbox) boot(ctx context.Context) (err error) {
 		Guest:        bundle.Tree{Kind: string(h.Guest.Kind), Path: h.Guest.Path},
 		Cgroup:       cgroup,
 		Limits:       s.shape.Limits,
-		SharedMemory: s.shape.SharedMemory,
+		SharedMemory: s.shape.Limits.SharedMemory,
 		Seccomp:      h.Seccomp,
 	})
 	if err := bundle.Write(s.dir, config); err != nil {

@@ -26,11 +26,10 @@ type Host struct {
 // Shape is all of a sandbox that is settled when it boots. Two jobs of one shape could use the same waiting sandbox. Of Limits only
 // what the guest sees or what cannot be changed later counts: memory, GuestCPUs, tmpfs sizes, rlimits.
 type Shape struct {
-	Root         rootfs.Root // leased by the caller until Destroy has returned
-	Config       job.ImageConfig
-	Language     job.Language
-	Command      []string
-	Environment  map[string]string // of the job type
-	Limits       job.Limits
-	SharedMemory int64 // size of /dev/shm in bytes; 0: none that the job can write
+	Root        rootfs.Root // leased by the caller until Destroy has returned
+	Config      job.ImageConfig
+	Language    job.Language
+	Command     []string
+	Environment map[string]string // of the job type
+	Limits      job.Limits
 }

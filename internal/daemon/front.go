@@ -55,6 +55,7 @@ func (d *Daemon) policy(cfg *config.Config) api.Policy {
 		MaxPayloadBytes: cfg.MaxPayloadBytes,
 		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
 		AdminUIDs:       cfg.AdminUIDs,
+		AllowedUIDs:     cfg.AllowedUIDs,
 		Door:            d.door(cfg),
 		ProductionMode:  cfg.ProductionMode,
 	}

@@ -99,6 +99,8 @@ images:
 job_types:
   - name: small
     memory_limit: 64m
+  - name: shared
+    shared_memory: 16m
 %s
 `, dir, name, name, extra)
 	path := filepath.Join(dir, "tsubo.yaml")

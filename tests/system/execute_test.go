@@ -49,12 +49,15 @@ func TestStatuses(t *testing.T) {
 		errType job.ErrorType // "" for none
 		stdout  string        // a part of it
 	}{
-		"success":                      {map[string]any{"code": "print('ok')"}, job.Succeeded, exit(0), "", "ok"},
-		"exit 3":                       {map[string]any{"code": "import sys; sys.exit(3)"}, job.Failed, exit(3), job.ErrRuntime, ""},
-		"exit 124 is no timeout":       {map[string]any{"code": "import os; os._exit(124)"}, job.Failed, exit(124), job.ErrRuntime, ""},
-		"exit 137 is no oom":           {map[string]any{"code": "import os; os._exit(137)"}, job.Failed, exit(137), job.ErrRuntime, ""},
-		"a word on stderr is no oom":   {map[string]any{"code": "import sys; sys.exit('MemoryError: out of memory, killed')"}, job.Failed, exit(1), "", ""},
-		"exception":                    {map[string]any{"code": "1/0"}, job.Failed, exit(1), "division_error", ""},
+		"success":                    {map[string]any{"code": "print('ok')"}, job.Succeeded, exit(0), "", "ok"},
+		"exit 3":                     {map[string]any{"code": "import sys; sys.exit(3)"}, job.Failed, exit(3), job.ErrRuntime, ""},
+		"exit 124 is no timeout":     {map[string]any{"code": "import os; os._exit(124)"}, job.Failed, exit(124), job.ErrRuntime, ""},
+		"exit 137 is no oom":         {map[string]any{"code": "import os; os._exit(137)"}, job.Failed, exit(137), job.ErrRuntime, ""},
+		"a word on stderr is no oom": {map[string]any{"code": "import sys; sys.exit('MemoryError: out of memory, killed')"}, job.Failed, exit(1), "", ""},
+		"exception":                  {map[string]any{"code": "1/0"}, job.Failed, exit(1), "division_error", ""},
+		"no /dev/shm":                {map[string]any{"code": "try: open('/dev/shm/x', 'w')\nexcept OSError as e: print('none', e.errno)"}, job.Succeeded, exit(0), "", "none"},
+		"shared memory": {map[string]any{"job_type": "shared", "timeout": 60, "code": "import multiprocessing as m\nif __name__ == '__main__':\n  l = m.Lock(); print('lock', l.acquire())\n  try: open('/dev/shm/x', 'wb').write(bytes(17 << 20))\n  except OSError as e: print(e.errno)"},
+			job.Succeeded, exit(0), "", "lock True\n28"},
 		"exception after a flood":      {map[string]any{"code": "import sys\nsys.stderr.write('log\\n' * 100000)\n1/0", "timeout": 60}, job.Failed, exit(1), "division_error", ""},
 		"SIGSEGV":                      {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSEGV)"}, job.Failed, exit(139), job.ErrSegfault, ""},
 		"SIGKILL to itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), 9)"}, job.Failed, exit(137), job.ErrKilled, ""},
