@@ -22,6 +22,10 @@ LINT  := $(CACHE)/golangci-lint/$(LINT_VERSION)/golangci-lint
 DEPS := gcc:gcc git:git python3:python3 pgrep:procps jq:jq curl:curl dpkg-deb:dpkg xz:xz-utils flock:util-linux mke2fs:e2fsprogs mkfs.erofs:erofs-utils \
 	qemu-system-x86_64:qemu-system-x86 /usr/include/stdlib.h:libc6-dev /usr/share/seabios/bios.bin:seabios
 
+# What tsubo and tsubod say of themselves.
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+STAMP = -X github.com/tsubo-run/tsubo/internal/daemon.Version=$(VERSION) -X github.com/tsubo-run/tsubo/internal/cli.Version=$(VERSION)
+
 FUZZTIME ?= 30s
 export TSUBO_CACHE := $(CACHE)
 export TSUBO_TAGS  := $(TAGS)
@@ -41,7 +45,7 @@ deps: ## install the Debian packages that are missing (as root; else say which)
 .PHONY: build
 build: ## tsubod, tsubo and tsubo-init, static, in build/bin
 	@mkdir -p build/bin
-	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/ ./cmd/...
+	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(STAMP)' -o build/bin/ ./cmd/...
 
 .PHONY: runsc
 runsc: $(RUNSC) ## the pinned runsc, in the cache and as build/bin/runsc
