@@ -39,6 +39,10 @@ type ledger struct {
 	n     int
 	facts []fact
 	mark  func(n int) error // called after lines that are marked; nil for none
+
+	crash   func() // called once, when the load has said so many lines, or is over; nil for none
+	crashAt int
+	loading int // number of that line
 }
 
 func (l *ledger) say(verb string, args ...string) {
@@ -57,6 +61,13 @@ func (l *ledger) say(verb string, args ...string) {
 		if err := l.mark(l.n); err != nil {
 			fatal("mark line %d: %v", l.n, err)
 		}
+	}
+	if verb == sayLoading {
+		l.loading = l.n
+	}
+	if l.crash != nil && l.loading > 0 && (l.n-l.loading >= l.crashAt || verb == sayDone) {
+		go l.crash()
+		l.crash = nil
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,13 +21,15 @@ type rounds struct {
 	seed    uint64
 	dir     string // for state; on the disk that is to be shared with nobody
 	what    string // "store" or "tsubod"
+	seeds   string // images for tsubod
 	options string // mount options of the log rounds
 	rnd     *rand.Rand
 }
 
 // child starts this program again, to start what is tested in dir.
 func (r *rounds) child(dir, before string, power bool, load int, more ...string) *exec.Cmd {
-	args := []string{r.what, "-dir", dir, "-before", before, "-load", strconv.Itoa(load), "-seed", strconv.FormatUint(r.rnd.Uint64()>>1, 10)}
+	args := []string{r.what, "-dir", dir, "-before", before, "-load", strconv.Itoa(load), "-seeds", r.seeds,
+		"-seed", strconv.FormatUint(r.rnd.Uint64()>>1, 10)}
 	if power {
 		args = append(args, "-power")
 	}
@@ -43,9 +44,9 @@ func (r *rounds) child(dir, before string, power bool, load int, more ...string)
 func (r *rounds) kill() error {
 	dir, before := filepath.Join(r.dir, "data"), ""
 	for n := 1; n <= r.count; n++ {
-		// A job makes three lines on the average.
-		after := r.rnd.IntN(3*r.load-r.load/4) + 1
-		facts, err := r.killAfter(dir, before, after)
+		// A job makes two to three lines on the average.
+		after := r.rnd.IntN(5*r.load/2) + 1
+		facts, err := run(r.child(dir, before, false, r.load, "-kill", strconv.Itoa(after)))
 		if err != nil {
 			return fmt.Errorf("round %d, which checks round %d and is killed %d lines into its load: %w", n, n-1, after, err)
 		}
@@ -68,9 +69,8 @@ func (r *rounds) keep(name string, facts []fact) (path string, err error) {
 	return path, writeLedger(path, facts)
 }
 
-// killAfter runs a start and kills it once it has said so many lines after the beginning of its load, or a little later.
-func (r *rounds) killAfter(dir, before string, lines int) (facts []fact, err error) {
-	cmd := r.child(dir, before, false, r.load)
+// run runs a start to its end, which may be that it kills itself.
+func run(cmd *exec.Cmd) (facts []fact, err error) {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -78,61 +78,20 @@ func (r *rounds) killAfter(dir, before string, lines int) (facts []fact, err err
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	var killed bool
-	facts, readErr := eachFact(out, func(f fact, loading int) error {
-		if killed || loading == 0 || f.n-loading < lines && f.verb != sayDone {
-			return nil
-		}
-		killed = true
-		time.Sleep(time.Duration(r.rnd.IntN(10_000)) * time.Microsecond)
-		return cmd.Process.Kill()
-	})
-	err = errors.Join(readErr, cmd.Wait())
-	if killed && readErr == nil {
-		return facts, nil
-	}
-	if err == nil {
-		err = errors.New("it was never killed")
-	}
-	return facts, err
-}
-
-// eachFact reads facts while they are said. loading is the number of the line that began the load, 0 before it.
-func eachFact(r io.Reader, do func(f fact, loading int) error) (facts []fact, err error) {
-	in, loading := bufio.NewReader(r), 0
-	for {
-		line, err := in.ReadString('\n')
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		f, err := parseFact(lines.Text())
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-				return facts, nil
-			}
-			return facts, err
-		}
-		f, err := parseFact(line)
-		if err != nil {
-			return facts, err
+			return facts, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 		}
 		facts = append(facts, f)
-		if f.verb == sayLoading {
-			loading = f.n
-		}
-		if err := do(f, loading); err != nil {
-			return facts, err
-		}
 	}
-}
-
-// run runs a start to its end.
-func run(cmd *exec.Cmd) ([]fact, error) {
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	err = cmd.Wait()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		err = nil
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	facts, err := eachFact(out, func(fact, int) error { return nil })
-	return facts, errors.Join(err, cmd.Wait())
+	return facts, errors.Join(err, lines.Err())
 }
 
 // log loads a start on a disk over dm-log-writes, and then, for one random point of the load, puts together what had been flushed by
@@ -208,8 +167,18 @@ func (r *rounds) mounted(device string, do func(dir string) error) error {
 		return errors.Join(err, os.Remove(dir))
 	}
 	err = do(dir)
-	_, unmount := command("umount", dir)
-	return errors.Join(err, unmount, os.Remove(dir))
+	return errors.Join(err, unmount(dir), os.Remove(dir))
+}
+
+// unmount waits for what was killed a moment ago to let go.
+func unmount(dir string) (err error) {
+	for range 100 {
+		if _, err = command("umount", dir); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
 }
 
 // summary counts what a ledger says.

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
@@ -272,14 +273,27 @@ type startOptions struct {
 	load   int    // submissions
 	seed   uint64
 	mark   string // device of dm-log-writes
+	kill   int    // lines into the load after which it is killed; 0: never
+	seeds  string // folder of imported images, for tsubod
 }
 
-func storeMain(o startOptions) {
+// ledger makes the ledger of a start, with kill as its end.
+func (o startOptions) ledger(kill func()) *ledger {
 	l := &ledger{out: os.Stdout}
 	if o.mark != "" {
 		l.mark = func(n int) error { return logMark(o.mark, fmt.Sprint("line-", n)) }
 	}
-	if err := storeStart(context.Background(), o, l); err != nil {
-		fail(err)
+	if o.kill > 0 {
+		rnd := rand.New(rand.NewPCG(o.seed, 1))
+		l.crashAt = o.kill
+		l.crash = func() {
+			time.Sleep(time.Duration(rnd.IntN(5000)) * time.Microsecond)
+			kill()
+		}
 	}
+	return l
+}
+
+func storeMain(o startOptions) error {
+	return storeStart(context.Background(), o, o.ledger(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }))
 }
