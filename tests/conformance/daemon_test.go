@@ -57,14 +57,22 @@ func TestDaemon(t *testing.T) {
 // daemon is a tsubod that serves.
 type daemon struct{ client *http.Client }
 
+// served reports whether there is a daemon, or a host that one can be started on with its defaults.
+func served() bool {
+	if os.Getenv("TSUBO_SOCKET") != "" {
+		return true
+	}
+	_, bin := exec.LookPath("tsubod")
+	_, cgroup2 := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return bin == nil && cgroup2 == nil
+}
+
 // connect uses the daemon of $TSUBO_SOCKET, or starts one with its defaults where this host can enforce them.
 func connect(t *testing.T) *daemon {
 	t.Helper()
+	guesttest.Require(t, "cgroup2", served())
 	socket := os.Getenv("TSUBO_SOCKET")
 	if socket == "" {
-		_, err := exec.LookPath("tsubod")
-		_, err2 := os.Stat("/sys/fs/cgroup/cgroup.controllers")
-		guesttest.Require(t, "cgroup2", err == nil && err2 == nil)
 		socket = "/run/tsubo/tsubo.sock"
 		cmd := exec.Command("tsubod")
 		var log bytes.Buffer

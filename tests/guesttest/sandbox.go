@@ -253,9 +253,12 @@ func (s *Sandbox) Send(ms ...frames.Message) {
 	}
 }
 
-// Next is init's next message, or the error that ended the conversation. No test waits longer than a minute.
+// bound is against hanging only: in an emulated machine everything takes ten times as long.
+const bound = 4 * time.Minute
+
+// Next is init's next message, or the error that ended the conversation.
 func (s *Sandbox) Next() (frames.Message, error) {
-	if err := s.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := s.conn.SetReadDeadline(time.Now().Add(bound)); err != nil {
 		return nil, err
 	}
 	return s.in.Next()
@@ -273,7 +276,7 @@ func (s *Sandbox) Close() {
 		return
 	}
 	_ = s.conn.Close()
-	kill := time.AfterFunc(20*time.Second, func() { _ = s.cmd.Process.Kill() })
+	kill := time.AfterFunc(bound, func() { _ = s.cmd.Process.Kill() })
 	err := s.cmd.Wait()
 	if !kill.Stop() {
 		s.t.Errorf("init did not end when its socket was closed (%v)\n%s", err, s.log)
@@ -282,7 +285,7 @@ func (s *Sandbox) Close() {
 
 // Wait closes nothing and waits for init to end by itself.
 func (s *Sandbox) Wait() error {
-	kill := time.AfterFunc(time.Minute, func() { _ = s.cmd.Process.Kill() })
+	kill := time.AfterFunc(bound, func() { _ = s.cmd.Process.Kill() })
 	defer kill.Stop()
 	return s.cmd.Wait()
 }
