@@ -104,3 +104,42 @@ func TestStoreFails(t *testing.T) {
 	r.do("POST", "/execute/async", body("x")).detail(t, 500, "Submit error: the server's log has the reason")
 	r.do("POST", "/jobs/j/rerun", "{}").detail(t, 400, "Original code not available for replay")
 }
+
+// A job that ended between two looks is what its record says.
+func TestTheRecordWins(t *testing.T) {
+	r := newRig(t, 1001)
+	r.exec.live = map[string]job.Live{"j": {Status: job.Running, Caller: "uid:1001"}}
+	r.store.put(&job.Record{ID: "j", Caller: "uid:1001", Status: job.Succeeded}, nil)
+	if a := r.do("GET", "/jobs/j", ""); a.body["status"] != "succeeded" {
+		t.Errorf("got %s", a.text)
+	}
+	r.do("POST", "/jobs/j/cancel", "").detail(t, 404, "already completed")
+	if a := r.do("GET", "/jobs/j/result?wait=1", ""); a.body["status"] != "succeeded" {
+		t.Errorf("got %s", a.text)
+	}
+	// And one that has not ended is not deleted, whatever the store would do.
+	r.store.put(&job.Record{ID: "k", Caller: "uid:1001", Status: job.Queued}, nil)
+	r.do("DELETE", "/executions/k", "").detail(t, 409, "hasn't completed")
+	if r.store.records["k"] == nil {
+		t.Error("it is gone")
+	}
+}
+
+// What a caller sends goes neither into a record nor into an answer at any length.
+func TestLongNames(t *testing.T) {
+	r := newRig(t, 1001)
+	long := strings.Repeat("é", 1000)
+	a := r.do("POST", "/execute/async", body("x"), "X-Correlation-ID", long)
+	if a.status != 200 || a.header.Get("X-Correlation-ID") != long {
+		t.Errorf("got %d %v", a.status, a.header)
+	}
+	if kept := r.store.records[fmt.Sprint(a.body["job_id"])].CorrelationID; kept != strings.Repeat("é", 128) {
+		t.Errorf("kept %d bytes", len(kept))
+	}
+	if a := r.do("GET", "/job-types/"+strings.Repeat("a", 1000), ""); a.status != 404 || len(a.text) > 300 {
+		t.Errorf("got %d %s", a.status, a.text)
+	}
+	if a := r.do("GET", "/job-types/%ff", ""); a.status != 404 || strings.TrimSpace(a.text) != `{"detail":"Not Found"}` {
+		t.Errorf("got %d %s", a.status, a.text)
+	}
+}

@@ -185,7 +185,7 @@ func TestRulingR06UnknownJobType(t *testing.T) {
 func TestRulingR08Artifacts(t *testing.T) {
 	f := newFull(t)
 	alice, _, _ := f.on(t)
-	id := alice.submit("file a.txt 0123456789\nfile page.html <script>\nfile d.JSON {}\nfile i.png x\nfile i.svg <svg/>\nfile t.csv 1\nfile p.pdf x\nfile r\x22\\é.txt x\nfile empty.txt ")
+	id := alice.submit("file a.txt 0123456789\nfile page.html <script>\nfile d.JSON {}\nfile i.png x\nfile i.svg <svg/>\nfile t.csv 1\nfile p.pdf x\nfile r\x22\\é.txt x\nfile empty.txt \nfile long.bin " + strings.Repeat("x", 500))
 	record := alice.result(id)
 	path := "/jobs/" + id + "/artifacts/"
 	etag := `"` + hash([]byte("0123456789")) + `"`
@@ -204,7 +204,6 @@ func TestRulingR08Artifacts(t *testing.T) {
 		{"range outside", []string{"Range", "bytes=10-"}, 416, "", map[string]string{"Content-Type": "application/json", "ETag": "", "Content-Disposition": "", "Content-Range": "bytes */10"}},
 		{"nonsense", []string{"Range", "bytes=x"}, 416, "", nil},
 		{"other unit", []string{"Range", "lines=1-2"}, 416, "", nil},
-		{"too many ranges", []string{"Range", "bytes=" + strings.Repeat("0-0,", 50) + "1-1"}, 200, "0123456789", nil},
 		{"has it", []string{"If-None-Match", etag}, 304, "", map[string]string{"ETag": etag}},
 		{"has it, weakly", []string{"If-None-Match", "W/" + etag}, 304, "", nil},
 		{"has any", []string{"If-None-Match", "*"}, 304, "", nil},
@@ -228,6 +227,12 @@ func TestRulingR08Artifacts(t *testing.T) {
 		h := alice.raw("HEAD", path+"a.txt", "", c.header...)
 		if want := map[int]int{206: 200, 416: 200}[c.status]; h.status != max(want, c.status*btoi(want == 0)) {
 			t.Errorf("%s: HEAD %d", c.name, h.status)
+		}
+	}
+	// A range of many parts is not worth its answer: the whole is.
+	for n, status := range map[int]int{8: 206, 9: 200} {
+		if a := alice.raw("GET", path+"long.bin", "", "Range", "bytes=0-0"+strings.Repeat(",2-2", n-1)); a.status != status {
+			t.Errorf("%d ranges: %d", n, a.status)
 		}
 	}
 	two := alice.raw("GET", path+"a.txt", "", "Range", "bytes=0-1,4-5")
