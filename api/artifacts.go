@@ -34,7 +34,7 @@ func (s *Server) artifact(c *call) {
 		return
 	}
 	var content io.ReadSeeker = io.NewSectionReader(nothing{}, 0, ref.Size)
-	request := c.Request.Clone(c.Context())
+	request := c.Clone(c.Context())
 	if c.Method == http.MethodHead {
 		request.Header.Del("Range") // means something for GET only
 	} else {

@@ -238,7 +238,7 @@ var wireRules = []rule{
 	ask("1.4", "timeout is 1 to 300 also without wait: low", "GET", "/jobs/nope/result?timeout=0.5", "", 422, `"loc":["query","timeout"]`),
 	ask("1.4", "timeout is 1 to 300 also without wait: high", "GET", "/jobs/nope/result?timeout=300.5", "", 422, `"loc":["query","timeout"]`),
 	ask("1.4", "timeout is a number", "GET", "/jobs/nope/result?timeout=nan", "", 422, `"type":"float_parsing"`),
-	ask("1.4", "and in decimal", "GET", "/jobs/nope/result?timeout=0x10", "", 422, `"type":"float_parsing"`),
+	ask("1.4", "and in decimal", "GET", "/jobs/nope/result?timeout=0x1p4", "", 422, `"type":"float_parsing"`),
 	ask("1.4", "wait is a bool", "GET", "/jobs/nope/result?wait=maybe", "", 422, `"type":"bool_parsing"`),
 	ask("1.4", "an unknown job is 404", "GET", "/jobs/nope/result", "", 404, `"detail":"Job not found"`),
 	ask("1.4", "an unknown job is 404 also with wait", "GET", "/jobs/nope/result?wait=true", "", 404, `"detail":"Job not found"`),
