@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -520,6 +521,62 @@ var wireRules = []rule{
 			t.Errorf("got %s", after.text)
 		}
 	}},
+	// 3: what happens inside a sandbox is shown by the packages sandbox and guest, and by tests/system and tests/conformance; these are the
+	// rules that are functions.
+	{"3", "output over its cap ends with the notice, within the cap, at a character's end", func(t *testing.T, _ *full) {
+		text, cut := job.Text([]byte(strings.Repeat("é", 600)), 1200, 1024)
+		if !cut || len(text) > 1024 || !strings.HasSuffix(text, "é\n\n[TRUNCATED: output exceeded 1024 bytes]") {
+			t.Errorf("%v %q", cut, text)
+		}
+		if text, cut := job.Text([]byte(strings.Repeat("a", 1024)), 1024, 1024); cut || len(text) != 1024 {
+			t.Errorf("at the cap: %v, %d bytes", cut, len(text))
+		}
+		if text, _ := job.Text([]byte(strings.Repeat("a", 100)), 100, 10); text != "\n\n[TRUNCATED: output exceeded 10 bytes]" {
+			t.Errorf("a cap smaller than the notice: %q", text)
+		}
+	}},
+	{"3", "what is no JSON in result.json is null, and the run has succeeded all the same", func(t *testing.T, f *full) {
+		alice, _, _ := f.on(t)
+		for _, text := range []string{"", "nope", "{", "NaN", "\xff"} {
+			if job.ParseOutput([]byte(text)) != nil {
+				t.Errorf("%q is a result", text)
+			}
+		}
+		if a := alice.do("POST", "/execute", body("result nope")); a.body["output"] != nil || a.body["success"] != true {
+			t.Errorf("got %s", a.text)
+		}
+	}},
+	{"3.1", "the types of Python's exceptions", func(t *testing.T, _ *full) {
+		for line, want := range map[string]job.ErrorType{
+			"PermissionError: [Errno 13] x": "permission", "SyntaxError: invalid syntax": "syntax_error", "IndentationError: x": "syntax_error", "ModuleNotFoundError: No module": "import_error",
+			"TypeError: x": "type_error", "ValueError: x": "value_error", "KeyError: 'x'": "key_error", "IndexError: x": "index_error", "AttributeError: x": "attribute_error",
+			"NameError: x": "name_error", "FileNotFoundError: x": "file_not_found", "IsADirectoryError: x": "file_error", "NotADirectoryError: x": "file_error", "OSError: x": "os_error",
+			"RecursionError: x": "recursion_error", "AssertionError": "assertion_error", "ZeroDivisionError: division by zero": "division_error", "OverflowError: x": "overflow_error",
+			"UnicodeDecodeError: x": "encoding_error", "json.decoder.JSONDecodeError: x": "json_error", "ConnectionRefusedError: x": "network_error", "TimeoutError: x": "network_timeout",
+			"my.Error: x": "runtime_error",
+		} {
+			v := job.Classify(job.Facts{ExitCode: 1, Phase: job.PhaseExecution, Stderr: []byte("Traceback (most recent call last):\n  File \"x\", line 1, in <module>\n" + line + "\n")})
+			if v.Status != job.Failed || *v.ExitCode != 1 || v.Error.Type != want || v.Error.Message != line || *v.Error.Phase != job.PhaseExecution {
+				t.Errorf("%s: %+v %+v", line, v, v.Error)
+			}
+		}
+	}},
+	{"3.1", "the types of deaths by signal", func(t *testing.T, _ *full) {
+		for signal, want := range map[syscall.Signal]job.ErrorType{
+			syscall.SIGTERM: "cancelled", syscall.SIGSEGV: "segfault", syscall.SIGABRT: "abort", syscall.SIGFPE: "arithmetic_error", syscall.SIGBUS: "bus_error", syscall.SIGPIPE: "pipe_error",
+			syscall.SIGKILL: "killed",
+		} {
+			if v := job.Classify(job.Facts{Signal: signal}); v.Error.Type != want || *v.ExitCode != 128+int(signal) || v.Error.Message != fmt.Sprintf("Exit code %d", 128+int(signal)) {
+				t.Errorf("%v: %+v %+v", signal, v, v.Error)
+			}
+		}
+	}},
+	{"3.1", "exit 0 is succeeded without an error", func(t *testing.T, _ *full) {
+		if v := job.Classify(job.Facts{}); v.Status != job.Succeeded || *v.ExitCode != 0 || v.Error != nil {
+			t.Errorf("got %+v", v)
+		}
+	}},
+	// 4 is shown by package config, key by key.
 	// 5
 	{"5.1", "ids are 1 to 64 of [A-Za-z0-9._-] without a dot in front; nothing else is looked up", func(t *testing.T, f *full) {
 		alice, _, _ := f.on(t)
@@ -537,6 +594,14 @@ var wireRules = []rule{
 		"Runtime dependency installation is disabled", `"job_type":"packages"`),
 	ask("5.4", "a variable's name has its rule", "POST", "/execute", `{"code":"x","environment":{"A-B":"x"}}`, 422, `"loc":["body","environment","A-B"]`),
 	ask("5.4", "a variable's value has its rule", "POST", "/execute", `{"code":"x","environment":{"A":"$x"}}`, 422, `"loc":["body","environment","A"]`),
+	{"5.7", "names of files: no separator, not empty, at most 255 bytes", func(t *testing.T, f *full) {
+		alice, _, _ := f.on(t)
+		for _, name := range []string{"", ".", "..", "a/b", `a\\b`, "../x", "/etc/x", "a\x00b", strings.Repeat("a", 256)} {
+			if a := alice.do("POST", "/execute", body("x", "files", map[string]any{name: "x"})); a.status != 422 || !strings.Contains(a.text, `"loc":["body","files",`) {
+				t.Errorf("%.20q: %d %s", name, a.status, a.text)
+			}
+		}
+	}},
 	ask("5.6", "paths, addresses and ids in a detail are masked", "GET", "/job-types/0123456789ab", "", 404, `"detail":"Job type '<container-id>' not found"`),
 }
 
