@@ -235,6 +235,10 @@ func (c *Config) bind(r *reader, h host) {
 	c.outputs.bind(r)
 	c.bindTimes(r)
 	c.limits.bind(r)
+	if int64(c.limits.fSize) < c.MaxPayloadBytes {
+		r.fail("container_limits", "fsize (%d) is less than api_max_payload_bytes (%d), and what a request brings is written under it: raise fsize, or lower that",
+			int64(c.limits.fSize), c.MaxPayloadBytes)
+	}
 	c.bindImages(r)
 	r.uids("admin_uids", &c.AdminUIDs)
 	r.uids("allowed_uids", &c.AllowedUIDs)

@@ -96,7 +96,7 @@ max_startup_timeout: 700
 default_startup_timeout: 50
 admin_uids: [1000, 1001]
 images: {preload_dirs: [/a, /b/], max_archive_bytes: 1g, registries: []}
-container_limits: {nofile_soft: 64, nofile_hard: 128, nproc_soft: 20, nproc_hard: 30, fsize: 2m, tmpfs_size: 20m, output_size: 30m, pids_limit: 40}
+container_limits: {nofile_soft: 64, nofile_hard: 128, nproc_soft: 20, nproc_hard: 30, fsize: 5m, tmpfs_size: 20m, output_size: 30m, pids_limit: 40}
 job_types:
   - name: default
     image: my/python:3
@@ -120,7 +120,7 @@ api_keys: []
 max_retry_attempts: 1
 `)
 	limits := job.Limits{
-		Memory: 128 * job.MiB, CPU: 0.5, PIDs: 40, NProc: job.Rlimit{Soft: 20, Hard: 30}, NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 2 * job.MiB,
+		Memory: 128 * job.MiB, CPU: 0.5, PIDs: 40, NProc: job.Rlimit{Soft: 20, Hard: 30}, NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 5 * job.MiB,
 		Tmp: 20 * job.MiB, Output: 30 * job.MiB, Stdout: 1024, Stderr: 2048, Artifact: job.MiB, ArtifactsTotal: 2 * job.MiB, Artifacts: 1000,
 	}
 	plain := limits
@@ -154,7 +154,7 @@ max_retry_attempts: 1
 		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
 		FrontDoor: defaultFrontDoor(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
 		outputs: outputs{1024, 2048, job.MiB, 2 * job.MiB},
-		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 2 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
+		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 5 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
 	}) {
 		t.Errorf("got %+v", got)
 	}
@@ -281,6 +281,7 @@ func TestRefused(t *testing.T) {
 		{"container_limits: {tmpfs_size: 1g}", "job_types.default (built in).memory_limit", "tmpfs_size"},
 		{"container_limits: {tmpfs_size: 500m, output_size: 20m}", "job_types.default (built in).memory_limit", "output_size"},
 		{"container_limits: {tmpfs_size: 60m}\njob_types: [{name: a, memory_limit: 64m}, {name: b, memory_limit: 60m}]", "job_types.1.memory_limit", "from 64m"},
+		{"container_limits: {fsize: 1m}", "container_limits", "api_max_payload_bytes"},
 		{"job_types: hunter2", "job_types", "list"},
 		{"job_types: [hunter2]", "job_types.0", "mapping"},
 		{"job_types: [{image: python}]", "job_types.0.name", "missing"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,24 +121,35 @@ func (d *daemon) killSentry() error {
 			if err != nil || strings.TrimSpace(string(limit)) != strconv.Itoa((512+64)<<20) {
 				continue // still booting
 			}
-			procs, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cgroup.procs"))
+			pid, err := sentryOf(filepath.Dir(file))
 			if err != nil {
-				continue
+				continue // it is ending
 			}
-			for _, word := range strings.Fields(string(procs)) {
-				if pid, err := strconv.Atoi(word); err == nil && strings.HasPrefix(commOf(pid), "runsc") || commOf(pid) == "exe" {
-					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-						return err
-					}
-					return <-answer
-				}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				return err
 			}
+			return <-answer
 		}
 	}
 	return fmt.Errorf("no leaf of a running job was seen")
 }
 
-func commOf(pid int) string {
-	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return strings.TrimSpace(string(comm))
+// sentryOf is the sandbox process in a leaf: the one whose parent is outside of it. The others are its stubs, which run the job's threads.
+func sentryOf(leaf string) (int, error) {
+	procs, err := os.ReadFile(filepath.Join(leaf, "cgroup.procs"))
+	if err != nil {
+		return 0, err
+	}
+	inside := strings.Fields(string(procs))
+	for _, word := range inside {
+		stat, err := os.ReadFile("/proc/" + word + "/stat")
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) > 1 && !slices.Contains(inside, fields[1]) {
+			return strconv.Atoi(word)
+		}
+	}
+	return 0, fmt.Errorf("no sandbox process in %s", leaf)
 }
