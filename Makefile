@@ -107,6 +107,7 @@ test: deps vet unit build runsc image-python vm-base ## everything: unit tests w
 	@$(MAKE) test-image
 	tests/vm/check
 	tests/run-groups
+	tests/crash/run
 
 .PHONY: test-quick
 test-quick: deps unit build runsc image-python ## unit tests and one boot of the VM, in under three minutes
@@ -120,6 +121,13 @@ unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 .PHONY: test-attacks
 test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)
 	@tests/run-attacks
+
+.PHONY: test-crash
+test-crash: deps build runsc image-python vm-base ## 30 rounds of kill -9, power cuts and lost disk caches under load, and mutations that they must see
+	tests/crash/run --rounds 10
+	tests/crash/run --rounds 10 --what store
+	tests/crash/run --what store --mutation store-unsynced
+	tests/crash/run --mutation store-unsynced
 
 .PHONY: demo
 demo: deps build runsc image-python ## an honest job and hostile ones, and what came of each (in the VM where this host cannot enforce limits)

@@ -222,29 +222,30 @@ func tsubodMain(o startOptions) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
-	clock := time.Now()
+	clock, laps := time.Now(), "  seconds:"
 	lap := func(what string) {
-		fmt.Fprintf(os.Stderr, "  %s took %.1f s\n", what, time.Since(clock).Seconds())
+		laps += fmt.Sprintf(" %s %.1f", what, time.Since(clock).Seconds())
 		clock = time.Now()
 	}
+	defer func() { fmt.Fprintln(os.Stderr, laps) }()
 	d, err := startTsubod(o.dir, o.seeds)
 	if err != nil {
 		return err
 	}
-	lap("the start")
+	lap("start")
 	l := o.ledger(func() {
 		if err := d.kill(); err != nil {
 			fatal("kill tsubod: %v", err)
 		}
 	})
 	err = checkTsubod(d, before, o, l)
-	lap("the check")
+	lap("check")
 	if err == nil && o.load > 0 {
 		l.say(sayLoading)
 		if err = loadTsubod(context.Background(), d, o, l); err == nil {
 			l.say(sayDone)
 		}
-		lap("the load")
+		lap("load")
 	}
 	switch {
 	case err != nil:
