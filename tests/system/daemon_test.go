@@ -99,6 +99,9 @@ images:
 job_types:
   - name: small
     memory_limit: 64m
+    max_memory_limit: 128m
+    environment: {KEPT: type}
+    allowed_environment: [ASKED]
   - name: shared
     shared_memory: 16m
 %s
