@@ -125,6 +125,7 @@ func logMark(name, text string) error {
 	r.Data_start = uint32(unsafe.Offsetof(r.sector))
 	copy(r.Name[:len(r.Name)-1], name)
 	copy(r.message[:len(r.message)-1], "mark "+text)
+	//nolint:gosec // an ioctl takes an address
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(control), unix.DM_TARGET_MSG, uintptr(unsafe.Pointer(&r))); errno != 0 {
 		return fmt.Errorf("mark %s: %w", text, errno)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"flag"
-	"math/rand/v2"
 	"os"
 )
 
@@ -35,7 +34,7 @@ func main() {
 		fatal("usage: crash store|tsubod|kill|log -dir DIR [options]")
 	}
 	r.load, r.seed, r.dir, r.seeds = o.load, o.seed, o.dir, o.seeds
-	r.rnd = rand.New(rand.NewPCG(r.seed, 0))
+	r.rnd = dice(r.seed, 0)
 	var err error
 	switch os.Args[1] {
 	case "store":

@@ -79,7 +79,7 @@ func loadStore(ctx context.Context, s *store.Store, o startOptions, l *ledger) e
 
 // storeJob takes one job as far as its number says.
 func storeJob(ctx context.Context, s *store.Store, seed uint64, i int, l *ledger) error {
-	rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+	rnd := dice(seed, uint64(i))
 	id := fmt.Sprintf("j-%d-%d", seed, i)
 	rec := &job.Record{
 		ID: id, Caller: fmt.Sprint("uid:", i%callers), Status: job.Queued, JobType: "default", JobRef: "default@latest", Async: true,
@@ -140,6 +140,11 @@ func storeJob(ctx context.Context, s *store.Store, seed uint64, i int, l *ledger
 		l.say(sayDeleted, id)
 	}
 	return nil
+}
+
+// dice gives the same throws again for the same seed and stream.
+func dice(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a round is to be repeatable, not secret
 }
 
 // digest of all that a record says.
@@ -284,7 +289,7 @@ func (o startOptions) ledger(kill func()) *ledger {
 		l.mark = func(n int) error { return logMark(o.mark, fmt.Sprint("line-", n)) }
 	}
 	if o.kill > 0 {
-		rnd := rand.New(rand.NewPCG(o.seed, 1))
+		rnd := dice(o.seed, 1)
 		l.crashAt = o.kill
 		l.crash = func() {
 			time.Sleep(time.Duration(rnd.IntN(5000)) * time.Microsecond)

@@ -88,7 +88,7 @@ job_types:
 		}
 		select {
 		case err := <-d.exited:
-			return nil, fmt.Errorf("tsubod ended: %v\n%s", err, d.logText())
+			return nil, fmt.Errorf("tsubod ended: %w\n%s", err, d.logText())
 		default:
 		}
 		if time.Now().After(deadline) {
@@ -120,7 +120,9 @@ func (d *tsubod) wipe() error {
 	if err := os.WriteFile(cgroup+"/cgroup.kill", []byte("1"), 0); err != nil {
 		return err
 	}
-	<-d.exited
+	if err := <-d.exited; err == nil {
+		return errors.New("tsubod ended by itself")
+	}
 	return d.leave()
 }
 
@@ -251,7 +253,9 @@ func tsubodMain(o startOptions) error {
 	case err != nil:
 		return errors.Join(fmt.Errorf("%w\nThe end of tsubod's log:\n%s", err, d.logText()), d.wipe())
 	case o.kill > 0:
-		<-d.exited
+		if err := <-d.exited; err == nil {
+			return errors.New("tsubod ended by itself")
+		}
 		return d.leave()
 	case o.mark != "":
 		return d.wipe()

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -126,7 +125,7 @@ func (c *check) contradicts(k *known, r *record) string {
 		return "was interrupted, and its type says that it is run again"
 	case interrupted:
 		return ""
-	case k.begun && !again && !c.o.power && !(r.Status.Terminal() && !afterRestart):
+	case k.begun && !again && !c.o.power && (!r.Status.Terminal() || afterRestart):
 		return fmt.Sprintf("had started, and now it is %s", r.Status)
 	case r.Status == job.Cancelled && !k.tried[tryFinish]:
 		return "is cancelled, and nobody cancelled it"
@@ -316,11 +315,16 @@ func (c *check) disk() error {
 	if word != "ok" {
 		c.bad("integrity_check: %s", word)
 	}
-	return filepath.WalkDir(filepath.Join(state, "artifacts"), func(path string, e fs.DirEntry, err error) error {
+	artifacts, err := os.OpenRoot(filepath.Join(state, "artifacts"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = artifacts.Close() }()
+	return fs.WalkDir(artifacts.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		f, err := os.Open(path)
+		f, err := artifacts.Open(path)
 		if err != nil {
 			return err
 		}
@@ -330,7 +334,7 @@ func (c *check) disk() error {
 			return err
 		}
 		if name := filepath.Base(path); hex.EncodeToString(h.Sum(nil)) != name {
-			c.bad("artifact %s does not have its digest", strings.TrimPrefix(path, state))
+			c.bad("artifact %s does not have its digest", path)
 		}
 		return nil
 	})

@@ -51,7 +51,7 @@ func loadTsubod(ctx context.Context, d *tsubod, o startOptions, l *ledger) error
 	}
 	stop := make(chan struct{})
 	for w := range watchers {
-		rnd := rand.New(rand.NewPCG(o.seed, uint64(1000+w)))
+		rnd := dice(o.seed, uint64(1000+w))
 		watching.Go(func() {
 			if err := x.watch(ctx, rnd, stop); err != nil {
 				errs <- err
