@@ -28,10 +28,7 @@ type Store interface {
 	// Save keeps the record of a synchronous run, afterwards and as well as it can. It does not wait.
 	Save(rec *job.Record, req *job.Request, artifacts []job.Artifact)
 	Dead(ctx context.Context, letter *job.DeadLetter) error
-}
-
-// keyed is a Store that can look an idempotency key up without accepting a job, so that a caller who asks again is told of the first job
-// also while the queue is full. job.ErrNotFound: the caller has no record under that key.
-type keyed interface {
+	// ByKey looks an idempotency key up without accepting a job, so that a caller who asks again is told of the first job also while the
+	// queue is full. job.ErrNotFound: the caller has no record under that key.
 	ByKey(ctx context.Context, caller, key string) (*job.Record, error)
 }

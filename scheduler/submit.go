@@ -95,11 +95,10 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 
 // known is the record that a refused submission repeats, if it does: it needs no place (wire.md 1.2).
 func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal) (*job.Record, error) {
-	store, can := s.opt.Store.(keyed)
-	if !can || rec == nil || rec.IdempotencyKey == "" || why.Reason != job.QueueFull {
+	if rec == nil || rec.IdempotencyKey == "" || why.Reason != job.QueueFull {
 		return nil, nil
 	}
-	old, err := store.ByKey(ctx, rec.Caller, rec.IdempotencyKey)
+	old, err := s.opt.Store.ByKey(ctx, rec.Caller, rec.IdempotencyKey)
 	switch {
 	case errors.Is(err, job.ErrNotFound):
 		return nil, nil

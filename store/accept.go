@@ -46,8 +46,10 @@ func (s *Store) Accept(ctx context.Context, rec *job.Record, req *job.Request) (
 	return existing, nil
 }
 
+const recordByKeyQuery = `SELECT ` + columns + ` FROM records r WHERE r.caller = ? AND r.idem_key = ?`
+
 func recordByKey(t *tx, caller, key string) (*job.Record, error) {
-	st, err := t.prepare(`SELECT ` + columns + ` FROM records r WHERE r.caller = ? AND r.idem_key = ?`)
+	st, err := t.prepare(recordByKeyQuery)
 	if err != nil {
 		return nil, err
 	}

@@ -142,6 +142,19 @@ func (s *Store) Get(ctx context.Context, id string) (*job.Record, error) {
 	return r, nil
 }
 
+// ByKey returns the record that a caller accepted under an idempotency key, without outputs. ErrNotFound.
+func (s *Store) ByKey(ctx context.Context, caller, key string) (*job.Record, error) {
+	st, err := s.reads.stmt(ctx, recordByKeyQuery)
+	if err != nil {
+		return nil, wrap("look up an idempotency key of", caller, s.sort(err))
+	}
+	r, err := scanRecord(st.QueryRowContext(ctx, caller, key))
+	if err != nil {
+		return nil, wrap("look up an idempotency key of", caller, s.sort(missing(err)))
+	}
+	return r, nil
+}
+
 // settle waits for a Save of the record.
 func (s *Store) settle(ctx context.Context, id string) error {
 	return s.saves.wait(ctx, func(p *pendingSave) bool { return p.rec.ID == id })

@@ -65,6 +65,14 @@ func idempotency(t *testing.T, f *fixture) {
 		t.Errorf("another caller's key: %+v", existing)
 	}
 
+	known, err := f.store.ByKey(t.Context(), "uid:1", "key-0001")
+	ok(t, err)
+	if known.ID != first.ID || known.Fingerprint != "f1" {
+		t.Errorf("by key: %+v, want %s", known, first.ID)
+	}
+	_, err = f.store.ByKey(t.Context(), "uid:3", "key-0001")
+	wants(t, err, job.ErrNotFound)
+
 	f.begin(first.ID)
 	if existing, _, _ = again("uid:1", "f1"); existing == nil || existing.Status != job.Running {
 		t.Errorf("existing while it runs: %+v", existing)

@@ -31,6 +31,7 @@ type Store interface {
 	Finish(context.Context, *job.Record, []job.Artifact) error
 	Save(*job.Record, *job.Request, []job.Artifact)
 	Get(context.Context, string) (*job.Record, error)
+	ByKey(ctx context.Context, caller, key string) (*job.Record, error)
 	List(context.Context, job.Filter) ([]job.Record, bool, error)
 	Delete(context.Context, string) error
 	Open(context.Context, string) (*os.File, error)
