@@ -1,4 +1,4 @@
-// Bench-store measures a store with many records beside one that holds as few as fill the pages that are measured: submit, get, first page, filtered pages.
+// Command bench-store measures a store with many records beside one that holds as few as fill the pages that are measured: submit, get, first page, filtered pages.
 // The two take turns, so that both see the same machine. It prints the medians and their ratio, and fails when a ratio is over the limit
 // (of filters so narrow that the small store cannot fill the page, the ratio says nothing: they are shown without one).
 package main
