@@ -79,13 +79,13 @@ func (c *call) submission(id string, r *job.Request) (job.Submission, error) {
 	if err != nil {
 		return job.Submission{}, err
 	}
-	code := []byte(r.Code)
+	code := hash([]byte(r.Code))
 	record := &job.Record{
 		ID: id, Caller: c.caller.Name, Status: job.Queued, JobType: spec.Type, JobRef: spec.TypeRef,
 		CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
-		CodeHash:  hash(code), InputHash: hash(canonical(r.Input)),
+		CodeHash:  code, InputHash: hash(canonical(r.Input)),
 		InputArtifacts: []job.ArtifactRef{
-			{Name: "_code.py", Size: int64(len(code)), SHA256: hash(code), ContentType: "text/x-python"},
+			{Name: "_code.py", Size: int64(len(r.Code)), SHA256: code, ContentType: "text/x-python"},
 			{Name: "_input.json", Size: int64(len(r.Input)), SHA256: hash(r.Input), ContentType: "application/json"},
 		},
 		CorrelationID: strings.ToValidUTF8(c.correlation[:min(len(c.correlation), maxCorrelation)], ""),
