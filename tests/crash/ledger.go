@@ -199,5 +199,8 @@ func contradictions(found []error) error {
 	if len(found) == 0 {
 		return nil
 	}
+	if more := len(found) - 10; more > 0 {
+		found = append(found[:10:10], fmt.Errorf("and %d more", more))
+	}
 	return contradiction{errors.Join(found...)}
 }

@@ -31,6 +31,7 @@ type tsubod struct {
 	cmd     *exec.Cmd
 	log     *os.File
 	dir     string
+	config  string // file
 	started time.Time
 	killed  atomic.Bool
 	exited  chan error
@@ -72,7 +73,7 @@ job_types:
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	d = &tsubod{client: newClient(runDir + "/tsubo.sock"), dir: dir, started: time.Now(), exited: make(chan error, 1)}
+	d = &tsubod{client: newClient(runDir + "/tsubo.sock"), dir: dir, config: config, started: time.Now(), exited: make(chan error, 1)}
 	if d.log, err = os.CreateTemp("", "tsubod-log-"); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -77,8 +78,8 @@ func each[T any](all []T, do func(T) error) (err error) {
 // checkTsubod compares what a tsubod tells and does after a crash with what was known before it, and says what is there.
 func checkTsubod(d *tsubod, before []fact, o startOptions, l *ledger) error {
 	c := &check{d: d, l: l, o: o, all: learn(before), now: map[string]*record{}}
-	for _, step := range []func() error{c.records, c.keys, c.noKeyTwice, c.rest, c.disk} {
-		if err := step(); err != nil {
+	for _, step := range []func() error{c.records, c.keys, c.noKeyTwice, c.rest, c.disk, c.doctor} {
+		if err := step(); err != nil || len(c.wrong) > 0 {
 			return errors.Join(contradictions(c.wrong), err)
 		}
 	}
@@ -298,6 +299,14 @@ func (c *check) ended(id string) (*record, error) {
 			return nil, fmt.Errorf("%s does not end: it is %s", id, r.Status)
 		}
 	}
+}
+
+// doctor: tsubo's own check of all that is kept.
+func (c *check) doctor() error {
+	if out, err := exec.Command("tsubo", "doctor", "--config", c.d.config).CombinedOutput(); err != nil {
+		c.bad("tsubo doctor: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // disk: the database is sound, and every file of an artifact has the digest that is its name.
