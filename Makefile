@@ -134,6 +134,9 @@ demo: deps build runsc image-python ## an honest job and hostile ones, and what 
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/demo ./tests/demo
 	tests/demo/run
 
+.PHONY: bench
+bench: bench-store ## what there is to measure so far: the store (jobs beside their peers follow)
+
 .PHONY: bench-store
 bench-store: ## a store of 1,000,000 records beside a small one: medians and their ratios
 	$(STATIC) $(GO) run -tags '$(TAGS)' ./tests/bench-store

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/runsc"
 )
 
 // lockVariable tells stage two which descriptor holds the lock of the state directory.
@@ -29,10 +30,12 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 		return nil, nil, err
 	}
 	missing := limits.Probe(cfg.CgroupParent).Missing()
-	if len(missing) > 0 {
-		if cfg.Strict() {
-			return nil, nil, errors.Join(&HostError{Missing: missing}, lock.Close())
+	if cfg.Strict() {
+		if err := refuse(cfg, missing); err != nil {
+			return nil, nil, errors.Join(err, lock.Close())
 		}
+	}
+	if len(missing) > 0 {
 		for _, m := range missing {
 			log.Warn("NOT ENFORCED on this host", "missing", m.What, "fix", m.Fix)
 		}
@@ -50,20 +53,19 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 	return nil, nil, errors.Join(entered.Exec(os.Args, env, lock.f), lock.Close())
 }
 
-// HostError is a host that strict mode refuses: one line for each missing thing, with how to get it.
-type HostError struct{ Missing []limits.Missing }
-
-func (e *HostError) Error() string {
-	return errors.Join(e.Unwrap()...).Error()
-}
-
-// Unwrap gives each missing thing as an error of its own.
-func (e *HostError) Unwrap() []error {
+// refuse is everything that strict mode misses on this host, one error each with how to get it, nil when nothing is missing.
+func refuse(cfg *config.Config, missing []limits.Missing) error {
 	var errs []error
-	for _, m := range e.Missing {
+	for _, m := range missing {
 		errs = append(errs, fmt.Errorf("strict mode: this host lacks %s: %s", m.What, m.Fix))
 	}
-	return errs
+	if _, err := runsc.Find(cfg.RunscPath); err != nil {
+		errs = append(errs, fmt.Errorf("strict mode: field runsc_path: %w: install runsc there, or name another one", err))
+	}
+	if _, err := os.Stat(cfg.InitPath); err != nil {
+		errs = append(errs, fmt.Errorf("strict mode: field init_path: %w: install tsubo-init there, or name another place", err))
+	}
+	return errors.Join(errs...)
 }
 
 func enterStage2() (*limits.Tree, *fileLock, error) {
