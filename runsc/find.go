@@ -43,11 +43,17 @@ type identity struct {
 	size         int64
 	mtime, ctime syscall.Timespec
 	sha256       string
+	// young says that it was looked at so soon after its last change that another one could bear the same time: the kernel stamps files by
+	// its clock tick.
+	young bool
 }
+
+// tick is more than a clock tick of any kernel, and than clocks differ.
+const tick = time.Second
 
 // sameFile says that nothing suggests a change: not the content was compared, but what changes with it.
 func (a identity) sameFile(b identity) bool {
-	return a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.mtime == b.mtime && a.ctime == b.ctime
+	return !a.young && a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.mtime == b.mtime && a.ctime == b.ctime
 }
 
 // ErrChanged is returned when the binary is not the one that was found.
@@ -109,7 +115,8 @@ func (r *Runsc) inspect() (identity, error) {
 			break
 		}
 	}
-	return identity{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}, nil
+	changed := time.Unix(st.Ctim.Unix())
+	return identity{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim, young: time.Since(changed) < tick}, nil
 }
 
 // owned refuses what somebody else could replace.
