@@ -196,3 +196,21 @@ func TestVersion(t *testing.T) {
 		})
 	}
 }
+
+// Two changes within one clock tick bear the same time, so that the second is not seen by it.
+func TestYoungFileIsNotTakenForTheSame(t *testing.T) {
+	old := identity{dev: 1, ino: 2, size: 3}
+	young := old
+	young.young = true
+	if !old.sameFile(old) || young.sameFile(young) {
+		t.Errorf("same: old %v, young %v", old.sameFile(old), young.sameFile(young))
+	}
+	path, top := fake(t, "true")
+	r, err := find(path, top, []uint32{me()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.id.young {
+		t.Error("a file that was just written is not young")
+	}
+}
