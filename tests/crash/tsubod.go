@@ -61,6 +61,7 @@ func startTsubod(dir, seeds string) (d *tsubod, err error) {
 run_dir: %s
 cgroup_parent: /tsubo-crash
 max_queue_size: 5000
+max_workers: 2
 images:
   preload_dirs: [/opt/tsubo/images]
 job_types:

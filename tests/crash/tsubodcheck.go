@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	left     = 2   // queued jobs that are left to run after a restart
+	left     = 1   // queued jobs that are left to run after a restart
 	remember = 300 // ended jobs that later starts look at again
 )
 

@@ -11,12 +11,12 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Of a load: who submits at the same time, who looks at what has come of it, how many ends are waited for, and how long at most.
+// Of a load: who submits at the same time, who looks at what has come of it, how many ends are waited for, and how long after it began.
 const (
 	submitters = 8
 	watchers   = 2
-	enoughEnds = 5
-	loadBound  = 30 * time.Second
+	enoughEnds = 3
+	loadBound  = 15 * time.Second
 )
 
 // load is what the callers of one load share.
