@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,7 +97,8 @@ func (d *daemon) hangUp() (string, error) {
 	return "hang-up", nil
 }
 
-// killSentry runs a job alone and kills its sandbox process once the job's own limits are in force.
+// killSentry runs a job alone and kills its sandbox process whenever the job's own limits are in force: a kill before the code's first byte is
+// a launch that failed, and is tried again.
 func (d *daemon) killSentry() error {
 	answer := make(chan error, 1)
 	go func() {
@@ -109,10 +111,14 @@ func (d *daemon) killSentry() error {
 		}
 		answer <- err
 	}()
+	killed := false
 	for deadline := time.Now().Add(4 * slack * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case err := <-answer:
-			return fmt.Errorf("the job has ended before its sandbox process was killed: %w", err)
+			if !killed {
+				return fmt.Errorf("the job has ended before its sandbox process was killed: %w", err)
+			}
+			return err
 		default:
 		}
 		leaves, _ := filepath.Glob(d.where.JobsPath + "/*/memory.max")
@@ -125,13 +131,13 @@ func (d *daemon) killSentry() error {
 			if err != nil {
 				continue // it is ending
 			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return err
 			}
-			return <-answer
+			killed = true
 		}
 	}
-	return fmt.Errorf("no leaf of a running job was seen")
+	return fmt.Errorf("no end of a killed job (killed: %v)", killed)
 }
 
 // sentryOf is the sandbox process in a leaf: the one whose parent is outside of it. The others are its stubs, which run the job's threads.
