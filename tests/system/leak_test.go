@@ -65,6 +65,10 @@ func TestNothingIsLeft(t *testing.T) {
 		if err := shared.killSentry(); err != nil {
 			t.Error(err)
 		}
+		// One that works in between: five failed launches in a row would open the launch breaker.
+		if _, err := shared.expect("pass", "default", 60, job.Succeeded); err != nil {
+			t.Error(err)
+		}
 		count("sentry killed")
 	}
 	shared.nothingLeft(t, before)
