@@ -105,40 +105,45 @@ func (r *Runsc) runs(pid int, bundle string) bool { return r.look(pid, bundle) =
 // child as it is, because a child's pid cannot have become another's; another process only if it still is what Processes (with
 // the same bundle) or AllProcesses ("") took it for. A pid that is gone is no error. All errors are joined.
 func (r *Runsc) KillProcesses(ctx context.Context, bundle string, pids ...int) error {
+	// Each killed one is waited for by the descriptor that it was killed by: a process that dies loses its arguments before it is dead.
 	var errs []error
+	killed := make(map[int]int, len(pids))
 	for _, pid := range pids {
-		if err := r.kill(pid, bundle); err != nil {
+		fd, err := r.kill(pid, bundle)
+		if err != nil {
 			errs = append(errs, err)
+		} else if fd >= 0 {
+			killed[pid] = fd
 		}
 	}
-	for _, pid := range pids {
-		// What was not killed, because it is somebody else's, is not waited for either.
-		if isChild(pid) || r.runs(pid, bundle) {
-			if err := end(ctx, pid); err != nil {
-				errs = append(errs, err)
-			}
+	for pid, fd := range killed {
+		if err := ended(ctx, pid, fd); err != nil {
+			errs = append(errs, err)
 		}
+		_ = unix.Close(fd)
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Runsc) kill(pid int, bundle string) error {
+// kill returns the pidfd of a process that was sent SIGKILL, which is the caller's to close, and -1 for one that is gone or somebody else's.
+func (r *Runsc) kill(pid int, bundle string) (int, error) {
 	// The descriptor comes first: it stays with the process that is then looked at.
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return nil
+		return -1, nil
 	}
 	if err != nil {
-		return fmt.Errorf("open process %d: %w", pid, err)
+		return -1, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
 	if !isChild(pid) && !r.runs(pid, bundle) {
-		return nil
+		_ = unix.Close(fd)
+		return -1, nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill process %d: %w", pid, err)
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("kill process %d: %w", pid, err)
 	}
-	return nil
+	return fd, nil
 }
 
 // Reap waits until those of pids that are children of this process have ended, and collects them. It returns which are still alive
@@ -173,6 +178,11 @@ func end(ctx context.Context, pid int) error {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
+	return ended(ctx, pid, fd)
+}
+
+// ended is end for a pid whose pidfd is fd.
+func ended(ctx context.Context, pid, fd int) error {
 	for {
 		// In slices, because ctx may end without a deadline.
 		slice := 100 * time.Millisecond
@@ -190,7 +200,7 @@ func end(ctx context.Context, pid int) error {
 			return fmt.Errorf("wait for process %d to end: %w", pid, context.Cause(ctx))
 		}
 	}
-	err = ignoringEINTR(func() error {
+	err := ignoringEINTR(func() error {
 		_, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
 		return err
 	})
