@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -31,6 +32,13 @@ func Main(m *testing.M) {
 		err := enter(os.Args[1])
 		fmt.Fprintln(os.Stderr, "stage:", err)
 		os.Exit(1)
+	}
+	// Under nohup, or as a background job of a script, these are ignored, and so they would be in what is started here; runsc starts
+	// init with the default dispositions.
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 	code := m.Run()
 	for _, f := range atExit {
