@@ -33,6 +33,17 @@ func CheckEnv(s string) bool {
 	return eq > 0
 }
 
+// CheckModule reports whether s can name a module in Boot.Preload: 1 to MaxModule bytes of printable ASCII without a space. What a language
+// calls a name is for the daemon to know, and whether there is such a module for the interpreter.
+func CheckModule(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= MaxModule
+}
+
 func hasNUL(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] == 0 {
@@ -257,9 +268,14 @@ func raw(t Type, p []byte) Message {
 
 func (d *decoder) boot() Boot {
 	v := Boot{Version: d.u16("version"), Language: Language(d.u8("language")), Argv: d.strings("argv"), Env: d.env("env"),
-		Cwd: d.string(4096, "cwd"), UID: d.u32("uid"), GID: d.u32("gid")}
+		Cwd: d.string(4096, "cwd"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload")}
 	d.check(v.Version == Version, "version")
-	d.check(v.Language == Python && len(v.Argv) == 0 || v.Language == Command && len(v.Argv) > 0 && v.Argv[0] != "", "language")
+	d.check(v.Language.known(), "language")
+	d.check(v.Language.Waits() && len(v.Argv) == 0 || !v.Language.Waits() && len(v.Argv) > 0 && v.Argv[0] != "", "argv")
+	d.check(len(v.Preload) == 0 || v.Language.Waits() && len(v.Preload) <= MaxPreload, "preload")
+	for _, name := range v.Preload {
+		d.check(CheckModule(name), "preload")
+	}
 	d.check(v.Cwd != "" && v.Cwd[0] == '/' && !hasNUL(v.Cwd), "cwd")
 	d.check(v.UID != 0 && v.GID != 0 && v.UID != ^uint32(0) && v.GID != ^uint32(0), "uid")
 	return v
@@ -274,7 +290,7 @@ func (d *decoder) run() Run {
 func (m Boot) appendTo(b []byte) []byte {
 	b = append(put16(b, m.Version), byte(m.Language))
 	b = putString(putStrings(putStrings(b, m.Argv), m.Env), m.Cwd)
-	return put32(put32(b, m.UID), m.GID)
+	return putStrings(put32(put32(b, m.UID), m.GID), m.Preload)
 }
 
 func (m File) appendTo(b []byte) []byte {

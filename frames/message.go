@@ -11,10 +11,11 @@ type Message interface {
 type Boot struct {
 	Version  uint16
 	Language Language
-	Argv     []string // Command: what to start. Python: empty, init knows
+	Argv     []string // Command: what to start. Languages that wait: empty, init knows
 	Env      []string // "K=V", complete: init adds nothing that the job can see
 	Cwd      string   // absolute
 	UID, GID uint32   // never 0
+	Preload  []string // modules that the interpreter imports before it waits, in this order; CheckModule
 }
 
 // File announces a file; Data messages of Size bytes in all follow at once (none when Size is 0). It is made root-owned and

@@ -1,7 +1,7 @@
 package frames
 
 // Version of the conversation. Boot and Ready carry it; both sides refuse another one.
-const Version = 1
+const Version = 2
 
 const (
 	// MaxPayload bounds the payload of one frame in bytes.
@@ -16,6 +16,9 @@ const (
 	MaxText = 512
 	// MaxTail bounds Done.StderrTail in bytes: room for the last lines of a traceback.
 	MaxTail = 4 << 10
+	// MaxPreload bounds Boot.Preload in entries, and MaxModule each of them in bytes.
+	MaxPreload = 64
+	MaxModule  = 200
 	// OutputSlack is how many bytes past Caps.Stdout and Caps.Stderr init forwards: with one byte more than the cap the daemon
 	// knows that the cap was passed even when Done never comes. Cutting and the notice are the daemon's.
 	OutputSlack = 1
@@ -81,6 +84,13 @@ const (
 	Python  Language = 1
 	Command Language = 2
 )
+
+// Waits reports whether the language has an interpreter that init starts at Boot and lets wait for the code. Of a Boot, only those that wait
+// may have Preload, and only those that do not have Argv.
+func (l Language) Waits() bool { return l == Python }
+
+// known reports whether l is a language of this version.
+func (l Language) known() bool { return l == Python || l == Command }
 
 // Dir is the directory that a File goes into.
 type Dir uint8

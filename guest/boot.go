@@ -12,15 +12,15 @@ type process struct {
 	pid                   int // 0 before it is started
 	pidfd                 int
 	stdin, stdout, stderr int
-	hook                  int // the parked interpreter's socket, language python only
+	hook                  int // the parked interpreter's socket, languages that wait only
 
 	ended  bool
 	status syscall.WaitStatus
 }
 
-// start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and with one end of the hook's socket as 3 when
-// withHook. path is the file to execute.
-func (g *guest) start(path string, argv, env []string, withHook bool) *failure {
+// start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and, when first is not nil, with one end of the
+// hook's socket as 3, in which first waits to be read. path is the file to execute.
+func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	var in, out, err2 [2]int
 	for _, p := range []*[2]int{&in, &out, &err2} {
 		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
@@ -34,10 +34,14 @@ func (g *guest) start(path string, argv, env []string, withHook bool) *failure {
 			return fail(frames.StageSetup, "make a pipe non-blocking", err)
 		}
 	}
-	if withHook {
+	if first != nil {
 		ours, hook, err := pair()
 		if err != nil {
 			return fail(frames.StageSetup, "socketpair", err)
+		}
+		// It fits: frames bounds the list of modules far below what a socket holds.
+		if err := writeAll(ours, first); err != nil {
+			return fail(frames.StageSetup, "write to the hook", err)
 		}
 		g.job.hook = ours
 		theirs = append(theirs, hook)

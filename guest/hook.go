@@ -6,35 +6,62 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// The waiting interpreter. It is started as `python3 -u /code/main.py` before that file exists; the hook (guest/hook/sitecustomize.py),
-// found through PYTHONPATH, is imported by the interpreter's own start-up just before it opens the file, says one byte on
-// descriptor 3 and waits there for one message:
+// The waiting interpreter. It is started as if to run its program, /code/main.py, before that file exists; a hook of ours, which the interpreter's
+// own start-up runs just before it opens the program, has one end of a socket as descriptor 3. Messages to it are
 //
 //	8 digits   the length of what follows, in bytes
-//	then       fields that each end in NUL: the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes)
+//	then       fields that each end in NUL
 //
-// Then it takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec stays as
-// it was: /proc/self/environ has the hook's PYTHONPATH and lacks Run.Env, and /proc/self/cmdline lacks Run.Args. Variables that the interpreter
-// reads when it starts (PYTHON…) work in Boot.Env and come too late in Run.Env.
+// The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
+// why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes).
+// Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
+// stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
+// Variables that the interpreter reads when it starts (PYTHON…) work in Boot.Env and come too late in Run.Env.
 const (
-	hookDir  = "/.tsubo/python"
-	program  = codeDir + "/main.py"
 	hookMark = 'R'
+	hookFail = 'F'
 )
+
+// runner is how the interpreter of a language is started so that it finds its hook and waits.
+type runner struct {
+	name string   // of the executable, looked up in PATH
+	args []string // of it, the program last
+	// variable makes the interpreter find the hook: it is set to value, before what the job's environment has in it, joined by sep.
+	variable, value, sep string
+}
+
+// runners of the languages that wait.
+func runnerOf(l frames.Language) runner {
+	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
+	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
+}
+
+// environment is env with what makes the interpreter find the hook.
+func (r runner) environment(env []string) []string {
+	value := r.value
+	if old, _ := getenv(env, r.variable); old != "" {
+		value += r.sep + old
+	}
+	return setenv(env, r.variable, value)
+}
+
+// undo is the change of the environment that takes this away.
+func (r runner) undo(env []string) string {
+	if old, ok := getenv(env, r.variable); ok {
+		return r.variable + "=" + old
+	}
+	return r.variable
+}
 
 // park starts the interpreter and waits until the hook has it.
 func (g *guest) park() *failure {
-	const name = "python3"
-	path, ok := lookPath(name, g.boot.Env)
+	r := runnerOf(g.boot.Language)
+	path, ok := lookPath(r.name, g.boot.Env)
 	if !ok {
-		return fail(frames.StageExec, name+" not found in PATH", nil)
+		return fail(frames.StageExec, r.name+" not found in PATH", nil)
 	}
-	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
-	value := hookDir
-	if old, _ := getenv(g.boot.Env, "PYTHONPATH"); old != "" {
-		value += ":" + old
-	}
-	if f := g.start(path, []string{name, "-u", program}, setenv(g.boot.Env, "PYTHONPATH", value), true); f != nil {
+	first := hookMessage(g.boot.Preload)
+	if f := g.start(path, append([]string{r.name}, r.args...), r.environment(g.boot.Env), first); f != nil {
 		return f
 	}
 	fds := []pollFD{{fd: int32(g.job.hook), events: pollIn}, {fd: control, events: pollIn}}
@@ -52,12 +79,14 @@ func (g *guest) park() *failure {
 		if fds[0].revents == 0 {
 			continue
 		}
-		var b [1]byte
-		n, err := readFD(g.job.hook, b[:])
+		b := make([]byte, 1+frames.MaxText)
+		n, err := readFD(g.job.hook, b)
 		switch {
 		case err != nil || n == 0:
 			return g.diedEarly()
-		case b[0] != hookMark:
+		case b[0] == hookFail:
+			return fail(frames.StageExec, string(b[1:n]), nil)
+		case b[0] != hookMark || n > 1:
 			return fail(frames.StageExec, notWaiting, nil)
 		}
 		return nil
@@ -98,21 +127,19 @@ func lastLine(b []byte) string {
 	return string(b)
 }
 
-// hookMessage is what the hook waits for.
-func (g *guest) hookMessage() []byte {
+// jobMessage is what the waiting hook is told.
+func (g *guest) jobMessage() []byte {
+	fields := make([]string, 0, 2+len(g.spec.Args)+len(g.spec.Env))
+	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
+	fields = append(append(fields, runnerOf(g.boot.Language).undo(g.boot.Env)), g.spec.Env...)
+	return hookMessage(fields)
+}
+
+// hookMessage is one message to the hook.
+func hookMessage(fields []string) []byte {
 	b := []byte("00000000")
-	field := func(s string) { b = append(append(b, s...), 0) }
-	field(strconv.Itoa(len(g.spec.Args)))
-	for _, a := range g.spec.Args {
-		field(a)
-	}
-	if old, ok := getenv(g.boot.Env, "PYTHONPATH"); ok {
-		field("PYTHONPATH=" + old)
-	} else {
-		field("PYTHONPATH")
-	}
-	for _, kv := range g.spec.Env {
-		field(kv)
+	for _, s := range fields {
+		b = append(append(b, s...), 0)
 	}
 	n := strconv.Itoa(len(b) - 8)
 	copy(b[8-len(n):8], n)

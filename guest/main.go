@@ -81,7 +81,7 @@ func (g *guest) run() *failure {
 	if f := g.awaitBoot(); f != nil {
 		return f
 	}
-	if g.boot.Language == frames.Python {
+	if g.boot.Language.Waits() {
 		if f := g.park(); f != nil {
 			return f
 		}

@@ -7,8 +7,8 @@ import (
 // release lets the code run: the parked interpreter is told, or the command is started. Started is sent after that, so that the daemon's
 // wake-up and the interpreter's overlap, and still before any output, which nobody reads until then.
 func (g *guest) release() *failure {
-	if g.boot.Language == frames.Python {
-		if err := writeAll(g.job.hook, g.hookMessage()); err != nil {
+	if g.boot.Language.Waits() {
+		if err := writeAll(g.job.hook, g.jobMessage()); err != nil {
 			return g.diedEarly()
 		}
 		closeFD(&g.job.hook)
@@ -27,7 +27,7 @@ func (g *guest) release() *failure {
 		if !ok {
 			return fail(frames.StageExec, argv[0]+" not found in PATH", nil)
 		}
-		if f := g.start(path, argv, env, false); f != nil {
+		if f := g.start(path, argv, env, nil); f != nil {
 			return f
 		}
 	}

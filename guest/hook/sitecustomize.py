@@ -6,17 +6,22 @@
 import sys, os
 
 
-def wait():
-    here = __file__.rpartition("/")[0]
-    os.write(3, b"R")
+def message():
     data = b""
     while len(data) < 8 or len(data) < 8 + int(data[:8]):
         part = os.read(3, 65536)
         if not part:
             os._exit(1)
         data += part
+    return [os.fsdecode(f) for f in data[8:-1].split(b"\0")]
+
+
+def wait():
+    here = __file__.rpartition("/")[0]
+    message()
+    os.write(3, b"R")
+    fields = message()
     os.close(3)
-    fields = [os.fsdecode(f) for f in data[8:-1].split(b"\0")]
     n = int(fields[0]) + 1
     sys.argv += fields[1:n]
     if hasattr(sys, "orig_argv"):

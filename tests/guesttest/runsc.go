@@ -16,7 +16,7 @@ import (
 type object = map[string]any
 
 // runsc writes a bundle by hand, with what the daemon's bundles have that matters to init, and returns the command that runs it.
-func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
+func (s *Sandbox) runsc(o Options, guest string) *exec.Cmd {
 	t := s.t
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
@@ -35,8 +35,7 @@ func (s *Sandbox) runsc(o Options, initBin, hook string) *exec.Cmd {
 	for _, b := range o.binds() {
 		bind(b[0], b[1])
 	}
-	bind(initBin, "/.tsubo/tsubo-init")
-	bind(hook, "/.tsubo/python")
+	bind(guest, "/.tsubo")
 	for _, m := range [][2]string{{"/code", "mode=0755"}, {"/input", "mode=0755"}, {"/output", "mode=0777,uid=1000,gid=1000,size=64m"},
 		{"/tmp", "mode=1777,size=64m"}} {
 		options := append([]string{"noexec", "nosuid", "nodev"}, strings.Split(m[1], ",")...)

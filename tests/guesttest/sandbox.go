@@ -27,7 +27,9 @@ type Options struct {
 	Env    []string
 	Cwd    string
 	Argv   []string // language command
-	Binds  []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
+	// Preload are the modules that the waiting interpreter imports.
+	Preload []string
+	Binds   []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
 }
 
 // Sandbox is a booted init.
@@ -84,15 +86,14 @@ func (r Result) Status() int {
 
 var (
 	buildOnce sync.Once
-	initPath  string
-	hookPath  string
+	guestDir  string
 	buildErr  error
 	atExit    []func()
 )
 
-// build makes tsubo-init and the hook's directory once per test process; $TSUBO_INIT names a ready-made binary, and without a toolchain
-// it is the one in PATH.
-func build() (string, string, error) {
+// build makes the directory that is /.tsubo in every sandbox, tsubo-init and the hooks, once per test process; $TSUBO_INIT names a ready-made
+// binary, and without a toolchain it is the one in PATH.
+func build() (string, error) {
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "guesttest-")
 		if err != nil {
@@ -108,23 +109,28 @@ func build() (string, string, error) {
 			path := filepath.Join(dir, name)
 			buildErr = errors.Join(buildErr, os.MkdirAll(filepath.Dir(path), public), os.WriteFile(path, b, public))
 		}
-		hookPath = filepath.Join(dir, "python")
-		initPath = os.Getenv("TSUBO_INIT")
-		if _, err := lookPath("go"); initPath == "" && err != nil {
-			initPath, err = lookPath("tsubo-init") // in the VM, where there is no toolchain
+		guestDir = dir
+		initPath := filepath.Join(dir, "tsubo-init")
+		ready := os.Getenv("TSUBO_INIT")
+		if _, err := lookPath("go"); ready == "" && err != nil {
+			ready, err = lookPath("tsubo-init") // in the VM, where there is no toolchain
 			buildErr = errors.Join(buildErr, err)
 		}
-		if initPath != "" || buildErr != nil {
+		if buildErr != nil {
 			return
 		}
-		initPath = filepath.Join(dir, "tsubo-init")
+		if ready != "" {
+			b, err := os.ReadFile(ready)
+			buildErr = errors.Join(err, os.WriteFile(initPath, b, public))
+			return
+		}
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", initPath, "github.com/tsubo-run/tsubo/cmd/tsubo-init")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			buildErr = fmt.Errorf("build tsubo-init: %w: %s", err, out)
 		}
 	})
-	return initPath, hookPath, buildErr
+	return guestDir, buildErr
 }
 
 // initEnv is the environment of init itself: one processor is enough for one thread.
@@ -167,7 +173,7 @@ func (o Options) binds() [][2]string {
 func Start(t testing.TB, o Options) *Sandbox {
 	t.Helper()
 	Root(t)
-	initBin, hook, err := build()
+	guest, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,9 +189,9 @@ func Start(t testing.TB, o Options) *Sandbox {
 	s.in = frames.NewReader(ours, frames.Init, 1<<40)
 	s.out = frames.NewWriter(ours, 0)
 	if o.Runsc == "" {
-		s.cmd = s.native(o, initBin, hook)
+		s.cmd = s.native(o, guest)
 	} else {
-		s.cmd = s.runsc(o, initBin, hook)
+		s.cmd = s.runsc(o, guest)
 	}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = theirs, nil, s.log
 	// New namespaces die with the thread that made them only when asked to; the test's own end must take the sandbox along.
@@ -217,7 +223,7 @@ func Boot(t testing.TB, o Options) *Sandbox {
 
 // BootMessage is what the daemon would send first.
 func BootMessage(o Options) frames.Boot {
-	b := frames.Boot{Version: frames.Version, Language: frames.Python, Env: o.env(), Cwd: o.Cwd, UID: 1000, GID: 1000}
+	b := frames.Boot{Version: frames.Version, Language: frames.Python, Env: o.env(), Cwd: o.Cwd, UID: 1000, GID: 1000, Preload: o.Preload}
 	if b.Cwd == "" {
 		b.Cwd = "/"
 	}
@@ -227,8 +233,8 @@ func BootMessage(o Options) frames.Boot {
 	return b
 }
 
-func (s *Sandbox) native(o Options, initBin, hook string) *exec.Cmd {
-	conf, err := json.Marshal(stage{Root: s.t.TempDir(), Binds: o.binds(), Init: initBin, Hook: hook, Env: initEnv})
+func (s *Sandbox) native(o Options, guest string) *exec.Cmd {
+	conf, err := json.Marshal(stage{Root: s.t.TempDir(), Binds: o.binds(), Guest: guest, Env: initEnv})
 	if err != nil {
 		s.t.Fatal(err)
 	}

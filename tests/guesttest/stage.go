@@ -21,8 +21,7 @@ const stageName = "guesttest-stage"
 type stage struct {
 	Root  string      // an empty directory
 	Binds [][2]string // host paths that appear read-only below it: source, target
-	Init  string      // the binary, bound to /.tsubo/tsubo-init
-	Hook  string      // the directory bound to /.tsubo/python
+	Guest string      // the directory bound to /.tsubo
 	Env   []string
 }
 
@@ -51,7 +50,7 @@ func Main(m *testing.M) {
 var public os.FileMode = 0o755
 
 // dirs are the directories that every root has besides its binds.
-var dirs = []string{"code", "input", "output", "tmp", "proc", "dev", "sys", ".tsubo/python", "home/sandbox"}
+var dirs = []string{"code", "input", "output", "tmp", "proc", "dev", "sys", ".tsubo", "home/sandbox"}
 
 // capabilities are the six that init has.
 var capabilities = []int{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_KILL, unix.CAP_CHOWN, unix.CAP_DAC_READ_SEARCH}
@@ -94,16 +93,12 @@ func enter(conf string) error {
 			return err
 		}
 	}
-	if err := mountPoint(s.Init, s.Root+"/.tsubo/tsubo-init"); err != nil {
-		return err
-	}
 	for _, m := range []struct {
 		source, target, fs string
 		flags              uintptr
 		data               string
 	}{
-		{s.Init, "/.tsubo/tsubo-init", "", unix.MS_BIND, ""},
-		{s.Hook, "/.tsubo/python", "", unix.MS_BIND, ""},
+		{s.Guest, "/.tsubo", "", unix.MS_BIND, ""},
 		{"code", "/code", "tmpfs", locked | unix.MS_NOEXEC, "mode=0755"},
 		{"input", "/input", "tmpfs", locked | unix.MS_NOEXEC, "mode=0755"},
 		{"output", "/output", "tmpfs", locked | unix.MS_NOEXEC, "mode=0777,uid=1000,gid=1000,size=64m"},
