@@ -24,6 +24,9 @@ func NewReader(src io.Reader, from Side, budget int64) *Reader {
 // AddBudget allows n more bytes. The daemon begins with BootBudget, and adds Caps.Budget at hand-over.
 func (r *Reader) AddBudget(n int64) { r.budget += n }
 
+// Pending is how many bytes have been read and not been consumed as messages.
+func (r *Reader) Pending() int { return r.w - r.r }
+
 // BootBudget is what init may send until Ready, or to say that it cannot: Ready and Fatal.
 const BootBudget = 2*HeaderSize + 6 + 9 + MaxText
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type Boot struct {
 	Memory int64   // bytes: what the guest will see as MemTotal
 	CPU    float64 // cores of the job; the guest sees job.GuestCPUs of them
 	Tasks  int     // tasks that the job may have, as RLIMIT_NPROC
+
+	Background bool // nobody waits for the sandbox: its CPU weight is low until Apply
 }
 
 // BootOf is the boot size for a job's limits.
@@ -106,18 +109,23 @@ func (l *Leaf) setUp() error {
 }
 
 func (l *Leaf) bootLimits() size {
-	return size{memory: pageFloor(l.boot.Memory), quota: quota(float64(job.GuestCPUs(l.boot.CPU)))}
+	s := size{memory: pageFloor(l.boot.Memory), quota: quota(float64(job.GuestCPUs(l.boot.CPU))), weight: weight}
+	if l.boot.Background {
+		s.weight = backgroundWeight
+	}
+	return s
 }
 
 // size is the part of the limits that changes in a leaf's life.
 type size struct {
 	memory int64 // bytes, a multiple of the page size
 	quota  int64 // microseconds in each cpuPeriod
+	weight uint64
 }
 
 func (s size) into(r *cgroups.Resources) {
 	r.Memory, r.MemorySwap = s.memory, s.memory // memory and swap together: no swap
-	r.CpuQuota, r.CpuPeriod = s.quota, cpuPeriod
+	r.CpuQuota, r.CpuPeriod, r.CpuWeight = s.quota, cpuPeriod, s.weight
 }
 
 // set writes r and reads back everything that holds the leaf, s included, also what was not written this time.
@@ -152,7 +160,7 @@ func (l *Leaf) Apply(lim job.Limits) error {
 		err = fmt.Errorf("the job asks for %v cores of a sandbox booted for %v", g.CPU, l.boot.CPU)
 	}
 	if err == nil {
-		s := size{memory: pageFloor(g.Memory + Allowance), quota: quota(g.CPU)}
+		s := size{memory: pageFloor(g.Memory + Allowance), quota: quota(g.CPU), weight: weight}
 		r := &cgroups.Resources{SkipDevices: true}
 		s.into(r)
 		err = l.set(r, s)
@@ -165,7 +173,7 @@ func (l *Leaf) Apply(lim job.Limits) error {
 
 // Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory stays as it is.
 func (l *Leaf) Lift() error {
-	s := size{memory: l.now.memory, quota: l.bootLimits().quota}
+	s := size{memory: l.now.memory, quota: l.bootLimits().quota, weight: l.now.weight}
 	if err := l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: s.quota, CpuPeriod: cpuPeriod}, s); err != nil {
 		return fmt.Errorf("lift cpu limit of leaf %s: %w", l.ID, err)
 	}
@@ -249,6 +257,19 @@ func (l *Leaf) Remove(ctx context.Context) error {
 		l.peak = nil
 	}
 	return err
+}
+
+// Memory is what the leaf holds now, in bytes.
+func (l *Leaf) Memory() (int64, error) {
+	text, err := l.d.read("memory.current")
+	if err != nil {
+		return 0, fmt.Errorf("read memory of leaf %s: %w", l.ID, err)
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read memory of leaf %s: %w", l.ID, err)
+	}
+	return n, nil
 }
 
 // Usage is what the leaf used since its Baseline.

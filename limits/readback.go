@@ -30,17 +30,19 @@ func (l *Leaf) verify(s size) error {
 		}
 		return nil
 	}
-	var group bool
+	var group, weighted bool
 	errDevices := readDeviceFilter(l.d)
 	seen.Devices = errDevices == nil
 	err := errors.Join(
 		read("memory.max", strconv.FormatInt(s.memory, 10), &seen.Memory),
 		read("memory.oom.group", "1", &group),
 		read("cpu.max", fmt.Sprintf("%d %d", s.quota, cpuPeriod), &seen.CPU),
+		read("cpu.weight", strconv.FormatUint(s.weight, 10), &weighted),
 		read("pids.max", strconv.FormatInt(l.boot.PIDsMax(), 10), &seen.PIDs),
 		l.verifySwap(read, &seen.Swap),
 		errDevices,
 	)
+	seen.CPU = seen.CPU && weighted
 	seen.Memory = seen.Memory && group // without the group, an oom would leave half a sandbox alive
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -136,6 +136,7 @@ func testBootLimits(t *testing.T, tree *Tree) {
 		"memory.swap.max":  "0",
 		"memory.oom.group": "1",
 		"cpu.max":          "300000 100000",
+		"cpu.weight":       "100",
 		"pids.max":         strconv.FormatInt(g.PIDsMax(), 10),
 	})
 	if l.d.has("memory.zswap.max") {
@@ -177,6 +178,21 @@ func testHandOver(t *testing.T, tree *Tree) {
 		t.Fatal(err)
 	}
 	expect(t, l, map[string]string{"memory.max": strconv.FormatInt(64<<20+Allowance, 10), "cpu.max": "10000 100000"})
+
+	g.Background = true
+	l = newLeaf(t, tree, g)
+	expect(t, l, map[string]string{"cpu.weight": "10"})
+	if n, err := l.Memory(); err != nil || n < 0 {
+		t.Errorf("Memory = %d, %v", n, err)
+	}
+	if err := l.Apply(limitsOf(g)); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l, map[string]string{"cpu.weight": "100"})
+	if err := l.Lift(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l, map[string]string{"cpu.weight": "100"})
 }
 
 func testHandOverRefuses(t *testing.T, tree *Tree) {
@@ -205,7 +221,8 @@ func testHandOverRefuses(t *testing.T, tree *Tree) {
 // What is not in force must be seen by the read-back: each file is changed behind the leaf's back, as a second writer would.
 func testReadBack(t *testing.T, tree *Tree) {
 	files := map[string]string{
-		"memory.max": "max", "memory.swap.max": "max", "memory.zswap.max": "max", "memory.oom.group": "0", "cpu.max": "max", "pids.max": "max",
+		"memory.max": "max", "memory.swap.max": "max", "memory.zswap.max": "max", "memory.oom.group": "0", "cpu.max": "max",
+		"cpu.weight": "7", "pids.max": "max",
 	}
 	for file, value := range files {
 		l := newLeaf(t, tree, tiny)

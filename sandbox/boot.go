@@ -19,7 +19,8 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// Sandbox is one booted sandbox. It is used by one goroutine, once: Run, then Destroy; or Destroy alone.
+// Sandbox is one booted sandbox. It is used by one goroutine at a time, for one job: Run, then Destroy; or Destroy alone. Once Run has
+// returned nothing of it goes on, and Destroy may be called by another goroutine: the result needs nothing of the sandbox.
 type Sandbox struct {
 	host  *Host
 	id    string
@@ -33,7 +34,8 @@ type Sandbox struct {
 	writer  *frames.Writer
 	pids    []int // sandbox and gofer process, on a degraded host only; else the leaf knows them
 
-	used bool
+	footprint int64
+	used      bool
 }
 
 // ImageError says that the job's image cannot run it: nothing of tsubo's is wrong, and trying again does not help. Message is
@@ -66,7 +68,9 @@ func (s *Sandbox) boot(ctx context.Context) (err error) {
 	h := s.host
 	cgroup := ""
 	if h.Leaves != nil {
-		if s.leaf, err = h.Leaves.Create(ctx, s.id, limits.BootOf(s.shape.Limits)); err != nil {
+		size := limits.BootOf(s.shape.Limits)
+		size.Background = s.shape.Background
+		if s.leaf, err = h.Leaves.Create(ctx, s.id, size); err != nil {
 			return err
 		}
 		cgroup = s.leaf.CgroupsPath()
@@ -98,7 +102,10 @@ func (s *Sandbox) boot(ctx context.Context) (err error) {
 	if err := theirs.Close(); err != nil {
 		return fmt.Errorf("close the guest's end of the control socket: %w", err)
 	}
-	return s.awaitReady(ctx)
+	if err := s.awaitReady(ctx); err != nil {
+		return err
+	}
+	return s.measure()
 }
 
 // start runs runsc from a thread inside an empty network namespace.

@@ -1,6 +1,10 @@
 package sandbox
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
 	"log/slog"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,4 +36,34 @@ type Shape struct {
 	Command     []string
 	Environment map[string]string // of the job type
 	Limits      job.Limits
+	Preload     []string // modules that the waiting runner imports before it waits
+
+	// Background says that nobody waits for this boot: the sandbox's CPU weight is low until its job is handed over.
+	Background bool
+}
+
+// Key is equal for two shapes whose waiting sandboxes can stand in for each other, and for no others: it covers everything that is settled
+// at boot except Host's own parts, which are the same for as long as the Host is.
+func (s Shape) Key() string {
+	h := sha256.New()
+	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
+	text := func(all ...string) { // lengths first, so that no two lists run together
+		number(uint64(len(all)))
+		for _, t := range all {
+			number(uint64(len(t)))
+			_, _ = io.WriteString(h, t)
+		}
+	}
+	text(s.Root.Key, string(s.Root.Kind), s.Root.Path, s.Config.WorkingDir, string(s.Language))
+	text(s.Command...)
+	text(s.environment()...)
+	text(s.Preload...)
+	l, tasks := s.Limits, s.Limits.Tasks()
+	for _, n := range []uint64{
+		uint64(l.Memory), uint64(job.GuestCPUs(l.CPU)), tasks.Soft, tasks.Hard, l.NoFile.Soft, l.NoFile.Hard, l.FSize,
+		uint64(l.Tmp), uint64(l.Output), uint64(l.SharedMemory),
+	} {
+		number(n)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -31,7 +31,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch
 		watch = nobody{}
 	}
 	r := &run{s: s, spec: spec, watch: watch, turn: turn}
-	defer r.timers.stop()
+	defer r.finish()
 	if err := r.begin(ctx); err != nil {
 		return nil, fmt.Errorf("hand over job %s: %w", spec.ID, err)
 	}
@@ -56,8 +56,17 @@ type run struct {
 	err            error // why reading stopped before Done
 
 	mu     sync.Mutex
+	over   bool      // Run returns: nothing may touch the sandbox any more
 	cause  job.Cause // the first one; OwnEnd while there is none
 	timers timers
+}
+
+// finish sees to it that no timer and no end of a context touches the sandbox after Run.
+func (r *run) finish() {
+	r.timers.stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
 }
 
 // kept is the beginning of one output stream.
@@ -156,7 +165,7 @@ func codeFile(l job.Language) string {
 func (r *run) end(c job.Cause) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cause != job.OwnEnd || r.exit != nil {
+	if r.over || r.cause != job.OwnEnd || r.exit != nil {
 		return
 	}
 	if c != job.CancelRequested && r.s.oomKilled() {
@@ -179,6 +188,9 @@ func (r *run) kill() {
 }
 
 func (r *run) killLocked() {
+	if r.over {
+		return
+	}
 	if err := r.s.kill(); err != nil {
 		r.s.host.Log.Error("kill a sandbox", "sandbox", r.s.id, "error", err)
 	}

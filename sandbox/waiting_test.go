@@ -1,0 +1,148 @@
+package sandbox
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/frames"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/rootfs"
+)
+
+func testShape() Shape {
+	return Shape{
+		Root:   rootfs.Root{Key: "sha256:a", Kind: rootfs.EROFS, Path: "/roots/a"},
+		Config: job.ImageConfig{Env: []string{"A=1"}, WorkingDir: "/"}, Language: job.Python,
+		Environment: map[string]string{"B": "2"}, Preload: []string{"json"},
+		Limits: job.Limits{
+			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, NProc: job.Rlimit{Soft: 20, Hard: 20}, NoFile: job.Rlimit{Soft: 5, Hard: 6}, FSize: 7,
+			Tmp: 8, Output: 9, SharedMemory: 10, Stdout: 11, Stderr: 12, Artifact: 13, ArtifactsTotal: 14, Artifacts: 15,
+		},
+	}
+}
+
+func TestKeyTellsShapesApart(t *testing.T) {
+	keys := map[string]string{testShape().Key(): "unchanged"}
+	for name, change := range map[string]func(s *Shape){
+		"root":              func(s *Shape) { s.Root.Key = "sha256:b" },
+		"kind of root":      func(s *Shape) { s.Root.Kind = rootfs.Directory },
+		"path of root":      func(s *Shape) { s.Root.Path = "/roots/b" },
+		"image environment": func(s *Shape) { s.Config.Env = []string{"A=2"} },
+		"working directory": func(s *Shape) { s.Config.WorkingDir = "/srv" },
+		"language":          func(s *Shape) { s.Language = job.Node },
+		"command":           func(s *Shape) { s.Command = []string{"a", "b"} },
+		"command in one":    func(s *Shape) { s.Command = []string{"a b"} },
+		"command for env":   func(s *Shape) { s.Command, s.Environment = []string{"B=2"}, nil },
+		"environment":       func(s *Shape) { s.Environment = map[string]string{"B": "3"} },
+		"not unicode":       func(s *Shape) { s.Environment = map[string]string{"B": "\xfe"} },
+		"not unicode 2":     func(s *Shape) { s.Environment = map[string]string{"B": "\xff"} },
+		"preload":           func(s *Shape) { s.Preload = []string{"json", "re"} },
+		"memory":            func(s *Shape) { s.Limits.Memory++ },
+		"guest CPUs":        func(s *Shape) { s.Limits.CPU = 2.5 },
+		"pids":              func(s *Shape) { s.Limits.PIDs = 9 },
+		"nproc":             func(s *Shape) { s.Limits.NProc.Soft = 4 },
+		"nofile":            func(s *Shape) { s.Limits.NoFile.Soft = 4 },
+		"nofile, hard":      func(s *Shape) { s.Limits.NoFile.Hard = 7 },
+		"fsize":             func(s *Shape) { s.Limits.FSize++ },
+		"tmp":               func(s *Shape) { s.Limits.Tmp++ },
+		"output":            func(s *Shape) { s.Limits.Output++ },
+		"shared memory":     func(s *Shape) { s.Limits.SharedMemory++ },
+	} {
+		s := testShape()
+		change(&s)
+		if other, ok := keys[s.Key()]; ok {
+			t.Errorf("%s: the same key as %s", name, other)
+		}
+		keys[s.Key()] = name
+	}
+	for name, change := range map[string]func(s *Shape){
+		"background":   func(s *Shape) { s.Background = true },
+		"cpu quota":    func(s *Shape) { s.Limits.CPU = 0.5 },
+		"caps":         func(s *Shape) { s.Limits.Stdout, s.Limits.Artifacts = 1, 1 },
+		"copied":       func(s *Shape) { s.Environment = maps.Clone(s.Environment) },
+		"no command":   func(s *Shape) { s.Command = []string{} },
+		"size on disk": func(s *Shape) { s.Root.Size = 1 },
+	} {
+		s := testShape()
+		change(&s)
+		if keys[s.Key()] != "unchanged" {
+			t.Errorf("%s: another key", name)
+		}
+	}
+}
+
+// TestKeyKnowsEveryField: a new field of a shape or of its limits must be thought about in Key.
+func TestKeyKnowsEveryField(t *testing.T) {
+	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 8 || l != 14 {
+		t.Errorf("Shape has %d fields and job.Limits %d: say in Key what the new ones mean, then here", n, l)
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	s, g := newGuest(t)
+	if err := s.Waiting(); err != nil {
+		t.Errorf("while it waits: %v", err)
+	}
+	if err := g.w.Send(frames.Stdout("x")); err != nil {
+		t.Fatal(err)
+	}
+	if s.Waiting() == nil {
+		t.Error("it spoke")
+	}
+	if err := s.reader.Fill(); err != nil {
+		t.Fatal(err)
+	}
+	if s.Waiting() == nil {
+		t.Error("it spoke, and that was read")
+	}
+
+	s, g = newGuest(t)
+	g.f.Close()
+	if s.Waiting() == nil {
+		t.Error("it has ended")
+	}
+
+	s, _ = newGuest(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Run(ctx, testSpec(), time.Now(), nil); err == nil {
+		t.Fatal("a cancelled run ran")
+	}
+	if s.Waiting() == nil {
+		t.Error("it has had its job")
+	}
+
+	s, _ = newGuest(t)
+	if err := s.control.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s.Waiting() == nil {
+		t.Error("its socket is closed")
+	}
+	if s.control = nil; s.Waiting() == nil {
+		t.Error("it is destroyed")
+	}
+}
+
+// After Run nothing of it touches the sandbox, whatever fires late: Destroy may be another goroutine's.
+func TestNothingGoesOnAfterRun(t *testing.T) {
+	s, g := newGuest(t)
+	go func() {
+		_ = g.await(frames.TypeGo)
+		_ = g.w.Send(frames.Started{}, frames.Exit{}, frames.Done{})
+	}()
+	r := &run{s: s, spec: testSpec(), watch: nobody{}, turn: time.Now()}
+	if err := r.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.finish()
+	r.s = nil // whatever is touched now panics
+	r.end(job.Overrun)
+	r.kill()
+	if r.cause != job.OwnEnd {
+		t.Errorf("cause %v after the end", r.cause)
+	}
+}
