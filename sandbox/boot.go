@@ -137,6 +137,7 @@ func (s *Sandbox) awaitReady(ctx context.Context) error {
 		Cwd:      s.shape.Config.WorkingDir,
 		UID:      jobUID,
 		GID:      jobUID,
+		Preload:  s.shape.Preload,
 	})
 	if err == nil {
 		var m frames.Message
