@@ -127,4 +127,7 @@ type Result struct {
 	Enforced Enforced
 
 	StartedAt, EndedAt time.Time
+
+	// Cleared is closed once nothing of the job holds anything of the host any more; nil when that is so already.
+	Cleared <-chan struct{}
 }

@@ -19,10 +19,11 @@ type entry struct {
 	request *job.Request
 	spec    *job.Spec
 
-	need    int64         // bytes of the budget
-	longest time.Duration // startup_timeout + timeout
-	turn    chan turn     // of the goroutine that waits for the job's turn, holds one; nil while the job has no goroutine
-	held    bool          // it has a place and may not run yet: it is being written to the store
+	need    int64           // bytes of the budget
+	cleared <-chan struct{} // closed when the last attempt holds none of them any more; nil when that is so already
+	longest time.Duration   // startup_timeout + timeout
+	turn    chan turn       // of the goroutine that waits for the job's turn, holds one; nil while the job has no goroutine
+	held    bool            // it has a place and may not run yet: it is being written to the store
 	at      place
 	// engaged: somebody works on it, so that it counts in Scheduler.busy.
 	engaged bool

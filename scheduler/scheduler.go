@@ -19,8 +19,7 @@ import (
 // Runner runs one job to its end. It owns the job's own deadlines (startup_timeout, timeout). When ctx is cancelled it ends the job
 // at once and reports what there is of it, by context.Cause(ctx), which is one of the causes of package job. An error means that
 // tsubo failed before the code's first byte, never that the program did: the job may be tried again; a *job.Refusal among them is
-// shown to the caller. Run returns only when nothing of the job holds memory any more, since its share of the budget is free from
-// then on.
+// shown to the caller. The job's share of the budget is free again when Run has returned and Result.Cleared is closed.
 type Runner interface {
 	Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error)
 }
@@ -37,7 +36,9 @@ type Options struct {
 	Budget    int64 // bytes that the leaves of all running jobs may have together
 	Allowance int64 // bytes that a leaf holds beyond its job's own memory limit
 	Workers   int   // jobs that run at the same time
-	Queue     int   // jobs that wait
+	// Room is told, in order and quickly enough to be called under a lock, how many bytes of the budget jobs leave. nil: nobody asks.
+	Room  func(bytes int64)
+	Queue int // jobs that wait
 
 	MaxTries   int           // attempts in all when the infrastructure fails; 0: 2
 	RetryDelay time.Duration // before the second attempt, twice as much before each further one; 0: 1 s
@@ -149,6 +150,7 @@ func (s *Scheduler) Start(ctx context.Context) error {
 		s.queue.push(e)
 		s.armExpiry(e)
 	}
+	s.use(0)
 	go s.renewLeases() //nolint:gosec // it outlives Start, whose context says how long starting may take
 	s.dispatch()
 	return nil
@@ -315,7 +317,15 @@ func (s *Scheduler) occupy(e *entry) {
 		e.expiry.Stop()
 	}
 	s.running[e] = struct{}{}
-	s.used += e.need
+	s.use(e.need)
+}
+
+// use takes bytes of the budget, or gives them back. s.mu is held.
+func (s *Scheduler) use(bytes int64) {
+	s.used += bytes
+	if s.opt.Room != nil {
+		s.opt.Room(s.opt.Budget - s.used)
+	}
 }
 
 // vacate takes them back. s.mu is held.
@@ -325,13 +335,27 @@ func (s *Scheduler) vacate(e *entry) {
 	}
 	e.at = outside
 	delete(s.running, e)
-	s.used -= e.need
+	if cleared := e.cleared; cleared != nil {
+		e.cleared = nil
+		go s.clear(cleared, e.need)
+	} else {
+		s.use(-e.need)
+	}
 	took := time.Since(e.begun)
 	if s.mean == 0 {
 		s.mean = took
 	} else {
 		s.mean += (took - s.mean) / 8
 	}
+}
+
+// clear gives bytes back once what held them is gone. The slot is free before: whoever waits for it may begin where memory allows.
+func (s *Scheduler) clear(cleared <-chan struct{}, bytes int64) {
+	<-cleared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.use(-bytes)
+	s.dispatch()
 }
 
 // dismiss says the job's end: err is nil when its record is in the store. s.mu is held.

@@ -686,3 +686,59 @@ type runnerFunc func(context.Context, *job.Spec, job.Observer) (*job.Result, err
 func (f runnerFunc) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error) {
 	return f(ctx, s, o)
 }
+
+func TestMemoryIsTakenUntilTheJobIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rooms []int64
+		b := newBench(t, Options{Budget: 100 * mib, Workers: 2, Queue: 5, Room: func(n int64) { rooms = append(rooms, n/mib) }})
+		cleared := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{})}
+		b.f.outcome = func(id string) (*job.Result, error) {
+			r := ok()
+			r.Cleared = cleared[id]
+			return r, nil
+		}
+		b.submit(context.Background(), spec("a", "u", 60))
+		b.submit(context.Background(), spec("b", "u", 40))
+		b.finishAll("a", "b")
+		b.answer("a") // at once, whatever is left of the job
+		b.submit(context.Background(), spec("c", "u", 60))
+		close(cleared["b"])
+		synctest.Wait()
+		if got := b.f.order(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Fatalf("ran %q before the memory of the first was free", got)
+		}
+		close(cleared["a"])
+		synctest.Wait()
+		if got := b.f.order(); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Fatalf("ran %q after it was free", got)
+		}
+		b.finishAll("c")
+		b.answer("c")
+		if want := []int64{100, 40, 0, 40, 100, 40, 100}; !slices.Equal(rooms, want) {
+			t.Errorf("rooms %v, want %v", rooms, want)
+		}
+		b.stop()
+	})
+}
+
+func TestSlotIsFreeBeforeTheJobIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{Budget: 100 * mib, Workers: 1, Queue: 5})
+		cleared := make(chan struct{})
+		b.f.outcome = func(string) (*job.Result, error) {
+			r := ok()
+			r.Cleared = cleared
+			return r, nil
+		}
+		b.submit(context.Background(), spec("a", "u", 10))
+		b.submit(context.Background(), spec("b", "u", 10))
+		b.finishAll("a")
+		if got := b.f.order(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("ran %q", got)
+		}
+		b.finishAll("b")
+		close(cleared)
+		synctest.Wait()
+		b.stop()
+	})
+}

@@ -148,7 +148,8 @@ func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 	e.longest = spec.StartupTimeout + spec.Timeout
 	grown := need - e.need
 	if s.used+grown <= s.opt.Budget {
-		s.used, e.need = s.used+grown, need
+		s.use(grown)
+		e.need = need
 		s.mu.Unlock()
 		return true
 	}
@@ -273,6 +274,9 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	overdue := time.AfterFunc(e.spec.StartupTimeout+e.spec.Timeout+overdueAfter, func() { e.cancel(job.ErrOverdue) })
 	defer overdue.Stop()
 	result, panicked, err := s.contained(e, launchObserver{watch, leave})
+	if result != nil {
+		e.cleared = result.Cleared
+	}
 	cause := context.Cause(e.ctx)
 	switch {
 	case errors.Is(cause, job.ErrOverdue):
