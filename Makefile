@@ -74,12 +74,17 @@ $(RUNC): | tools/runc/go.mod
 
 .PHONY: image-python
 image-python: ## the Python image as an OCI layout, in build/images/python
-	cd tools && $(GO) run ./image-python -o $(CURDIR)/build/images/python -cache $(CACHE)/debs
+	cd tools && $(GO) run ./image -o $(CURDIR)/build/images/python -cache $(CACHE)/debs python
+
+.PHONY: image-node
+image-node: ## the Node image as an OCI layout, in build/images/node
+	cd tools && $(GO) run ./image -o $(CURDIR)/build/images/node -cache $(CACHE)/debs node
 
 .PHONY: test-image
-test-image: image-python ## build the Python image again, elsewhere, and compare the digests
-	cd tools && umask 077 && TMPDIR=/var/tmp $(GO) run ./image-python -o $(CURDIR)/build/test/image-again -cache $(CACHE)/debs
-	cmp build/images/python/index.json build/test/image-again/index.json
+test-image: image-python image-node ## build the images again, elsewhere, and compare the digests
+	cd tools && umask 077 && for i in python node; do \
+		TMPDIR=/var/tmp $(GO) run ./image -o $(CURDIR)/build/test/image-again -cache $(CACHE)/debs $$i && \
+		cmp $(CURDIR)/build/images/$$i/index.json $(CURDIR)/build/test/image-again/index.json || exit; done
 	@rm -rf build/test/image-again
 
 .PHONY: vm-base
@@ -89,7 +94,7 @@ vm-base: deps ## the test VM's kernel and base disk, in the cache
 .PHONY: lint
 lint: vet $(LINT) ## vet, and golangci-lint
 	$(LINT) run --build-tags '$(TAGS)' ./...
-	cd tools && $(LINT) run --config ../.golangci.yml ./image-python
+	cd tools && $(LINT) run --config ../.golangci.yml ./image
 
 $(LINT): | tools/lint/go.mod
 	@mkdir -p $(@D)
@@ -100,10 +105,10 @@ vet: ## formatting and go vet, also for arm64
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
 	$(GO) vet -tags '$(TAGS)' ./...
 	$(STATIC) GOARCH=arm64 $(GO) vet -tags '$(TAGS)' ./...
-	cd tools && $(GO) vet ./image-python
+	cd tools && $(GO) vet ./image
 
 .PHONY: test
-test: deps vet unit build runsc image-python vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+test: deps vet unit build runsc image-python image-node vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
 	@$(MAKE) test-image
 	tests/vm/check
 	tests/run-groups
@@ -116,7 +121,7 @@ test-quick: deps unit build runsc image-python ## unit tests and one boot of the
 .PHONY: unit
 unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
-	cd tools && $(GO) test ./image-python
+	cd tools && $(GO) test ./image
 
 .PHONY: test-attacks
 test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)

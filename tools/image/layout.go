@@ -71,7 +71,7 @@ type history struct {
 
 // writeLayout makes the layout at out, complete or not at all, in place of one that is there, and returns the manifest's digest and
 // the size of all blobs.
-func writeLayout(out string, t *tree, debs []deb, gz bool) (digest string, size int64, err error) {
+func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string, size int64, err error) {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a build directory
 		return "", 0, err
 	}
@@ -93,10 +93,10 @@ func writeLayout(out string, t *tree, debs []deb, gz bool) (digest string, size 
 	conf, err := l.json("application/vnd.oci.image.config.v1+json", config{
 		Created: created, platform: plat,
 		Config: runConfig{
-			User: "1000:1000", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}, Cmd: []string{"python3"}, WorkingDir: "/app",
+			User: "1000:1000", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}, Cmd: []string{flavours[name].cmd}, WorkingDir: "/app",
 		},
 		RootFS:  rootFS{Type: "layers", DiffIDs: []string{diffID}},
-		History: []history{{Created: created, CreatedBy: "tsubo image-python"}},
+		History: []history{{Created: created, CreatedBy: "tsubo image-" + name}},
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("write the config: %w", err)
@@ -108,7 +108,7 @@ func writeLayout(out string, t *tree, debs []deb, gz bool) (digest string, size 
 	m, err := l.json("application/vnd.oci.image.manifest.v1+json", manifest{
 		SchemaVersion: 2, MediaType: "application/vnd.oci.image.manifest.v1+json", Config: conf, Layers: []descriptor{layer},
 		Annotations: map[string]string{
-			"org.opencontainers.image.title": "tsubo python", "org.opencontainers.image.created": created,
+			"org.opencontainers.image.title": "tsubo " + name, "org.opencontainers.image.created": created,
 			"run.tsubo.debian.packages": strings.Join(versions, " "),
 		},
 	})
@@ -116,7 +116,7 @@ func writeLayout(out string, t *tree, debs []deb, gz bool) (digest string, size 
 		return "", 0, fmt.Errorf("write the manifest: %w", err)
 	}
 	m.Platform = &plat
-	for name, v := range map[string]any{
+	for file, v := range map[string]any{
 		"index.json": index{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json", Manifests: []descriptor{m}},
 		"oci-layout": map[string]string{"imageLayoutVersion": "1.0.0"},
 	} {
@@ -124,7 +124,7 @@ func writeLayout(out string, t *tree, debs []deb, gz bool) (digest string, size 
 		if err != nil {
 			return "", 0, err
 		}
-		if err := os.WriteFile(filepath.Join(tmp, name), append(data, '\n'), 0o644); err != nil { //nolint:gosec // public content
+		if err := os.WriteFile(filepath.Join(tmp, file), append(data, '\n'), 0o644); err != nil { //nolint:gosec // public content
 			return "", 0, err
 		}
 	}

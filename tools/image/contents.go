@@ -24,7 +24,7 @@ var unwanted = strings.Fields(`
 	usr/bin/ldd usr/bin/localedef usr/bin/pldd usr/bin/tzselect usr/bin/zdump
 	usr/share/base-files usr/share/bash-completion usr/share/binfmts usr/share/bug usr/share/common-licenses usr/share/debianutils
 	usr/share/dict usr/share/doc usr/share/doc-base usr/share/gcc usr/share/gdb usr/share/info usr/share/libc-bin usr/share/lintian
-	usr/share/locale usr/share/man usr/share/menu usr/share/misc usr/share/pixmaps usr/share/tabset
+	usr/share/locale usr/share/man usr/share/menu usr/share/misc usr/share/nodejs/@types usr/share/pixmaps usr/share/systemtap usr/share/tabset
 	usr/share/zoneinfo/posix usr/share/zoneinfo/right
 	var`)
 
@@ -35,15 +35,17 @@ func (t *tree) prune() {
 		t.remove(name)
 	}
 	for name := range t.entries {
-		if strings.HasPrefix(name, "usr/lib/"+python+"/lib-dynload/nis.") {
+		if strings.HasPrefix(name, "usr/lib/"+pythonName+"/lib-dynload/nis.") {
 			delete(t.entries, name)
 		}
 	}
 }
 
-// fixups adds what the packages' own scripts would have set up, the job's user, and the mount points of a sandbox.
-func (t *tree) fixups() error {
-	t.symlink("usr/bin/python3", python)
+// fixups adds what the packages' own scripts would have set up, links first, the job's user, and the mount points of a sandbox.
+func (t *tree) fixups(links map[string]string) error {
+	for name, to := range links {
+		t.symlink(name, to)
+	}
 	t.symlink("usr/bin/awk", "mawk")
 	if t.entries["usr/bin/sh"] == nil {
 		t.symlink("usr/bin/sh", "dash")

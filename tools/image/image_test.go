@@ -121,7 +121,7 @@ func small(t *testing.T, certificates int) *tree {
 func TestFixups(t *testing.T) {
 	tr := small(t, 60)
 	tr.prune()
-	if err := tr.fixups(); err != nil {
+	if err := tr.fixups(nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range strings.Fields("proc sys dev tmp code input output .tsubo app root home/sandbox") {
@@ -146,7 +146,7 @@ func TestFixups(t *testing.T) {
 			t.Errorf("%s has mode %v", name, e.mode)
 		}
 	}
-	if err := small(t, 3).fixups(); err == nil {
+	if err := small(t, 3).fixups(nil); err == nil {
 		t.Error("three CA certificates were enough")
 	}
 }
@@ -176,7 +176,7 @@ func TestLayout(t *testing.T) {
 		var digests []string
 		dir := filepath.Join(t.TempDir(), "image")
 		for range 2 { // the second replaces the first
-			digest, _, err := writeLayout(dir, small(t, 60), []deb{{name: "x", version: "1"}}, gz)
+			digest, _, err := writeLayout(dir, "python", small(t, 60), []deb{{name: "x", version: "1"}}, gz)
 			if err != nil {
 				t.Fatal(err)
 			}

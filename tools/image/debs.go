@@ -104,7 +104,8 @@ func download(cache string, which []string) (err error) {
 
 // apt runs apt-get in dir and returns what it printed.
 func apt(dir string, args ...string) (string, error) {
-	cmd := exec.Command("apt-get", args...) //nolint:gosec // names from the constant list and from apt itself
+	// What this machine has installed, perhaps from elsewhere, is no candidate.
+	cmd := exec.Command("apt-get", append([]string{"-o", "Dir::State::status=/dev/null"}, args...)...) //nolint:gosec // names from the constant list and from apt itself
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	var stderr strings.Builder

@@ -112,14 +112,14 @@ func compareLibraries(a, b string) int {
 	return 0
 }
 
-// checkCache asks the tree's own ldconfig what the cache under root says.
-func (t *tree) checkCache(root string) error {
+// checkCache asks the tree's own ldconfig what the cache under root says; it must know libc and the library.
+func (t *tree) checkCache(root, library string) error {
 	cmd := exec.Command(filepath.Join(root, "usr/sbin/ldconfig"), "-p", "-C", filepath.Join(root, ldCache)) //nolint:gosec // our own scratch
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("read the library cache: %w: %s", err, tail(out))
 	}
-	want := "/" + strings.TrimPrefix(libDir(), "usr/") + "/libsqlite3.so.0"
+	want := "/" + strings.TrimPrefix(libDir(), "usr/") + "/" + library
 	if !bytes.Contains(out, []byte("libc.so.6 (libc6,")) || !bytes.Contains(out, []byte(want)) {
 		return fmt.Errorf("read the library cache: ldconfig sees only %s", tail(out))
 	}
