@@ -84,7 +84,7 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	}
 	ref := r.JobType
 	s := &Spec{
-		ID: id, Caller: caller, Type: t.Name, Image: t.Image, Language: t.Language, Command: t.Command,
+		ID: id, Caller: caller, Type: t.Name, Image: t.Image, Language: t.Language, Command: t.Command, Preload: t.Preload,
 		Code: r.Code, Args: r.Args, Stdin: r.Stdin, Input: r.Input, Files: r.Files, RawStdout: r.RawStdout, Timeout: t.Timeout, StartupTimeout: t.StartupTimeout,
 	}
 	if ref == "" {

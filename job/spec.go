@@ -21,6 +21,7 @@ type Type struct {
 	Image          string // name in the catalogue, or a digest
 	Language       Language
 	Command        []string // argv when Language is Command
+	Preload        []string // modules that the waiting runner imports before it waits
 	Environment    map[string]string
 	Requirements   []string
 	PythonVersion  string
@@ -52,6 +53,7 @@ type Spec struct {
 	Image       string // image digest, "sha256:…", resolved when the job gets its turn
 	Language    Language
 	Command     []string
+	Preload     []string
 	Code        string
 	Args        []string
 	Stdin       []byte
