@@ -82,6 +82,10 @@ mkfs_erofs_path: /opt/mkfs.erofs
 cgroup_parent: /own
 max_workers: 8
 max_queue_size: 5.0
+pool_enabled: false
+pool_min: 2
+pool_max: 3
+warm_max: 4
 memory_budget: 50%
 api_max_payload_bytes: 4m
 max_code_bytes: 200000
@@ -152,6 +156,7 @@ max_retry_attempts: 1
 		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
 		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
+		Pool:      Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
 		FrontDoor: defaultFrontDoor(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
 		outputs: outputs{1024, 2048, job.MiB, 2 * job.MiB},
 		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 5 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
@@ -233,6 +238,9 @@ func TestRefused(t *testing.T) {
 		{"max_workers: 99999999999999999999", "max_workers", "whole number"},
 		{"max_workers:", "max_workers", "has no value"},
 		{"max_queue_size: 10001", "max_queue_size", "10000"},
+		{"pool_min: 9", "pool_min", "pool_max (8)"},
+		{"pool_max: 257", "pool_max", "256"},
+		{"warm_max: -1", "warm_max", "64"},
 		{"production_mode: hunter2", "production_mode", "true or false"},
 		{"production_mode: 1", "production_mode", "true or false"},
 		{"log_level: hunter2", "log_level", "DEBUG"},
@@ -308,7 +316,8 @@ func TestRefused(t *testing.T) {
 		{"job_types: [{name: a, language: command}]", "job_types.0.command", "missing"},
 		{"job_types: [{name: a, command: ['']}]", "job_types.0.command.0", "program's name"},
 		{"job_types: [{name: a, command: [\"a\\0hunter2\"]}]", "job_types.0.command.0", "NUL"},
-		{"job_types: [{name: a, language: node}]", "job_types.0.language", "python, command"},
+		{"job_types: [{name: a, command: [x], language: node}]", "job_types.0.command", "only for"},
+		{"job_types: [{name: a, language: ruby}]", "job_types.0.language", "python, node, command"},
 		{"job_types: [{name: a, python_version: '3.12'}]", "job_types.0.python_version", "name an image"},
 		{"job_types: [{name: a, python_version: '2.7'}]", "job_types.0.python_version", "3.8"},
 		{"job_types: [{name: a, gpu: {enabled: true}}]", "job_types.0.gpu", "no GPU"},

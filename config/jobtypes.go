@@ -15,6 +15,7 @@ import (
 const (
 	defaultType   = "default"
 	defaultImage  = "python"
+	nodeImage     = "node"
 	defaultMemory = 512 * job.MiB
 )
 
@@ -110,12 +111,15 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	if len(t.Command) > 0 {
 		language = string(job.Command)
 	}
-	in.word("language", &language, exact, string(job.Python), string(job.Command))
+	in.word("language", &language, exact, string(job.Python), string(job.Node), string(job.Command))
 	t.Language = job.Language(language)
+	if t.Language == job.Node && t.Image == defaultImage && !in.written("image") {
+		t.Image = nodeImage
+	}
 	switch {
 	case t.Language == job.Command && len(t.Command) == 0:
 		in.fail("command", "is missing: language command needs the program and its arguments")
-	case t.Language == job.Python && len(t.Command) > 0:
+	case t.Language != job.Command && len(t.Command) > 0:
 		in.fail("command", "is only for language: command")
 	case len(t.Command) > 0 && t.Command[0] == "":
 		in.fail("command.0", "must be the program's name")

@@ -78,19 +78,20 @@ func (t Type) known() bool {
 // Language says how code runs in the sandbox.
 type Language uint8
 
-// Languages. Python: init starts the image's interpreter at Boot, it parks in the hook and Ready follows. Command: Ready comes at
+// Languages. Python and Node: init starts the image's interpreter at Boot, it parks in the hook and Ready follows. Command: Ready comes at
 // once, and Boot.Argv is started at Go.
 const (
 	Python  Language = 1
 	Command Language = 2
+	Node    Language = 3
 )
 
 // Waits reports whether the language has an interpreter that init starts at Boot and lets wait for the code. Of a Boot, only those that wait
 // may have Preload, and only those that do not have Argv.
-func (l Language) Waits() bool { return l == Python }
+func (l Language) Waits() bool { return l == Python || l == Node }
 
 // known reports whether l is a language of this version.
-func (l Language) known() bool { return l == Python || l == Command }
+func (l Language) known() bool { return Python <= l && l <= Node }
 
 // Dir is the directory that a File goes into.
 type Dir uint8

@@ -16,7 +16,7 @@ import (
 // why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes).
 // Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
 // stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
-// Variables that the interpreter reads when it starts (PYTHON…) work in Boot.Env and come too late in Run.Env.
+// Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
 const (
 	hookMark = 'R'
 	hookFail = 'F'
@@ -30,8 +30,11 @@ type runner struct {
 	variable, value, sep string
 }
 
-// runners of the languages that wait.
+// runnerOf is the runner of a language that waits.
 func runnerOf(l frames.Language) runner {
+	if l == frames.Node {
+		return runner{name: "node", args: []string{codeDir + "/main.js"}, variable: "NODE_OPTIONS", value: "--require=/.tsubo/node/wait.js", sep: " "}
+	}
 	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
 	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
 }

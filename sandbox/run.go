@@ -150,6 +150,17 @@ func (r *run) send() error {
 	)
 }
 
+// guestLanguage is l as init knows it.
+func guestLanguage(l job.Language) frames.Language {
+	switch l {
+	case job.Python:
+		return frames.Python
+	case job.Node:
+		return frames.Node
+	}
+	return frames.Command
+}
+
 func codeFile(l job.Language) string {
 	switch l {
 	case job.Python:

@@ -1,5 +1,5 @@
-// Package hook holds the file that makes an image's own CPython wait for its code; tsubo-init starts the interpreter with it and
-// tells it when to go on (package guest, hook.go). It is apart from package guest so that the daemon can build /.tsubo without linking init.
+// Package hook holds the files that make an image's own interpreter wait for its code, CPython or Node.js; tsubo-init starts the interpreter with
+// them and tells it when to go on (package guest, hook.go). It is apart from package guest so that the daemon can build /.tsubo without linking init.
 package hook
 
 import _ "embed"
@@ -7,7 +7,17 @@ import _ "embed"
 //go:embed sitecustomize.py
 var python []byte
 
+//go:embed node/wait.js
+var nodeWait []byte
+
+//go:embed node/warm.js
+var nodeWarm []byte
+
 // Files are the files that belong below /.tsubo in every sandbox, by relative path. The contents are the caller's.
 func Files() map[string][]byte {
-	return map[string][]byte{"python/sitecustomize.py": append([]byte(nil), python...)}
+	return map[string][]byte{
+		"python/sitecustomize.py": append([]byte(nil), python...),
+		"node/wait.js":            append([]byte(nil), nodeWait...),
+		"node/warm.js":            append([]byte(nil), nodeWarm...),
+	}
 }

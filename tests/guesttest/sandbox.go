@@ -27,6 +27,8 @@ type Options struct {
 	Env    []string
 	Cwd    string
 	Argv   []string // language command
+	Node   bool     // language node, unless Argv is given; the program's file is main.js then, too
+	Root   string   // where the directories of the system are taken from; "" is /
 	// Preload are the modules that the waiting interpreter imports.
 	Preload []string
 	Binds   []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
@@ -40,6 +42,7 @@ type Sandbox struct {
 	out  *frames.Writer
 	cmd  *exec.Cmd
 	log  *lockedBuffer // stderr of init and of runsc
+	code string        // name of the program's file
 
 	Ready  frames.Ready
 	Booted time.Duration // from the start of the process to Ready
@@ -154,7 +157,11 @@ func (o Options) prefix() string {
 }
 
 func (o Options) binds() [][2]string {
-	list := append([]string{"/usr", "/bin", "/lib", "/lib64", "/etc"}, o.Binds...)
+	var list []string
+	for _, d := range []string{"/usr", "/bin", "/lib", "/lib64", "/etc"} {
+		list = append(list, o.Root+d+":"+d)
+	}
+	list = append(list, o.Binds...)
 	if o.prefix() != "/usr" {
 		list = append(list, o.prefix())
 	}
@@ -185,7 +192,10 @@ func Start(t testing.TB, o Options) *Sandbox {
 		t.Fatal(err)
 	}
 	ours, theirs := os.NewFile(uintptr(p[0]), "control"), os.NewFile(uintptr(p[1]), "init's control")
-	s := &Sandbox{t: t, conn: ours, log: &lockedBuffer{}}
+	s := &Sandbox{t: t, conn: ours, log: &lockedBuffer{}, code: "main.py"}
+	if o.Node {
+		s.code = "main.js"
+	}
 	s.in = frames.NewReader(ours, frames.Init, 1<<40)
 	s.out = frames.NewWriter(ours, 0)
 	if o.Runsc == "" {
@@ -226,6 +236,9 @@ func BootMessage(o Options) frames.Boot {
 	b := frames.Boot{Version: frames.Version, Language: frames.Python, Env: o.env(), Cwd: o.Cwd, UID: 1000, GID: 1000, Preload: o.Preload}
 	if b.Cwd == "" {
 		b.Cwd = "/"
+	}
+	if o.Node {
+		b.Language = frames.Node
 	}
 	if o.Argv != nil {
 		b.Language, b.Argv = frames.Command, o.Argv
@@ -319,7 +332,7 @@ func (s *Sandbox) Give(j Job) {
 		j.Input = "{}"
 	}
 	err := errors.Join(
-		s.out.QueueFile(frames.File{Dir: frames.DirCode, Name: "main.py", Mode: 0o444}, []byte(j.Code)),
+		s.out.QueueFile(frames.File{Dir: frames.DirCode, Name: s.code, Mode: 0o444}, []byte(j.Code)),
 		s.out.QueueFile(frames.File{Dir: frames.DirInput, Name: "data.json", Mode: 0o444}, []byte(j.Input)))
 	for name, b := range j.Files {
 		err = errors.Join(err, s.out.QueueFile(frames.File{Dir: frames.DirInput, Name: name, Mode: 0o444}, []byte(b)))

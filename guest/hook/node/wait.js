@@ -1,0 +1,57 @@
+// Waits for the code of a job, then is gone. See guest/hook.go for the other side.
+//
+// Node loads this by --require in NODE_OPTIONS, when its own start is complete and before it looks for the program. A worker thread of the job
+// loads it again, since it has the options that its process started with; it has nobody to wait for. What stays is in process.moduleLoadList
+// alone: modules of Node's own that are loaded already (warm.js). Works from Node 16 on.
+'use strict';
+
+function read(fs, size) {
+  const data = Buffer.allocUnsafeSlow(size);
+  for (let n = 0, part; n < size; n += part) {
+    part = fs.readSync(3, data, n, size - n);
+    if (part === 0) process.reallyExit(1);
+  }
+  return data;
+}
+
+function message(fs) {
+  return read(fs, Number(read(fs, 8).latin1Slice())).utf8Slice().split('\0').slice(0, -1);
+}
+
+function wait() {
+  const fs = require('fs');
+  for (const name of message(fs)) {
+    try {
+      module.constructor.createRequire('/code/main.js')(name);
+    } catch (e) {
+      const why = String(e instanceof Error ? e.message : e).split('\n', 1)[0];
+      fs.writeSync(3, Buffer.from(`Fcannot preload ${name}: ${why}`).subarray(0, 500));
+      process.reallyExit(1);
+    }
+  }
+  require('./warm.js');
+  fs.writeSync(3, 'R');
+  const fields = message(fs);
+  fs.closeSync(3);
+  const n = Number(fields[0]) + 1;
+  process.argv.push(...fields.slice(1, n));
+  for (const field of fields.slice(n)) {
+    const eq = field.indexOf('=');
+    if (eq < 0) delete process.env[field];
+    else process.env[field.slice(0, eq)] = field.slice(eq + 1);
+  }
+}
+
+function vanish() {
+  const { _cache, _pathCache } = module.constructor;
+  for (const cache of [_cache, _pathCache]) {
+    for (const key of Object.keys(cache)) if (key.startsWith(`${__dirname}/`)) delete cache[key];
+  }
+  module.parent.children.splice(module.parent.children.indexOf(module), 1);
+  // Node walks this list: the next one moves to our place, which it has seen.
+  const list = process._preload_modules;
+  if (list.shift() !== undefined && list.length > 0) module.parent.require(list[0]);
+}
+
+if (!process.chdir.disabled) wait();
+vanish();

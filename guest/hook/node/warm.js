@@ -1,0 +1,4 @@
+// What almost every program makes Node load and compile: the end of a module's loading (this file's own), and the way to standard output.
+'use strict';
+require('net');
+require('util').format('%s', { a: [1, 'a'] }, new Error('x'));
