@@ -28,7 +28,11 @@ func (s *Sandbox) Waiting() error {
 	var pollErr error
 	err = conn.Control(func(fd uintptr) {
 		fds[0].Fd = int32(fd)
-		_, pollErr = unix.Poll(fds, 0) // a timeout of 0 is never interrupted
+		for { // a signal can interrupt it all the same
+			if _, pollErr = unix.Poll(fds, 0); !errors.Is(pollErr, unix.EINTR) {
+				break
+			}
+		}
 	})
 	if err := errors.Join(err, pollErr); err != nil {
 		return fmt.Errorf("look at the control socket: %w", err)
