@@ -32,6 +32,11 @@ type Params struct {
 	Guest Tree // holds tsubo-init, seen as /.tsubo
 
 	Cgroup string // path of the sandbox's leaf as runsc sees the hierarchy, "" on a host without one (then --ignore-cgroups)
+
+	// Sandbox is the id of the empty sandbox that this becomes a container of, "" for a sandbox of its own. Then both trees are EROFS,
+	// and Cgroup is "": the sandbox is in its leaf already.
+	Sandbox string
+
 	Limits job.Limits
 
 	SharedMemory int64 // size of /dev/shm in bytes; 0: /dev/shm is not writable
@@ -67,6 +72,10 @@ const (
 
 	annotationSource = "dev.gvisor.spec.rootfs.source"
 	annotationType   = "dev.gvisor.spec.rootfs.type"
+
+	// What tells runsc that a sandbox gets another container (the names that containerd gave them).
+	annotationContainer = "io.kubernetes.cri.container-type"
+	annotationSandbox   = "io.kubernetes.cri.sandbox-id"
 )
 
 // capabilities of init: to become the job's user (SETUID, SETGID), to shed these very capabilities for the job (SETPCAP), to end
@@ -97,21 +106,33 @@ func Config(p Params) *specs.Spec {
 		Mounts: mounts(p),
 		Linux: &specs.Linux{
 			CgroupsPath: p.Cgroup,
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace},
-				{Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace},
-				{Type: specs.MountNamespace},
-				{Type: specs.NetworkNamespace},
-			},
-			Seccomp: p.Seccomp,
+			Namespaces:  namespaces(),
+			Seccomp:     p.Seccomp,
 		},
 	}
 	if p.Root.Kind == EROFS {
 		spec.Root.Path = unusedRoot
 		spec.Annotations = map[string]string{annotationSource: p.Root.Path, annotationType: EROFS}
 	}
+	if p.Sandbox != "" {
+		if spec.Annotations == nil {
+			spec.Annotations = map[string]string{}
+		}
+		spec.Annotations[annotationContainer] = "container"
+		spec.Annotations[annotationSandbox] = p.Sandbox
+	}
 	return spec
+}
+
+// namespaces are new ones, of every kind that there is inside.
+func namespaces() []specs.LinuxNamespace {
+	return []specs.LinuxNamespace{
+		{Type: specs.PIDNamespace},
+		{Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace},
+		{Type: specs.MountNamespace},
+		{Type: specs.NetworkNamespace},
+	}
 }
 
 // rlimits hold for init and, inherited, for the job. NPROC is counted for each user, so init's own threads do not count.
@@ -133,16 +154,12 @@ func mounts(p Params) []specs.Mount {
 	if input == 0 {
 		input = InputSize
 	}
-	out := []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}},
-		{Destination: "/dev", Type: "dev", Source: "dev", Options: []string{"nosuid", "noexec"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec"}},
+	out := append(kernelMounts(),
 		tmpfs("/tmp", p.Limits.Tmp, 0o1777, 0),
 		tmpfs("/output", p.Limits.Output, 0o777, jobUID),
 		tmpfs("/code", code, 0o755, 0),
 		tmpfs("/input", input, 0o755, 0),
-	}
+	)
 	if p.SharedMemory != 0 {
 		out = append(out, tmpfs("/dev/shm", p.SharedMemory, 0o1777, 0))
 	}
@@ -152,6 +169,16 @@ func mounts(p Params) []specs.Mount {
 		guest.Options = append(guest.Options, "bind")
 	}
 	return append(out, guest)
+}
+
+// kernelMounts are the trees that the sentry mounts in any case; here they get options.
+func kernelMounts() []specs.Mount {
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}},
+		{Destination: "/dev", Type: "dev", Source: "dev", Options: []string{"nosuid", "noexec"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec"}},
+	}
 }
 
 // tmpfs is a tree in the sandbox's own memory; owner is the user and the group that own its root.
@@ -165,15 +192,24 @@ func tmpfs(at string, size int64, mode, owner int) specs.Mount {
 	}}
 }
 
-// Write checks s and writes it as dir/config.json, mode 0600. The directory is the sandbox's own: a file of that name, or a link in
-// its place, is an error.
-func Write(dir string, s *specs.Spec) (err error) {
+// Encode checks s and returns it as runsc reads it.
+func Encode(s *specs.Spec) ([]byte, error) {
 	if err := Check(s); err != nil {
-		return fmt.Errorf("check the bundle: %w", err)
+		return nil, fmt.Errorf("check the bundle: %w", err)
 	}
 	data, err := json.Marshal(s)
 	if err != nil {
-		return fmt.Errorf("encode the bundle: %w", err)
+		return nil, fmt.Errorf("encode the bundle: %w", err)
+	}
+	return data, nil
+}
+
+// Write checks s and writes it as dir/config.json, mode 0600. The directory is the sandbox's own: a file of that name, or a link in
+// its place, is an error.
+func Write(dir string, s *specs.Spec) (err error) {
+	data, err := Encode(s)
+	if err != nil {
+		return err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "config.json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -43,11 +44,12 @@ func TestGolden(t *testing.T) {
 	shm.SharedMemory, shm.Code, shm.Input = 32*job.MiB, job.MiB, 2*job.MiB
 	degraded := params(Directory)
 	degraded.Cgroup = ""
-	for name, p := range map[string]Params{
-		"erofs": params(EROFS), "directory": params(Directory), "shared-memory": shm, "no-cgroup": degraded,
+	for name, spec := range map[string]*specs.Spec{
+		"erofs": Config(params(EROFS)), "directory": Config(params(Directory)), "shared-memory": Config(shm), "no-cgroup": Config(degraded),
+		"added": Config(addedParams()), "empty": empty(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := json.MarshalIndent(Config(p), "", "  ")
+			got, err := json.MarshalIndent(spec, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,6 +68,103 @@ func TestGolden(t *testing.T) {
 				t.Errorf("differs from %s; run with -update and read the difference\n%s", file, got)
 			}
 		})
+	}
+}
+
+// addedParams is a job's container in an empty sandbox.
+func addedParams() Params {
+	p := params(EROFS)
+	p.Sandbox, p.Cgroup = "0123456789abcdef0123456789abcd", ""
+	return p
+}
+
+func empty() *specs.Spec {
+	return Empty(Tree{Kind: EROFS, Path: "/var/lib/tsubo/roots/empty"}, "/jobs/0123456789abcdef", specs.ArchX86_64)
+}
+
+// TestAddedIsTheSame: but for where it is put, the container that is added to an empty sandbox is that of a sandbox of its own.
+func TestAddedIsTheSame(t *testing.T) {
+	own, added := deepCopy(t, Config(params(EROFS))), deepCopy(t, Config(addedParams()))
+	own.Linux.CgroupsPath = ""
+	delete(added.Annotations, annotationContainer)
+	delete(added.Annotations, annotationSandbox)
+	if !reflect.DeepEqual(own, added) {
+		t.Errorf("differ:\n%+v\n%+v", own, added)
+	}
+}
+
+// TestCheckRefusesEmpty changes one thing of an empty sandbox's configuration at a time: it is what Empty says, or it is refused.
+func TestCheckRefusesEmpty(t *testing.T) {
+	for name, change := range map[string]func(s *specs.Spec){
+		"relative image":     func(s *specs.Spec) { s.Annotations[annotationSource] = "image" },
+		"another annotation": func(s *specs.Spec) { s.Annotations["dev.gvisor.flag.debug"] = "true" },
+		"sandbox-id":         func(s *specs.Spec) { s.Annotations[annotationSandbox] = strings.Repeat("a", 30) },
+		"a directory":        func(s *specs.Spec) { s.Annotations[annotationType] = Directory },
+		"writable root":      func(s *specs.Spec) { s.Root.Readonly = false },
+		"root":               func(s *specs.Spec) { s.Process.User.UID = 0 },
+		"a capability":       func(s *specs.Spec) { s.Process.Capabilities.Effective = []string{"CAP_KILL"} },
+		"another command":    func(s *specs.Spec) { s.Process.Args = []string{Init} },
+		"an environment":     func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=b") },
+		"two tasks":          func(s *specs.Spec) { s.Process.Rlimits[0].Hard = 2 },
+		"new privileges":     func(s *specs.Spec) { s.Process.NoNewPrivileges = false },
+		"a call more":        func(s *specs.Spec) { s.Linux.Seccomp.Syscalls[0].Names = []string{"ppoll", "execve"} },
+		"two architectures": func(s *specs.Spec) {
+			s.Linux.Seccomp.Architectures = append(s.Linux.Seccomp.Architectures, specs.ArchX86)
+		},
+		"no filter":        func(s *specs.Spec) { s.Linux.Seccomp = nil },
+		"a mount more":     func(s *specs.Spec) { s.Mounts = append(s.Mounts, tmpfs("/tmp", 1, 0o777, 0)) },
+		"a mount missing":  func(s *specs.Spec) { s.Mounts = s.Mounts[1:] },
+		"a namespace path": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" },
+		"cgroup outside":   func(s *specs.Spec) { s.Linux.CgroupsPath = "/jobs/../../x" },
+		"hooks":            func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
+		"another hostname": func(s *specs.Spec) { s.Hostname = "host" },
+	} {
+		s := deepCopy(t, empty())
+		if err := Check(s); err != nil {
+			t.Fatalf("before the change: %v", err)
+		}
+		if change(s); Check(s) == nil {
+			t.Errorf("%s: is accepted", name)
+		}
+	}
+}
+
+// TestCheckRefusesAdded does so with what is special to a container that is added.
+func TestCheckRefusesAdded(t *testing.T) {
+	for name, change := range map[string]func(s *specs.Spec){
+		"a cgroup":           func(s *specs.Spec) { s.Linux.CgroupsPath = "/jobs/x" },
+		"no sandbox-id":      func(s *specs.Spec) { delete(s.Annotations, annotationSandbox) },
+		"no container-type":  func(s *specs.Spec) { delete(s.Annotations, annotationContainer) },
+		"another type":       func(s *specs.Spec) { s.Annotations[annotationContainer] = "unknown" },
+		"as a sandbox":       func(s *specs.Spec) { s.Annotations[annotationContainer] = "sandbox" },
+		"an empty type":      func(s *specs.Spec) { s.Annotations[annotationContainer] = "" },
+		"a path for an id":   func(s *specs.Spec) { s.Annotations[annotationSandbox] = "../../../run/other/sandbox-of-it" },
+		"a name for an id":   func(s *specs.Spec) { s.Annotations[annotationSandbox] = "-flag" },
+		"a third annotation": func(s *specs.Spec) { s.Annotations["io.kubernetes.cri.container-name"] = "x" },
+		"a directory root": func(s *specs.Spec) {
+			s.Root.Path = "/var/lib/x"
+			delete(s.Annotations, annotationType)
+			delete(s.Annotations, annotationSource)
+		},
+		"a directory guest": func(s *specs.Spec) {
+			s.Mounts[8].Type = "bind"
+			s.Mounts[8].Options = append(s.Mounts[8].Options, "bind")
+		},
+		"another's namespace": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" },
+		"the sandbox's pids":  func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] },
+		"no filter":           func(s *specs.Spec) { s.Linux.Seccomp = nil },
+		"a capability more":   func(s *specs.Spec) { s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN") },
+	} {
+		s := deepCopy(t, Config(addedParams()))
+		if err := Check(s); err != nil {
+			t.Fatalf("before the change: %v", err)
+		}
+		if change(s); Check(s) == nil {
+			t.Errorf("%s: is accepted", name)
+		}
+		if data, err := Encode(s); err == nil {
+			t.Errorf("%s: is encoded as %s", name, data)
+		}
 	}
 }
 
@@ -133,34 +232,38 @@ func TestCheckRefuses(t *testing.T) {
 		"an annotation of an image": func(s *specs.Spec) { s.Annotations = map[string]string{"dev.gvisor.flag.debug": "true"} },
 		"a third annotation":        func(s *specs.Spec) { erofs(s); s.Annotations["dev.gvisor.spec.mount.a.share"] = "pod" },
 		"a writable overlay":        func(s *specs.Spec) { erofs(s); s.Annotations["dev.gvisor.spec.rootfs.overlay"] = "self" },
-		"another root type":         func(s *specs.Spec) { erofs(s); s.Annotations[annotationType] = "bind" },
-		"relative image":            func(s *specs.Spec) { erofs(s); s.Annotations[annotationSource] = "image" },
-		"a directory beside erofs":  func(s *specs.Spec) { erofs(s); s.Root.Path = "/etc" },
-		"another user":              func(s *specs.Spec) { s.Process.User.UID = 1 },
-		"another group":             func(s *specs.Spec) { s.Process.User.GID = 1 },
-		"additional groups":         func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} },
-		"another command":           func(s *specs.Spec) { s.Process.Args = []string{"/bin/sh"} },
-		"arguments":                 func(s *specs.Spec) { s.Process.Args = append(s.Process.Args, "-x") },
-		"an environment":            func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "LD_PRELOAD=/tmp/x") },
-		"the image's /etc/passwd":   func(s *specs.Spec) { s.Process.Env = nil },
-		"another cwd":               func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/8" },
-		"a terminal":                func(s *specs.Spec) { s.Process.Terminal = true },
-		"new privileges":            func(s *specs.Spec) { s.Process.NoNewPrivileges = false },
-		"no capabilities field":     func(s *specs.Spec) { s.Process.Capabilities = nil },
-		"one bounding more":         func(s *specs.Spec) { s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN") },
-		"another effective":         func(s *specs.Spec) { s.Process.Capabilities.Effective = append(caps()[1:], "CAP_NET_RAW") },
-		"one permitted less":        func(s *specs.Spec) { s.Process.Capabilities.Permitted = caps()[1:] },
-		"inheritable":               func(s *specs.Spec) { s.Process.Capabilities.Inheritable = caps() },
-		"ambient":                   func(s *specs.Spec) { s.Process.Capabilities.Ambient = caps() },
-		"low oom score":             func(s *specs.Spec) { low := -900; s.Process.OOMScoreAdj = &low },
-		"inherited oom score":       func(s *specs.Spec) { s.Process.OOMScoreAdj = nil },
-		"no rlimits":                func(s *specs.Spec) { s.Process.Rlimits = nil },
-		"no tasks":                  func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 0 },
-		"soft over hard":            func(s *specs.Spec) { s.Process.Rlimits[1].Soft = 1 << 40 },
-		"unlimited files":           func(s *specs.Spec) { s.Process.Rlimits[2].Hard = 1<<64 - 1 },
-		"core files":                func(s *specs.Spec) { s.Process.Rlimits[3].Hard = 1 },
-		"a rlimit twice":            func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0]) },
-		"another rlimit":            func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_MEMLOCK" },
+		"container of another": func(s *specs.Spec) {
+			erofs(s)
+			s.Annotations[annotationSandbox] = strings.Repeat("a", 30)
+		},
+		"another root type":        func(s *specs.Spec) { erofs(s); s.Annotations[annotationType] = "bind" },
+		"relative image":           func(s *specs.Spec) { erofs(s); s.Annotations[annotationSource] = "image" },
+		"a directory beside erofs": func(s *specs.Spec) { erofs(s); s.Root.Path = "/etc" },
+		"another user":             func(s *specs.Spec) { s.Process.User.UID = 1 },
+		"another group":            func(s *specs.Spec) { s.Process.User.GID = 1 },
+		"additional groups":        func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} },
+		"another command":          func(s *specs.Spec) { s.Process.Args = []string{"/bin/sh"} },
+		"arguments":                func(s *specs.Spec) { s.Process.Args = append(s.Process.Args, "-x") },
+		"an environment":           func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "LD_PRELOAD=/tmp/x") },
+		"the image's /etc/passwd":  func(s *specs.Spec) { s.Process.Env = nil },
+		"another cwd":              func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/8" },
+		"a terminal":               func(s *specs.Spec) { s.Process.Terminal = true },
+		"new privileges":           func(s *specs.Spec) { s.Process.NoNewPrivileges = false },
+		"no capabilities field":    func(s *specs.Spec) { s.Process.Capabilities = nil },
+		"one bounding more":        func(s *specs.Spec) { s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN") },
+		"another effective":        func(s *specs.Spec) { s.Process.Capabilities.Effective = append(caps()[1:], "CAP_NET_RAW") },
+		"one permitted less":       func(s *specs.Spec) { s.Process.Capabilities.Permitted = caps()[1:] },
+		"inheritable":              func(s *specs.Spec) { s.Process.Capabilities.Inheritable = caps() },
+		"ambient":                  func(s *specs.Spec) { s.Process.Capabilities.Ambient = caps() },
+		"low oom score":            func(s *specs.Spec) { low := -900; s.Process.OOMScoreAdj = &low },
+		"inherited oom score":      func(s *specs.Spec) { s.Process.OOMScoreAdj = nil },
+		"no rlimits":               func(s *specs.Spec) { s.Process.Rlimits = nil },
+		"no tasks":                 func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 0 },
+		"soft over hard":           func(s *specs.Spec) { s.Process.Rlimits[1].Soft = 1 << 40 },
+		"unlimited files":          func(s *specs.Spec) { s.Process.Rlimits[2].Hard = 1<<64 - 1 },
+		"core files":               func(s *specs.Spec) { s.Process.Rlimits[3].Hard = 1 },
+		"a rlimit twice":           func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0]) },
+		"another rlimit":           func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_MEMLOCK" },
 		"a host directory": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc", Type: "bind", Source: "/etc"})
 		},

@@ -1,11 +1,14 @@
 package bundle
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,14 +43,62 @@ func Check(s *specs.Spec) error {
 	if s == nil || s.Process == nil || s.Root == nil || s.Linux == nil {
 		return errors.New("configuration: process, root or linux is missing")
 	}
+	if s.Annotations[annotationContainer] == "sandbox" {
+		return checkEmpty(s)
+	}
 	var c checker
 	c.top(s)
 	c.process(s.Process)
 	c.root(s)
 	c.mounts(s.Mounts)
 	c.linux(s.Linux)
+	if _, added := s.Annotations[annotationContainer]; added {
+		c.added(s)
+	}
 	return errors.Join(c.errs...)
 }
+
+// checkEmpty is Check for an empty sandbox. Nothing of it differs between sandboxes but three values; the rest is Empty's, to the letter.
+func checkEmpty(s *specs.Spec) error {
+	var c checker
+	c.path(annotationSource, s.Annotations[annotationSource])
+	c.cgroup(s.Linux)
+	c.filter(s.Linux.Seccomp)
+	if len(c.errs) == 0 {
+		want := Empty(Tree{Kind: EROFS, Path: s.Annotations[annotationSource]}, s.Linux.CgroupsPath, s.Linux.Seccomp.Architectures[0])
+		got, errGot := json.Marshal(s)
+		exact, errExact := json.Marshal(want)
+		if err := errors.Join(errGot, errExact); err != nil || !bytes.Equal(got, exact) {
+			c.fail("configuration of an empty sandbox: is not exactly what it must be: %w", err)
+		}
+	}
+	return errors.Join(c.errs...)
+}
+
+// added looks at what is different for a container that is added to an empty sandbox. It gets no gofer, so nothing of the host is served to
+// it, and it is in the sandbox's leaf.
+func (c *checker) added(s *specs.Spec) {
+	if kind := s.Annotations[annotationContainer]; kind != "container" {
+		c.fail("annotation %s %q: must be container", annotationContainer, kind)
+	}
+	if id := s.Annotations[annotationSandbox]; !sandboxID.MatchString(id) {
+		c.fail("annotation %s %q: must be a sandbox's id", annotationSandbox, id)
+	}
+	if s.Annotations[annotationType] != EROFS {
+		c.fail("root: must be an EROFS image in a container that is added")
+	}
+	for _, m := range s.Mounts {
+		if m.Destination == GuestDir && m.Type != EROFS {
+			c.fail("mount %s: must be of type %s in a container that is added", GuestDir, EROFS)
+		}
+	}
+	if s.Linux.CgroupsPath != "" {
+		c.fail("linux.cgroupsPath %q: must not be set in a container that is added", s.Linux.CgroupsPath)
+	}
+}
+
+// sandboxID is what tsubo makes ids of.
+var sandboxID = regexp.MustCompile(`^[0-9a-f]{30}$`)
 
 type checker struct{ errs []error }
 
@@ -144,8 +195,12 @@ func (c *checker) root(s *specs.Spec) {
 		c.path("root.path", s.Root.Path)
 		return
 	}
-	if keys := slices.Sorted(maps.Keys(s.Annotations)); !slices.Equal(keys, []string{annotationSource, annotationType}) {
-		c.fail("annotations %q: must be exactly those of an EROFS root", keys)
+	want := []string{annotationSource, annotationType}
+	if _, added := s.Annotations[annotationContainer]; added {
+		want = append(want, annotationContainer, annotationSandbox)
+	}
+	if keys := slices.Sorted(maps.Keys(s.Annotations)); !slices.Equal(keys, want) {
+		c.fail("annotations %q: must be exactly %q", keys, want)
 	}
 	if s.Annotations[annotationType] != EROFS {
 		c.fail("annotation %s %q: must be %s", annotationType, s.Annotations[annotationType], EROFS)
@@ -210,17 +265,17 @@ func (c *checker) size(where string, options []string) string {
 
 func (c *checker) linux(l *specs.Linux) {
 	c.onlySet("linux", *l, "CgroupsPath", "Namespaces", "Seccomp")
-	if l.CgroupsPath != "" {
-		c.path("linux.cgroupsPath", l.CgroupsPath)
-	}
-	want := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
-		{Type: specs.NetworkNamespace},
-	}
-	if !slices.Equal(l.Namespaces, want) {
+	c.cgroup(l)
+	if !slices.Equal(l.Namespaces, namespaces()) {
 		c.fail("linux.namespaces %v: must be new ones of pid, ipc, uts, mount and network", l.Namespaces)
 	}
 	c.filter(l.Seccomp)
+}
+
+func (c *checker) cgroup(l *specs.Linux) {
+	if l.CgroupsPath != "" {
+		c.path("linux.cgroupsPath", l.CgroupsPath)
+	}
 }
 
 // filter looks at the frame of the profile only: it must be there, refuse by default, and add nothing but permissions. Whether it

@@ -171,6 +171,19 @@ func (l *Leaf) Apply(lim job.Limits) error {
 	return nil
 }
 
+// Promote ends the time in which nobody waited for the sandbox: the leaf gets the CPU weight of a job's.
+func (l *Leaf) Promote() error {
+	if l.now.weight == weight {
+		return nil
+	}
+	s := l.now
+	s.weight = weight
+	if err := l.set(&cgroups.Resources{SkipDevices: true, CpuWeight: weight}, s); err != nil {
+		return fmt.Errorf("raise the CPU weight of leaf %s: %w", l.ID, err)
+	}
+	return nil
+}
+
 // Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory stays as it is.
 func (l *Leaf) Lift() error {
 	s := size{memory: l.now.memory, quota: l.bootLimits().quota, weight: l.now.weight}

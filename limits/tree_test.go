@@ -182,6 +182,11 @@ func testHandOver(t *testing.T, tree *Tree) {
 	g.Background = true
 	l = newLeaf(t, tree, g)
 	expect(t, l, map[string]string{"cpu.weight": "10"})
+	if err := l.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l, map[string]string{"cpu.weight": "100"})
+	l = newLeaf(t, tree, g)
 	if n, err := l.Memory(); err != nil || n < 0 {
 		t.Errorf("Memory = %d, %v", n, err)
 	}

@@ -1,6 +1,7 @@
 package runsc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,8 @@ type RunOpts struct {
 	ID     string // as CheckID wants it; random, made by tsubo
 	Bundle string // absolute path of the directory of config.json, of this sandbox alone; runsc's pid file goes there too
 
-	// Stdin, Stdout and Stderr become those of PID 1. Nil is /dev/null. The caller keeps and closes its own.
+	// Stdin, Stdout and Stderr become those of PID 1, and on the way the property of the sandbox's user: never a file of the host's. Nil is
+	// the end for writing of a pipe that is broken once Run returns. The caller keeps and closes its own.
 	Stdin, Stdout, Stderr *os.File
 }
 
@@ -72,22 +74,16 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	}
 	defer func() { _ = complaints.Close() }() // only read
 
+	unread, nowhere, err := os.Pipe()
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("boot sandbox %s: %w", o.ID, err), w.Close())
+	}
+	defer func() { _ = unread.Close() }() // later than the command, which says on stderr what it also logs
 	cmd := r.command(ctx, Args(r.Root, r.Flags, o)...)
 	cmd.ExtraFiles = []*os.File{w} // fd 3: --log-fd
-	for _, stdio := range []struct {
-		set  func(*os.File)
-		file *os.File
-	}{
-		{func(f *os.File) { cmd.Stdin = f }, o.Stdin},
-		{func(f *os.File) { cmd.Stdout = f }, o.Stdout},
-		{func(f *os.File) { cmd.Stderr = f }, o.Stderr},
-	} {
-		if stdio.file != nil { // a nil *os.File in the interface would not be nil
-			stdio.set(stdio.file)
-		}
-	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = cmp.Or(o.Stdin, nowhere), cmp.Or(o.Stdout, nowhere), cmp.Or(o.Stderr, nowhere)
 	err = cmd.Start()
-	_ = w.Close() // the command has its own
+	_, _ = w.Close(), nowhere.Close() // the command has its own
 	if err != nil {
 		return 0, fmt.Errorf("boot sandbox %s: start runsc: %w", o.ID, errors.Join(context.Cause(ctx), err))
 	}

@@ -229,12 +229,29 @@ func mountsBelow(t testing.TB, dir string) int {
 	return strings.Count(string(data), " "+dir)
 }
 
+// nullOwner is whom the host's /dev/null belongs to: to root, unless somebody hands it to runsc as stdio, which gives it to nobody.
+func nullOwner(t *testing.T) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/null", &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Uid
+}
+
 func TestSandbox(t *testing.T) {
 	r := real(t)
 	for _, kind := range []string{bundle.EROFS, bundle.Directory} {
 		t.Run(kind, func(t *testing.T) {
 			root, guest := trees(t, kind)
+			if err := unix.Chown("/dev/null", 0, 0); err != nil {
+				t.Fatal(err)
+			}
+			owner := nullOwner(t)
 			b := boot(t, r, root, guest)
+			if now := nullOwner(t); now != owner {
+				t.Errorf("/dev/null of the host belonged to uid %d and now to %d", owner, now)
+			}
 			const readOnly = "read-only file system"
 			for _, test := range []struct{ ask, want string }{
 				{"hello", "pid 1 uid 0 host sandbox env [HOME=/]"},

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/tsubo-run/tsubo/bundle"
 	"github.com/tsubo-run/tsubo/frames"
-	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/netns"
 	"github.com/tsubo-run/tsubo/runsc"
@@ -53,24 +54,76 @@ const destroyBound = 30 * time.Second
 // Boot makes a sandbox of that shape and returns once the job's runner waits in it. When ctx ends first, or anything fails,
 // nothing is left behind. An *ImageError means that the image is at fault.
 func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
-	s := &Sandbox{host: h, id: newID(), shape: shape}
-	s.dir = filepath.Join(h.Dir, s.id)
+	s := h.newSandbox()
+	s.shape = shape
 	if err := s.boot(ctx); err != nil {
-		err = fmt.Errorf("boot sandbox %s: %w", s.id, err)
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
-		defer cancel()
-		return nil, errors.Join(err, s.Destroy(clean))
+		return nil, s.undo(ctx, fmt.Errorf("boot sandbox %s: %w", s.id, err))
 	}
 	return s, nil
 }
 
-func (s *Sandbox) boot(ctx context.Context) (err error) {
-	h := s.host
+// newSandbox is one of which nothing exists yet.
+func (h *Host) newSandbox() *Sandbox {
+	id := newID()
+	return &Sandbox{host: h, id: id, dir: filepath.Join(h.Dir, id)}
+}
+
+// undo destroys what a boot has made before it failed with err, which it returns with whatever goes wrong now.
+func (s *Sandbox) undo(ctx context.Context, err error) error {
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
+	defer cancel()
+	return errors.Join(err, s.Destroy(clean))
+}
+
+func (s *Sandbox) boot(ctx context.Context) error {
+	size := limits.BootOf(s.shape.Limits)
+	size.Background = s.shape.Background
+	theirs, err := s.openControl()
+	if err != nil {
+		return err
+	}
+	err = s.launch(ctx, size, theirs, func(cgroup string) *specs.Spec {
+		p := s.params()
+		p.Cgroup = cgroup
+		return bundle.Config(p)
+	})
+	if err := errors.Join(err, theirs.Close()); err != nil {
+		return err
+	}
+	if err := s.awaitReady(ctx); err != nil {
+		return err
+	}
+	return s.measure()
+}
+
+// params describes the job's container of the sandbox's shape.
+func (s *Sandbox) params() bundle.Params {
+	root, guest := s.shape.Root, s.host.Guest
+	return bundle.Params{
+		Root:         bundle.Tree{Kind: string(root.Kind), Path: root.Path},
+		Guest:        bundle.Tree{Kind: string(guest.Kind), Path: guest.Path},
+		Limits:       s.shape.Limits,
+		SharedMemory: s.shape.Limits.SharedMemory,
+		Seccomp:      s.host.Seccomp,
+	}
+}
+
+// openControl makes the control socket and returns its far end, which the caller closes once the sandbox has it.
+func (s *Sandbox) openControl() (theirs *os.File, err error) {
+	s.control, theirs, err = controlPair()
+	if err != nil {
+		return nil, err
+	}
+	s.reader = frames.NewReader(s.control, frames.Init, frames.BootBudget)
+	s.writer = frames.NewWriter(s.control, 0)
+	return theirs, nil
+}
+
+// launch makes leaf, bundle and namespace, and boots a sandbox with the configuration that config makes for its leaf.
+func (s *Sandbox) launch(ctx context.Context, size limits.Boot, stdin *os.File, config func(cgroup string) *specs.Spec) (err error) {
 	cgroup := ""
-	if h.Leaves != nil {
-		size := limits.BootOf(s.shape.Limits)
-		size.Background = s.shape.Background
-		if s.leaf, err = h.Leaves.Create(ctx, s.id, size); err != nil {
+	if s.host.Leaves != nil {
+		if s.leaf, err = s.host.Leaves.Create(ctx, s.id, size); err != nil {
 			return err
 		}
 		cgroup = s.leaf.CgroupsPath()
@@ -78,34 +131,10 @@ func (s *Sandbox) boot(ctx context.Context) (err error) {
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the bundle: %w", err)
 	}
-	config := bundle.Config(bundle.Params{
-		Root:         bundle.Tree{Kind: string(s.shape.Root.Kind), Path: s.shape.Root.Path},
-		Guest:        bundle.Tree{Kind: string(h.Guest.Kind), Path: h.Guest.Path},
-		Cgroup:       cgroup,
-		Limits:       s.shape.Limits,
-		SharedMemory: s.shape.Limits.SharedMemory,
-		Seccomp:      h.Seccomp,
-	})
-	if err := bundle.Write(s.dir, config); err != nil {
+	if err := bundle.Write(s.dir, config(cgroup)); err != nil {
 		return err
 	}
-	ours, theirs, err := controlPair()
-	if err != nil {
-		return err
-	}
-	s.control = ours
-	s.reader = frames.NewReader(ours, frames.Init, frames.BootBudget)
-	s.writer = frames.NewWriter(ours, 0)
-	if err := s.start(ctx, theirs); err != nil {
-		return errors.Join(err, theirs.Close())
-	}
-	if err := theirs.Close(); err != nil {
-		return fmt.Errorf("close the guest's end of the control socket: %w", err)
-	}
-	if err := s.awaitReady(ctx); err != nil {
-		return err
-	}
-	return s.measure()
+	return s.start(ctx, stdin)
 }
 
 // start runs runsc from a thread inside an empty network namespace.
@@ -125,13 +154,9 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
 
 func (s *Sandbox) awaitReady(ctx context.Context) error {
 	defer s.breakOff(ctx)()
-	language := frames.Python
-	if s.shape.Language == job.Command {
-		language = frames.Command
-	}
 	err := s.writer.Send(frames.Boot{
 		Version:  frames.Version,
-		Language: language,
+		Language: guestLanguage(s.shape.Language),
 		Argv:     s.shape.Command,
 		Env:      s.shape.environment(),
 		Cwd:      s.shape.Config.WorkingDir,

@@ -31,6 +31,22 @@ func (e *CanaryError) Error() string {
 // there are leaves, that the memory limit strikes. A *CanaryError means that a layer does not hold and nothing may be served; any other error,
 // that a sandbox could not even be run.
 func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error {
+	return h.canary(ctx, l, root, h.Boot)
+}
+
+// CanaryWarm is Canary for what is added to an empty sandbox, which goes to the sentry by another way than the command's: after an error
+// of either kind no empty sandbox may be used, but others may. ErrNoSentry is not a failure of anything.
+func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) error {
+	return h.canary(ctx, l, root, func(ctx context.Context, shape Shape) (*Sandbox, error) {
+		s, err := h.BootSentry(ctx, SizeOf(l))
+		if err != nil {
+			return nil, err
+		}
+		return s.Add(ctx, shape)
+	})
+}
+
+func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot func(context.Context, Shape) (*Sandbox, error)) error {
 	probes := seccomp.Discriminating()
 	args := []string{"report"}
 	if h.Leaves != nil {
@@ -43,7 +59,7 @@ func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error
 		}
 		args = append(args, strings.Join(words, ":"))
 	}
-	s, err := h.Boot(ctx, Shape{
+	s, err := boot(ctx, Shape{
 		Root: root, Config: job.ImageConfig{WorkingDir: "/"}, Language: job.Command,
 		Command: []string{"/.tsubo/tsubo-init", "canary"}, Limits: l,
 	})

@@ -22,6 +22,7 @@ type Host struct {
 	Leaves  *limits.Tree // nil on a degraded host: no leaf, and Enforced says so
 	Netns   *netns.Stock
 	Guest   rootfs.Root // the image on /.tsubo; the owner keeps its lease
+	Empty   rootfs.Root // EmptyTree, for BootSentry, which fails without it; the owner keeps its lease
 	Seccomp *specs.LinuxSeccomp
 	Dir     string // run-time directory of sandboxes, one folder each, mode 0700
 	Log     *slog.Logger

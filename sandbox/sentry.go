@@ -1,0 +1,155 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/tsubo-run/tsubo/bundle"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/runsc"
+)
+
+// Size is all of a sandbox that is settled before its image is known. Two jobs of one size could use the same empty sandbox.
+type Size struct {
+	Memory int64 // bytes
+	CPUs   int   // that the guest sees
+	Tasks  int
+}
+
+// SizeOf is the size of a job with these limits.
+func SizeOf(l job.Limits) Size {
+	boot := limits.BootOf(l)
+	return Size{Memory: boot.Memory, CPUs: job.GuestCPUs(boot.CPU), Tasks: boot.Tasks}
+}
+
+// ErrNoSentry says that empty sandboxes cannot be had on this host: Host.Empty is missing, or a root is no EROFS image.
+var ErrNoSentry = errors.New("no empty sandboxes: they need EROFS images")
+
+// Sentry is an empty sandbox, booted before it is known what for: a sentry in a leaf of its size, with a process that waits and can do
+// nothing else. Add makes it the sandbox of a job. It has run no caller's code, and it is used by one goroutine at a time, once.
+type Sentry struct {
+	box     *Sandbox // without shape and control socket
+	size    Size
+	control *runsc.Control // nil once it is used or destroyed
+	used    bool
+}
+
+// BootSentry makes an empty sandbox and returns once a container can be added to it. Nobody waits for one: it boots with a low CPU weight.
+// When ctx ends first, or anything fails, nothing is left behind. ErrNoSentry is for ever.
+func (h *Host) BootSentry(ctx context.Context, size Size) (*Sentry, error) {
+	if h.Empty.Kind != rootfs.EROFS || h.Guest.Kind != rootfs.EROFS {
+		return nil, ErrNoSentry
+	}
+	s := &Sentry{box: h.newSandbox(), size: size}
+	if err := s.boot(ctx); err != nil {
+		return nil, s.box.undo(ctx, fmt.Errorf("boot empty sandbox %s: %w", s.box.id, errors.Join(err, s.closeControl())))
+	}
+	return s, nil
+}
+
+func (s *Sentry) boot(ctx context.Context) error {
+	box, h := s.box, s.box.host
+	leaf := limits.Boot{Memory: s.size.Memory, CPU: float64(s.size.CPUs), Tasks: s.size.Tasks, Background: true}
+	err := box.launch(ctx, leaf, nil, func(cgroup string) *specs.Spec {
+		return bundle.Empty(bundle.Tree{Kind: bundle.EROFS, Path: h.Empty.Path}, cgroup, h.Seccomp.Architectures[0])
+	})
+	if err != nil {
+		return err
+	}
+	if s.control, err = h.Runsc.Connect(ctx, box.id); err != nil {
+		return err
+	}
+	if err := s.control.Create(ctx, jobContainer); err != nil {
+		return err
+	}
+	return box.measure()
+}
+
+// jobContainer is the id, in its sandbox, of the container that a job runs in.
+const jobContainer = "job"
+
+// Add makes it the sandbox of a shape of its size and returns once the job's runner waits in it. The Sentry is used up: after an error,
+// or when ctx ends first, everything of it is destroyed. An *ImageError means that the image is at fault.
+func (s *Sentry) Add(ctx context.Context, shape Shape) (*Sandbox, error) {
+	if err := s.Waiting(); err != nil {
+		return nil, errors.Join(fmt.Errorf("add to empty sandbox %s: %w", s.box.id, err), s.Destroy(ctx))
+	}
+	s.used, s.box.shape = true, shape
+	err := s.add(ctx, shape)
+	// The connection is closed before the first byte of a job's code, which comes with Run.
+	if err := errors.Join(err, s.closeControl()); err != nil {
+		return nil, s.box.undo(ctx, fmt.Errorf("add to empty sandbox %s: %w", s.box.id, err))
+	}
+	return s.box, nil
+}
+
+func (s *Sentry) add(ctx context.Context, shape Shape) error {
+	box, h := s.box, s.box.host
+	switch {
+	case SizeOf(shape.Limits) != s.size:
+		return fmt.Errorf("a shape of size %+v in a sandbox of %+v", SizeOf(shape.Limits), s.size)
+	case shape.Root.Kind != rootfs.EROFS:
+		return ErrNoSentry
+	}
+	if box.leaf != nil && !shape.Background {
+		if err := box.leaf.Promote(); err != nil {
+			return err
+		}
+	}
+	p := box.params()
+	p.Sandbox = box.id
+	spec, err := bundle.Encode(bundle.Config(p))
+	if err != nil {
+		return err
+	}
+	theirs, err := box.openControl()
+	if err != nil {
+		return err
+	}
+	err = s.control.Start(ctx, runsc.Container{
+		ID: jobContainer, Spec: spec, Images: []string{shape.Root.Path, h.Guest.Path}, Stdin: theirs,
+	})
+	if err := errors.Join(err, theirs.Close()); err != nil {
+		return err
+	}
+	if err := box.awaitReady(ctx); err != nil {
+		return err
+	}
+	return box.measure()
+}
+
+func (s *Sentry) closeControl() error {
+	if s.control == nil {
+		return nil
+	}
+	err := s.control.Close()
+	s.control = nil
+	return err
+}
+
+// Waiting tells whether the empty sandbox still waits, unharmed: nil, or why it must be destroyed. It does not block.
+func (s *Sentry) Waiting() error {
+	if s.control == nil {
+		return errors.New("the empty sandbox is used or destroyed")
+	}
+	return s.control.Alive()
+}
+
+// Footprint is what the empty sandbox takes of the host's memory, in bytes: its leaf's, read once after the boot.
+func (s *Sentry) Footprint() int64 { return s.box.footprint }
+
+// ID is the name of its leaf, its folder and its runsc state.
+func (s *Sentry) ID() string { return s.box.id }
+
+// Destroy is Sandbox.Destroy for a Sentry that was not used; after Add it does nothing, whatever became of that.
+func (s *Sentry) Destroy(ctx context.Context) error {
+	if s.used {
+		return nil
+	}
+	return errors.Join(s.closeControl(), s.box.Destroy(ctx))
+}
