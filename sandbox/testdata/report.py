@@ -1,5 +1,5 @@
 # Says everything about where it runs that a job can see and that must not depend on how its sandbox was booted (attacks.md I14).
-import os, resource, signal, socket, stat, sys, threading, time
+import os, re, resource, signal, socket, stat, sys, threading, time
 
 
 def text(path):
@@ -8,6 +8,11 @@ def text(path):
             return f.read()
     except OSError as e:
         return e.strerror
+
+
+def own(value):
+    """The job's pid depends on how many threads init has come to; nothing else may."""
+    return re.sub(r"\b%d\b" % os.getpid(), "OWN", str(value))
 
 
 def say(what, value):
@@ -36,7 +41,7 @@ def tree(top, depth):
 
 # Counters of the kernel: which one a thing has says only how many came before, and not what it is.
 drop = ("VmPeak", "VmSize", "VmRSS", "VmData", "RssAnon", "RssFile", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
-say("status", "\n".join(l for l in text("/proc/self/status").splitlines() if not l.startswith(drop)))
+say("status", own("\n".join(l for l in text("/proc/self/status").splitlines() if not l.startswith(drop))))
 for line in text("/proc/self/mountinfo").splitlines():
     f = line.split()
     say("mount", " ".join([f[2].split(":")[0], *f[3:]]))
@@ -51,10 +56,10 @@ for fd in sorted(os.listdir("/proc/self/fd"), key=int):
     except OSError:
         pass  # that of the listing
 pids = sorted((p for p in os.listdir("/proc") if p.isdigit()), key=int)
-say("pids", " ".join(pids))
+say("pids", own(" ".join(pids)))
 for pid in pids:
-    say("process", pid + " " + text(f"/proc/{pid}/cmdline").replace("\0", " ") + " " + " ".join(text(f"/proc/{pid}/stat").split()[1:8]))
-say("ids", (os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), os.getresuid(), os.getresgid(), os.getgroups()))
+    say("process", own(pid + " " + text(f"/proc/{pid}/cmdline").replace("\0", " ") + " " + " ".join(text(f"/proc/{pid}/stat").split()[1:8])))
+say("ids", own((os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), os.getresuid(), os.getresgid(), os.getgroups())))
 say("tasks", len(os.listdir("/proc/self/task")))
 for name in sorted(os.listdir("/proc/self/ns")):
     say("ns", name + " " + os.readlink("/proc/self/ns/" + name).split(":")[0])
