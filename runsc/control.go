@@ -56,7 +56,10 @@ func (c *Control) Alive() error {
 	var pollErr error
 	err = raw.Control(func(fd uintptr) {
 		fds[0].Fd = int32(fd)
-		_, pollErr = unix.Poll(fds, 0) // a timeout of 0 is never interrupted
+		pollErr = ignoringEINTR(func() error {
+			_, err := unix.Poll(fds, 0)
+			return err
+		})
 	})
 	if err := errors.Join(err, pollErr); err != nil {
 		return fmt.Errorf("look at the control socket of sandbox %s: %w", c.id, err)
