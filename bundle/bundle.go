@@ -57,8 +57,11 @@ const (
 	Init     = "/.tsubo/tsubo-init" // PID 1
 	Hostname = "sandbox"
 
-	// initEnv is the whole environment of init. Without a HOME in it the sentry would look for one in the image's /etc/passwd.
+	// initEnv is the whole environment of what waits in an empty sandbox, and the beginning of init's. Without a HOME in it the sentry would
+	// look for one in the image's /etc/passwd.
 	initEnv = "HOME=/"
+	// initThreads keeps the Go runtime of init, which does everything on one thread, from starting more to look for work.
+	initThreads = "GOMAXPROCS=1"
 
 	jobUID = 1000 // and the group of the same number
 
@@ -92,7 +95,7 @@ func Config(p Params) *specs.Spec {
 		Process: &specs.Process{
 			User:            specs.User{UID: 0, GID: 0},
 			Args:            []string{Init},
-			Env:             []string{initEnv},
+			Env:             []string{initEnv, initThreads},
 			Cwd:             "/",
 			NoNewPrivileges: true,
 			OOMScoreAdj:     &score,

@@ -200,7 +200,7 @@ func TestInvariants(t *testing.T) {
 							if (binds == 1) != (guest == Directory) {
 								t.Errorf("%s: %d host directories are mounted", name, binds)
 							}
-							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil || len(s.Process.Env) != 1 {
+							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil || len(s.Process.Env) != 2 {
 								t.Errorf("%s: devices, resources, hooks or environment", name)
 							}
 							if s.Process.Rlimits[0].Hard > uint64(pids) {

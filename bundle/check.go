@@ -130,8 +130,8 @@ func (c *checker) process(p *specs.Process) {
 	if !slices.Equal(p.Args, []string{Init}) {
 		c.fail("process.args %q: must be %q", p.Args, Init)
 	}
-	if !slices.Equal(p.Env, []string{initEnv}) {
-		c.fail("process.env of %d entries: must be %q alone", len(p.Env), initEnv)
+	if want := []string{initEnv, initThreads}; !slices.Equal(p.Env, want) {
+		c.fail("process.env of %d entries: must be %q", len(p.Env), want)
 	}
 	if p.Cwd != "/" {
 		c.fail("process.cwd %q: must be /", p.Cwd)
