@@ -78,22 +78,41 @@ func (s *Sandbox) undo(ctx context.Context, err error) error {
 func (s *Sandbox) boot(ctx context.Context) error {
 	size := limits.BootOf(s.shape.Limits)
 	size.Background = s.shape.Background
-	theirs, err := s.openControl()
+	err := s.greet(ctx, func(theirs *os.File) error {
+		return s.launch(ctx, size, theirs, func(cgroup string) *specs.Spec {
+			p := s.params()
+			p.Cgroup = cgroup
+			return bundle.Config(p)
+		})
+	})
 	if err != nil {
 		return err
 	}
-	err = s.launch(ctx, size, theirs, func(cgroup string) *specs.Spec {
-		p := s.params()
-		p.Cgroup = cgroup
-		return bundle.Config(p)
-	})
-	if err := errors.Join(err, theirs.Close()); err != nil {
-		return err
-	}
-	if err := s.awaitReady(ctx); err != nil {
-		return err
-	}
 	return s.measure()
+}
+
+// greet makes the control socket, has start start init with its far end, and returns once the runner waits. Init is told what to boot
+// beforehand: it begins with it while start still sees to its own end.
+func (s *Sandbox) greet(ctx context.Context, start func(theirs *os.File) error) error {
+	ours, theirs, err := controlPair()
+	if err != nil {
+		return err
+	}
+	s.control = ours
+	s.reader = frames.NewReader(ours, frames.Init, frames.BootBudget)
+	s.writer = frames.NewWriter(ours, 0)
+	ready := make(chan error, 1)
+	go func() { ready <- s.awaitReady(ctx) }()
+	err = errors.Join(start(theirs), theirs.Close())
+	if err == nil {
+		return <-ready
+	}
+	// Now or very soon nothing has the far end any more; but what was said before is heard.
+	_ = ours.SetDeadline(time.Now().Add(time.Second))
+	if image := (*ImageError)(nil); errors.As(<-ready, &image) {
+		err = errors.Join(err, image) // init has ended before start was done with it, and that is why
+	}
+	return err
 }
 
 // params describes the job's container of the sandbox's shape.
@@ -106,17 +125,6 @@ func (s *Sandbox) params() bundle.Params {
 		SharedMemory: s.shape.Limits.SharedMemory,
 		Seccomp:      s.host.Seccomp,
 	}
-}
-
-// openControl makes the control socket and returns its far end, which the caller closes once the sandbox has it.
-func (s *Sandbox) openControl() (theirs *os.File, err error) {
-	s.control, theirs, err = controlPair()
-	if err != nil {
-		return nil, err
-	}
-	s.reader = frames.NewReader(s.control, frames.Init, frames.BootBudget)
-	s.writer = frames.NewWriter(s.control, 0)
-	return theirs, nil
 }
 
 // launch makes leaf, bundle and namespace, and boots a sandbox with the configuration that config makes for its leaf.

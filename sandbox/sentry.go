@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -107,17 +108,12 @@ func (s *Sentry) add(ctx context.Context, shape Shape) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := box.openControl()
-	if err != nil {
-		return err
-	}
-	err = s.control.Start(ctx, runsc.Container{
-		ID: jobContainer, Spec: spec, Images: []string{shape.Root.Path, h.Guest.Path}, Stdin: theirs,
+	err = box.greet(ctx, func(theirs *os.File) error {
+		return s.control.Start(ctx, runsc.Container{
+			ID: jobContainer, Spec: spec, Images: []string{shape.Root.Path, h.Guest.Path}, Stdin: theirs,
+		})
 	})
-	if err := errors.Join(err, theirs.Close()); err != nil {
-		return err
-	}
-	if err := box.awaitReady(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	return box.measure()
