@@ -69,6 +69,9 @@ type Timing struct {
 	ExecutionMS  *int64 `json:"execution_ms"`
 	TotalMS      *int64 `json:"total_ms"`
 	PhaseAtExit  *Phase `json:"phase_at_exit"`
+	// Sandbox says where the job's sandbox came from: "hot" (it waited with the runner in it), "warm" (an empty sentry waited) or "cold"; nil
+	// when none was reached.
+	Sandbox *string `json:"sandbox,omitempty"`
 }
 
 // Usage is what the leaf's own files say, counted from hand-over (ruling 18). Null where the kernel does not tell.

@@ -49,6 +49,19 @@ type QueueStats struct {
 	Running      int `json:"running"`
 	MaxWorkers   int `json:"max_workers"`
 	MaxQueueSize int `json:"max_queue_size"`
+
+	Sandboxes *SandboxStats `json:"sandboxes,omitempty"`
+}
+
+// SandboxStats is what waits for jobs now, and how jobs got their sandboxes since the daemon started (Timing.Sandbox).
+type SandboxStats struct {
+	HotWaiting   int    `json:"hot_waiting"`
+	WarmWaiting  int    `json:"warm_waiting"`
+	Booting      int    `json:"booting"` // ahead, for nobody yet
+	WaitingBytes int64  `json:"waiting_bytes"`
+	Hot          uint64 `json:"hot"`
+	Warm         uint64 `json:"warm"`
+	Cold         uint64 `json:"cold"`
 }
 
 // Breaker is the state of the launch breaker (wire.md 1.11): State is "closed", "open" or "half_open", LastFailure seconds since

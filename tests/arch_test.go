@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"guest/hook":      {},
 	"guest/canary":    {},
 	"sandbox":         {"frames", "seccomp", "limits", "netns", "rootfs", "bundle", "runsc", "guest/canary"},
-	"pool":            {"sandbox"},
+	"pool":            {"sandbox", "rootfs"},
 	"store":           {},
 	"scheduler":       {"scheduler/events", "scheduler/breaker"},
 	"api":             {"api/strictjson"},

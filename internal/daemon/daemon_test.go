@@ -18,6 +18,8 @@ import (
 	"github.com/tsubo-run/tsubo/api"
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/runsc"
+	"github.com/tsubo-run/tsubo/sandbox"
 	"github.com/tsubo-run/tsubo/store"
 )
 
@@ -92,7 +94,8 @@ func TestForgottenSignals(t *testing.T) {
 func bare(t *testing.T, cfg *config.Config) *Daemon {
 	t.Helper()
 	d := &Daemon{cfg: cfg, log: quiet, failed: make(chan error, 2)}
-	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg)} {
+	cfg.Pool.Enabled = false
+	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}})} {
 		if step != nil {
 			t.Fatal(step)
 		}

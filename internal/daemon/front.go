@@ -86,9 +86,9 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		Version: Version,
 		Runtime: runtimeName,
 		Policy:  *d.rules.Load(),
-		Jobs:    d.sched,
+		Jobs:    apiJobs{d.sched, d.pool},
 		Store:   d.store,
-		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes},
+		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes, d.keepWaiting},
 		Keys:    apiKeys{d.keys},
 		Facts: func() api.Facts {
 			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}

@@ -26,9 +26,26 @@ func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *root
 	for name, data := range hook.Files() {
 		files[name] = rootfs.GuestFile{Mode: 0o444, Data: data}
 	}
-	root, err := roots.BuildTree(ctx, "guest:"+digest(files), files)
+	root, err := d.keptRoot(ctx, roots, "guest:"+digest(files), files)
 	if err != nil {
 		return rootfs.Root{}, fmt.Errorf("build the image of /.tsubo: %w", err)
+	}
+	return root, nil
+}
+
+// emptyRoot builds what empty sandboxes wait on. It is leased for the daemon's life.
+func (d *Daemon) emptyRoot(ctx context.Context, roots *rootfs.Store) (rootfs.Root, error) {
+	root, err := d.keptRoot(ctx, roots, sandbox.EmptyKey, sandbox.EmptyTree())
+	if err != nil {
+		return rootfs.Root{}, fmt.Errorf("build the root of empty sandboxes: %w", err)
+	}
+	return root, nil
+}
+
+func (d *Daemon) keptRoot(ctx context.Context, roots *rootfs.Store, key string, files map[string]rootfs.GuestFile) (rootfs.Root, error) {
+	root, err := roots.BuildTree(ctx, key, files)
+	if err != nil {
+		return rootfs.Root{}, err
 	}
 	lease, err := roots.Acquire(root.Key)
 	if err != nil {

@@ -72,6 +72,7 @@ func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r scheduler.
 		RetryOnInterrupt: func(jobType string) bool { return d.rules.Load().Types[jobType].RetryOnInterrupt },
 		Budget:           cfg.MemoryBudget,
 		Allowance:        limits.Allowance,
+		Room:             d.pool.SetRoom,
 		Workers:          cfg.MaxWorkers,
 		Queue:            cfg.MaxQueueSize,
 		MaxTries:         cfg.Keeping.Attempts,
@@ -126,6 +127,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	if err := d.setRules(cfg); err != nil {
 		return err
 	}
+	d.keepWaiting()
 	for _, w := range append(warnings, cfg.Warnings...) {
 		d.log.Warn("configuration", "warning", w)
 	}
@@ -156,6 +158,7 @@ func needRestart(old, new *config.Config) []string {
 		{"memory_budget", old.MemoryBudget == new.MemoryBudget},
 		{"max_workers", old.MaxWorkers == new.MaxWorkers},
 		{"max_queue_size", old.MaxQueueSize == new.MaxQueueSize},
+		{"pool_enabled, pool_min, pool_max or warm_max", old.Pool == new.Pool},
 		{"max_retry_attempts", old.Keeping.Attempts == new.Keeping.Attempts},
 		{"retry_base_delay", old.Keeping.RetryDelay == new.Keeping.RetryDelay},
 		{"queue_ttl_seconds", old.Keeping.QueueTTL == new.Keeping.QueueTTL},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/netns"
+	"github.com/tsubo-run/tsubo/pool"
 	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
 	"github.com/tsubo-run/tsubo/sandbox"
@@ -32,6 +34,8 @@ type Daemon struct {
 	log    *slog.Logger
 	store  *store.Store
 	keys   *keys.File
+	images *images.Catalogue
+	pool   *pool.Pool
 	sched  *scheduler.Scheduler
 	server *api.Server
 	http   *http.Server
@@ -42,6 +46,8 @@ type Daemon struct {
 	// What a reload replaces.
 	rules     atomic.Pointer[api.Policy]
 	retention atomic.Pointer[store.Retention]
+
+	keeping sync.Mutex // held by keepWaiting
 }
 
 // runtimeName is what records say jobs run in.
@@ -78,6 +84,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if err != nil {
 		return nil, err
 	}
+	d.images = catalogue
 	host, err := d.makeHost(ctx, cfg, leaves, roots)
 	if err != nil {
 		return nil, err
@@ -91,9 +98,17 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if len(catalogue.List()) == 0 {
 		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
 	}
-	if err := d.startJobs(ctx, cfg, &runner{host: host, images: catalogue, log: log}); err != nil {
+	if err := d.openPool(cfg, host); err != nil {
 		return nil, err
 	}
+	run := &runner{pool: d.pool, images: catalogue, log: log, environment: func(jobType string) map[string]string {
+		return d.rules.Load().Types[jobType].Environment
+	}}
+	d.undo.push(run.close)
+	if err := d.startJobs(ctx, cfg, run); err != nil {
+		return nil, err
+	}
+	d.keepWaiting()
 	if err := d.serve(cfg, catalogue); err != nil {
 		return nil, err
 	}
@@ -139,10 +154,14 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	if err != nil {
 		return nil, err
 	}
+	empty, err := d.emptyRoot(ctx, roots)
+	if err != nil {
+		return nil, err
+	}
 	stock := netns.NewStock(cfg.MaxWorkers)
 	d.undo.push(stock.Close)
 	host := &sandbox.Host{
-		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
+		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Empty: empty, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
 	}
 	return host, host.Sweep(ctx)
 }

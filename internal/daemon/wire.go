@@ -14,6 +14,7 @@ import (
 type apiImages struct {
 	catalogue *images.Catalogue
 	max       int64
+	changed   func()
 }
 
 // List implements api.Images.
@@ -22,6 +23,9 @@ func (a apiImages) List(context.Context) ([]job.Image, error) { return a.catalog
 // Import implements api.Images.
 func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (job.Image, error) {
 	image, err := a.catalogue.ImportArchive(ctx, name, archive, a.max)
+	if err == nil {
+		a.changed()
+	}
 	var told *images.Error
 	if !errors.As(err, &told) {
 		return image, err

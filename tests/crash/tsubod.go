@@ -62,6 +62,7 @@ run_dir: %s
 cgroup_parent: /tsubo-crash
 max_queue_size: 5000
 max_workers: 2
+pool_enabled: false
 images:
   preload_dirs: [/opt/tsubo/images]
 job_types:

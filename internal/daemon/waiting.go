@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/images"
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/pool"
+	"github.com/tsubo-run/tsubo/sandbox"
+	"github.com/tsubo-run/tsubo/scheduler"
+)
+
+// openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is full boot their own.
+func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host) (err error) {
+	o := pool.Options{Host: pool.Of(host), Check: host.Runsc.Check, Log: d.log}
+	if cfg.Pool.Enabled {
+		o.Min, o.Max, o.WarmMax = cfg.Pool.Min, cfg.Pool.Max, cfg.Pool.WarmMax
+	}
+	if d.pool, err = pool.New(o); err != nil {
+		return err
+	}
+	d.undo.push(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), poolBound)
+		defer cancel()
+		return d.pool.Close(ctx)
+	})
+	return nil
+}
+
+// poolBound is how long what waits may take to be thrown away when the daemon stops.
+const poolBound = 30 * time.Second
+
+// keepWaiting tells the pool what is wanted: a sandbox for the ordinary job of every job type whose image is there. It is called whenever
+// job types or images change.
+func (d *Daemon) keepWaiting() {
+	if !d.cfg.Pool.Enabled {
+		return
+	}
+	d.keeping.Lock() // so that the newest call has the last word
+	defer d.keeping.Unlock()
+	rules := d.rules.Load()
+	var wanted []pool.Wanted
+	for name := range rules.Types {
+		spec, err := rules.Spec(&job.Request{JobType: name, Code: "0"}, "none", "none")
+		if err != nil || spec.Refused() != nil {
+			continue // such jobs are refused when they come
+		}
+		use, err := d.images.Use(spec.Image)
+		if err != nil {
+			continue // they say so when they come
+		}
+		digest := use.Image.Digest
+		wanted = append(wanted, pool.Wanted{
+			Shape: shapeOf(use, spec, rules.Types[name].Environment),
+			Lease: func() (func(), error) { return leased(d.images.Use(digest)) },
+		})
+		use.Release()
+	}
+	d.pool.Keep(wanted)
+}
+
+func leased(use *images.Use, err error) (func(), error) {
+	if err != nil {
+		return nil, err
+	}
+	return use.Release, nil
+}
+
+// apiJobs is the scheduler as package api wants it, which tells what waits besides.
+type apiJobs struct {
+	*scheduler.Scheduler
+	pool *pool.Pool
+}
+
+// Stats implements api.Jobs.
+func (a apiJobs) Stats() job.QueueStats {
+	q, s := a.Scheduler.Stats(), a.pool.Stats()
+	q.Sandboxes = &job.SandboxStats{
+		HotWaiting: s.HotWaiting, WarmWaiting: s.WarmWaiting, Booting: s.Booting, WaitingBytes: s.Bytes, Hot: s.Hot, Warm: s.Warm, Cold: s.Cold,
+	}
+	return q
+}

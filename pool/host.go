@@ -1,0 +1,62 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/sandbox"
+)
+
+// Host makes sandboxes. Its methods are as those of *sandbox.Host, which Of makes one of.
+type Host interface {
+	Boot(ctx context.Context, shape sandbox.Shape) (Sandbox, error)
+	BootSentry(ctx context.Context, size sandbox.Size) (Sentry, error)
+}
+
+// Sandbox is a booted sandbox that waits for its job.
+type Sandbox interface {
+	Run(ctx context.Context, spec *job.Spec, turn time.Time, watch job.Observer) (*job.Result, error)
+	Waiting() error
+	Footprint() int64
+	Destroy(ctx context.Context) error
+}
+
+// Sentry is a booted sandbox without an image. Add uses it up, also when it fails.
+type Sentry interface {
+	Add(ctx context.Context, shape sandbox.Shape) (Sandbox, error)
+	Waiting() error
+	Footprint() int64
+	Destroy(ctx context.Context) error
+}
+
+// Of is the host of real sandboxes.
+func Of(h *sandbox.Host) Host { return real{h} }
+
+type real struct{ h *sandbox.Host }
+
+func (r real) Boot(ctx context.Context, shape sandbox.Shape) (Sandbox, error) {
+	s, err := r.h.Boot(ctx, shape)
+	if err != nil {
+		return nil, err // a nil pointer in an interface is not nil
+	}
+	return s, nil
+}
+
+func (r real) BootSentry(ctx context.Context, size sandbox.Size) (Sentry, error) {
+	s, err := r.h.BootSentry(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	return realSentry{s}, nil
+}
+
+type realSentry struct{ *sandbox.Sentry }
+
+func (s realSentry) Add(ctx context.Context, shape sandbox.Shape) (Sandbox, error) {
+	b, err := s.Sentry.Add(ctx, shape)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}

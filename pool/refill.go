@@ -1,0 +1,145 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/sandbox"
+)
+
+// loop looks at what waits now and then, and does what there is to do whenever it is woken.
+func (p *Pool) loop() {
+	defer close(p.done)
+	tick := time.NewTicker(p.opt.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.quit:
+			return
+		case <-tick.C:
+			p.inspect()
+		case <-p.wake:
+		}
+		p.refill()
+	}
+}
+
+// inspect throws away what must not be used any more.
+func (p *Pool) inspect() {
+	why := p.opt.Check()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if why != nil && (p.waiting() > 0) {
+		p.log.Error("nothing that waits may be used any more", "error", why)
+	}
+	for _, s := range p.shelves {
+		for why != nil && len(s.waiting) > 0 {
+			p.discard(s)
+		}
+		p.discardDead(s)
+	}
+	for i := len(p.sentries.waiting) - 1; i >= 0; i-- {
+		w := p.sentries.waiting[i]
+		err := why
+		if err == nil {
+			if err = w.sentry.Waiting(); err == nil {
+				continue
+			}
+			p.log.Warn("a waiting sentry has died", "error", err)
+		}
+		p.removeSentry(i)
+		p.clean(w.sentry, nil)
+	}
+}
+
+func (p *Pool) waiting() int {
+	n := len(p.sentries.waiting)
+	for _, s := range p.shelves {
+		n += len(s.waiting)
+	}
+	return n
+}
+
+// refill throws away what is too many and boots what is too few, a few at a time, and nothing while jobs wait for boots of their own on
+// every CPU.
+func (p *Pool) refill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	now := time.Now()
+	for _, s := range p.shelves {
+		for len(s.waiting) > max(p.opt.Min, s.demand.want(now, p.opt.Min, p.opt.Max)) {
+			p.discard(s)
+		}
+	}
+	for p.held > p.room && p.waiting() > 0 {
+		p.giveWay(now)
+	}
+	for p.booting < parallel() && p.urgent <= parallel() && p.start(now) {
+	}
+}
+
+// giveWay throws one away: a sentry, else one of the shape that has most for what it needs.
+func (p *Pool) giveWay(now time.Time) {
+	if len(p.sentries.waiting) > 0 {
+		p.discardSentry()
+		return
+	}
+	var most *shelf
+	excess := 0
+	for _, s := range p.shelves {
+		if n := len(s.waiting) - s.demand.want(now, 0, p.opt.Max); len(s.waiting) > 0 && (most == nil || n > excess) {
+			most, excess = s, n
+		}
+	}
+	p.discard(most)
+}
+
+// start begins one boot: of the shape that lacks most, else of a sentry. It reports false when there is nothing to boot, or no room.
+func (p *Pool) start(now time.Time) bool {
+	var neediest *shelf
+	lack := 0
+	for _, s := range p.shelves {
+		if now.Before(s.retry) {
+			continue
+		}
+		n := s.demand.want(now, p.opt.Min, p.opt.Max) - len(s.waiting) - s.booting + len(s.promises)
+		if n > lack {
+			neediest, lack = s, n
+		}
+	}
+	if neediest != nil {
+		bytes := neediest.size
+		if bytes == 0 {
+			bytes = guess
+		}
+		if p.held+bytes > p.room {
+			return false
+		}
+		var sentry Sentry
+		if len(neediest.waiting)+neediest.booting == 0 && neediest.wanted.Shape.Root.Kind == rootfs.EROFS { // the sooner one waits the better
+			sentry = p.findSentry(sandbox.SizeOf(neediest.wanted.Shape.Limits))
+		}
+		neediest.booting++
+		p.booting++
+		p.held += bytes
+		p.work.Add(1)
+		go p.boot(neediest, neediest.wanted, bytes, sentry)
+		return true
+	}
+	if now.Before(p.warmAt) || p.held+guess > p.room {
+		return false
+	}
+	size, ok := p.missing(now)
+	if !ok {
+		return false
+	}
+	p.warming++
+	p.booting++
+	p.held += guess
+	p.work.Add(1)
+	go p.bootSentry(size, guess)
+	return true
+}

@@ -1,0 +1,176 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tsubo-run/tsubo/sandbox"
+)
+
+// sentries are the warm tier. It is under the pool's mutex.
+type sentries struct {
+	waiting []warm
+	sizes   []*asked
+	warming int // boots on their way
+	warmAt  time.Time
+	flops   int
+}
+
+type warm struct {
+	sentry Sentry
+	size   sandbox.Size
+	bytes  int64
+}
+
+// asked is how often jobs of a size found nothing hot.
+type asked struct {
+	size   sandbox.Size
+	demand demand
+}
+
+// maxSizes is how many sizes are remembered.
+const maxSizes = 8
+
+// plan makes the sizes of the wanted shapes known, before any job has asked for one.
+func (p *Pool) plan(wanted []Wanted) {
+	for _, w := range wanted {
+		if size := sandbox.SizeOf(w.Shape.Limits); len(p.sizes) < maxSizes && p.asked(size) == nil {
+			p.sizes = append(p.sizes, &asked{size: size})
+		}
+	}
+}
+
+func (p *Pool) asked(size sandbox.Size) *asked {
+	if i := slices.IndexFunc(p.sizes, func(a *asked) bool { return a.size == size }); i >= 0 {
+		return p.sizes[i]
+	}
+	return nil
+}
+
+// popSentry takes a sentry of that size, if one waits, and notes that it was asked for.
+func (p *Pool) popSentry(size sandbox.Size, now time.Time) Sentry {
+	if p.opt.WarmMax == 0 {
+		return nil
+	}
+	a := p.asked(size)
+	if a == nil {
+		a = &asked{size: size}
+		if len(p.sizes) == maxSizes {
+			p.sizes = slices.Delete(p.sizes, maxSizes-1, maxSizes)
+		}
+		p.sizes = append(p.sizes, a)
+	}
+	a.demand.arrived(now)
+	p.rank(now)
+	return p.findSentry(size)
+}
+
+// rank puts what is asked for most first.
+func (p *Pool) rank(now time.Time) {
+	for _, a := range p.sizes {
+		a.demand.decay(now)
+	}
+	slices.SortStableFunc(p.sizes, func(a, b *asked) int { return cmp.Compare(b.demand.rate, a.demand.rate) })
+}
+
+// findSentry takes the newest sentry of that size that still waits, nil when there is none.
+func (p *Pool) findSentry(size sandbox.Size) Sentry {
+	for i := len(p.sentries.waiting) - 1; i >= 0; i-- {
+		w := p.sentries.waiting[i]
+		if w.size != size {
+			continue
+		}
+		p.removeSentry(i)
+		if err := w.sentry.Waiting(); err != nil {
+			p.log.Warn("a waiting sentry has died", "error", err)
+			p.clean(w.sentry, nil)
+			continue
+		}
+		return w.sentry
+	}
+	return nil
+}
+
+func (p *Pool) removeSentry(i int) {
+	p.held -= p.sentries.waiting[i].bytes
+	p.sentries.waiting = slices.Delete(p.sentries.waiting, i, i+1)
+}
+
+// least is the waiting sentry whose size is asked for least, and how often that is. One must wait.
+func (p *Pool) least() (index int, rate float64) {
+	for i, w := range p.sentries.waiting {
+		r := 0.0
+		if a := p.asked(w.size); a != nil {
+			r = a.demand.rate
+		}
+		if i == 0 || r < rate {
+			index, rate = i, r
+		}
+	}
+	return index, rate
+}
+
+func (p *Pool) discardSentry() {
+	i, _ := p.least()
+	w := p.sentries.waiting[i]
+	p.removeSentry(i)
+	p.clean(w.sentry, nil)
+}
+
+// missing is the size of which a sentry should wait and none does. When all places are taken, one goes to a size that is asked for more
+// than twice as often as what waits there: less would have two sizes push each other out.
+func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
+	if p.opt.WarmMax == 0 || len(p.sizes) == 0 || p.warming > 0 {
+		return sandbox.Size{}, false
+	}
+	p.rank(now)
+	i := slices.IndexFunc(p.sizes, func(a *asked) bool {
+		return !slices.ContainsFunc(p.sentries.waiting, func(w warm) bool { return w.size == a.size })
+	})
+	if len(p.sentries.waiting) < p.opt.WarmMax {
+		return p.sizes[max(0, i)].size, true
+	}
+	if i < 0 {
+		return sandbox.Size{}, false
+	}
+	if _, rate := p.least(); p.sizes[i].demand.rate <= 2*rate {
+		return sandbox.Size{}, false
+	}
+	p.discardSentry()
+	return p.sizes[i].size, true
+}
+
+// bootSentry makes one sentry. It runs on a goroutine of its own, with warming counted and bytes held.
+func (p *Pool) bootSentry(size sandbox.Size, bytes int64) {
+	defer p.work.Done()
+	defer p.nudge()
+	ctx, cancel := context.WithTimeout(p.ctx, bootBound)
+	s, err := p.opt.Host.BootSentry(ctx, size)
+	cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.booting--
+	p.warming--
+	p.held -= bytes
+	switch {
+	case err != nil && p.ctx.Err() != nil:
+	case errors.Is(err, sandbox.ErrNoSentry):
+		p.opt.WarmMax = 0
+		p.log.Warn("no empty sandboxes wait", "why", err)
+	case err != nil:
+		p.flops++
+		pause := min(maxBackoff, time.Second<<min(p.flops-1, 10))
+		p.warmAt = time.Now().Add(pause)
+		p.log.Error("boot a sentry ahead", "failures", p.flops, "next", pause, "error", err)
+	case p.closed:
+		p.clean(s, nil)
+	default:
+		p.flops = 0
+		w := warm{s, size, s.Footprint()}
+		p.held += w.bytes
+		p.sentries.waiting = append(p.sentries.waiting, w)
+	}
+}

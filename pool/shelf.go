@@ -1,0 +1,177 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// shelf is what waits of one shape. It is under the pool's mutex.
+type shelf struct {
+	wanted   Wanted
+	demand   demand
+	waiting  []*item // the newest last, and taken first
+	booting  int
+	promises []chan *Taken // who waits for one of those that boot; nil comes when it failed
+	dropped  bool          // not wanted any more
+
+	size     int64 // bytes of the last one, 0: none yet
+	failures int
+	retry    time.Time // no boot before
+}
+
+type item struct {
+	sandbox Sandbox
+	bytes   int64
+	release func()
+}
+
+const (
+	// guess is what a sandbox is taken to hold before one of its shape was seen, in bytes.
+	guess = 48 << 20
+	// maxBackoff is the longest pause after boots that failed.
+	maxBackoff = time.Minute
+	// bootBound bounds a boot for nobody; clean one clean-up.
+	bootBound = time.Minute
+	cleanup   = 30 * time.Second
+)
+
+// pop takes the newest that still waits, and throws away what does not.
+func (p *Pool) pop(s *shelf) *Taken {
+	for len(s.waiting) > 0 {
+		last := len(s.waiting) - 1
+		if err := s.waiting[last].sandbox.Waiting(); err != nil {
+			p.log.Warn("a waiting sandbox has died", "error", err)
+			p.discard(s)
+			continue
+		}
+		it := s.waiting[last]
+		s.waiting = s.waiting[:last]
+		p.held -= it.bytes
+		p.stats.Hot++
+		return &Taken{Sandbox: it.sandbox, Tier: Hot, release: it.release}
+	}
+	return nil
+}
+
+// discard throws the newest away.
+func (p *Pool) discard(s *shelf) {
+	last := len(s.waiting) - 1
+	it := s.waiting[last]
+	s.waiting = s.waiting[:last]
+	p.held -= it.bytes
+	p.clean(it.sandbox, it.release)
+}
+
+// discardDead throws away those that died while they waited.
+func (p *Pool) discardDead(s *shelf) {
+	kept := s.waiting[:0]
+	for _, it := range s.waiting {
+		if err := it.sandbox.Waiting(); err != nil {
+			p.log.Warn("a waiting sandbox has died", "error", err)
+			p.held -= it.bytes
+			p.clean(it.sandbox, it.release)
+			continue
+		}
+		kept = append(kept, it)
+	}
+	clear(s.waiting[len(kept):])
+	s.waiting = kept
+}
+
+type destroyer interface {
+	Destroy(ctx context.Context) error
+}
+
+// clean destroys on a goroutine that Close waits for.
+func (p *Pool) clean(d destroyer, release func()) {
+	p.work.Add(1)
+	go func() {
+		defer p.work.Done()
+		p.destroy(d, release)
+	}()
+}
+
+func (p *Pool) destroy(d destroyer, release func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), cleanup)
+	defer cancel()
+	if err := d.Destroy(ctx); err != nil {
+		p.log.Error("clean up a waiting sandbox", "error", err)
+		return // the lease stays: something of the sandbox may still use its root
+	}
+	if release != nil {
+		release()
+	}
+}
+
+// boot makes one hot sandbox for s, from a sentry if there is one. It runs on a goroutine of its own, with s.booting counted and bytes held.
+func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry) {
+	defer p.work.Done()
+	defer p.nudge()
+	start := time.Now()
+	b, release, err := p.make(w, sentry)
+	var it *item
+	if err == nil {
+		it = &item{sandbox: b, bytes: b.Footprint(), release: release}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.booting--
+	s.booting--
+	p.held -= bytes
+	if err != nil {
+		p.failed(s, err)
+		return
+	}
+	s.demand.booted(time.Since(start))
+	s.size, s.failures = it.bytes, 0
+	switch {
+	case len(s.promises) > 0:
+		promise := s.promises[0]
+		s.promises = s.promises[1:]
+		p.stats.Hot++
+		promise <- &Taken{Sandbox: b, Tier: Hot, release: release}
+	case s.dropped || p.closed:
+		p.clean(b, release)
+	default:
+		p.held += it.bytes
+		s.waiting = append(s.waiting, it)
+	}
+}
+
+func (p *Pool) make(w Wanted, sentry Sentry) (b Sandbox, release func(), err error) {
+	release, err = w.Lease()
+	if err != nil {
+		if sentry != nil {
+			p.clean(sentry, nil)
+		}
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, bootBound)
+	defer cancel()
+	w.Shape.Background = true
+	if sentry != nil {
+		b, err = sentry.Add(ctx, w.Shape)
+	} else {
+		b, err = p.opt.Host.Boot(ctx, w.Shape)
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return b, release, nil
+}
+
+// failed puts off the next boot of s, and sends the one that the broken boot was promised to away.
+func (p *Pool) failed(s *shelf, err error) {
+	if len(s.promises) > s.booting {
+		close(s.promises[0])
+		s.promises = s.promises[1:]
+	}
+	if p.ctx.Err() != nil {
+		return
+	}
+	s.failures++
+	pause := min(maxBackoff, time.Second<<min(s.failures-1, 10))
+	s.retry = time.Now().Add(pause)
+	p.log.Error("boot a sandbox ahead", "failures", s.failures, "next", pause, "error", err)
+}
