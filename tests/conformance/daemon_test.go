@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -32,30 +34,53 @@ const outputCap = 64 << 10
 func TestDaemon(t *testing.T) {
 	guesttest.Root(t)
 	d := connect(t)
-	n := newNative(t)
-	// The group returns when its parallel tests have ended, and before anything is taken down.
-	t.Run("programs", func(t *testing.T) {
-		ran := map[string]int{}
-		for _, p := range programs(t) {
-			if !p.plain() {
-				continue // the route has no arguments and no stdin yet
+	for _, l := range []language{python, node} {
+		t.Run(l.name, func(t *testing.T) {
+			if !d.has(l.name) || !d.has(sharedType) {
+				t.Skipf("the daemon of TSUBO_SOCKET has no job types %s and %s", l.name, sharedType)
 			}
-			if ran[p.kind()]++; ran[p.kind()] > variantsOfEach && os.Getenv("TSUBO_FULL") != "1" {
-				continue
-			}
-			t.Run(p.name, func(t *testing.T) {
-				t.Parallel()
-				want := n.run(t, p)
-				want.stdout, _ = job.Text([]byte(want.stdout), int64(len(want.stdout)), outputCap)
-				want.stderr, _ = job.Text([]byte(want.stderr), int64(len(want.stderr)), outputCap)
-				differ(t, d.run(t, p), want)
-			})
+			n := newNative(t, l)
+			// The group returns when its parallel tests have ended, and before anything is taken down.
+			t.Run("programs", func(t *testing.T) { d.compare(t, n, l) })
+		})
+	}
+}
+
+func (d *daemon) compare(t *testing.T, n *native, l language) {
+	ran := map[string]int{}
+	for _, p := range l.programs(t) {
+		if ran[p.kind()]++; ran[p.kind()] > l.everyday && os.Getenv("TSUBO_FULL") != "1" {
+			continue
 		}
-	})
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			want := n.run(t, p)
+			want.stdout, _ = job.Text([]byte(want.stdout), int64(len(want.stdout)), outputCap)
+			want.stderr, _ = job.Text([]byte(want.stderr), int64(len(want.stderr)), outputCap)
+			differ(t, d.run(t, p), want)
+		})
+	}
 }
 
 // daemon is a tsubod that serves.
-type daemon struct{ client *http.Client }
+type daemon struct {
+	client *http.Client
+	types  []string
+}
+
+func (d *daemon) has(jobType string) bool { return slices.Contains(d.types, jobType) }
+
+// sharedType is a job type with shared memory.
+const sharedType = "shared"
+
+// configuration of the daemon: the defaults, the image that the VM keeps apart, and the job types of the languages.
+const configuration = `
+images: {preload_dirs: [/opt/tsubo/images, /opt/tsubo/more-images]}
+job_types:
+  - {name: python}
+  - {name: node, language: node}
+  - {name: ` + sharedType + `, shared_memory: 64m}
+`
 
 // served reports whether there is a daemon, or a host that one can be started on with its defaults.
 func served() bool {
@@ -67,14 +92,18 @@ func served() bool {
 	return bin == nil && cgroup2 == nil
 }
 
-// connect uses the daemon of $TSUBO_SOCKET, or starts one with its defaults where this host can enforce them.
+// connect uses the daemon of $TSUBO_SOCKET, or starts one where this host can enforce its limits.
 func connect(t *testing.T) *daemon {
 	t.Helper()
 	guesttest.Require(t, "cgroup2", served())
 	socket := os.Getenv("TSUBO_SOCKET")
 	if socket == "" {
 		socket = "/run/tsubo/tsubo.sock"
-		cmd := exec.Command("tsubod")
+		file := filepath.Join(t.TempDir(), "tsubo.yaml")
+		if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("tsubod", "--config", file)
 		var log bytes.Buffer
 		cmd.Stderr = &log
 		if err := cmd.Start(); err != nil {
@@ -95,6 +124,7 @@ func connect(t *testing.T) *daemon {
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
+				d.askTypes(t)
 				return d
 			}
 			err = fmt.Errorf("status %d", resp.StatusCode)
@@ -105,9 +135,36 @@ func connect(t *testing.T) *daemon {
 	}
 }
 
+func (d *daemon) askTypes(t *testing.T) {
+	t.Helper()
+	resp, err := d.client.Get("http://tsubo/job-types")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list []struct{ Name string }
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		d.types = append(d.types, e.Name)
+	}
+}
+
 func (d *daemon) run(t *testing.T, p program) outcome {
 	t.Helper()
-	body, err := json.Marshal(map[string]any{"code": p.code, "timeout": jobSeconds})
+	jobType := p.language.name
+	if p.shared() {
+		jobType = sharedType
+	}
+	request := map[string]any{"code": p.code, "timeout": jobSeconds, "job_type": jobType}
+	if len(p.args) > 0 {
+		request["args"] = p.args
+	}
+	if p.stdin != "" {
+		request["stdin"] = p.stdin
+	}
+	body, err := json.Marshal(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,21 +20,6 @@ type image struct {
 	cwd  string
 }
 
-// layout finds the Python image: $TSUBO_IMAGE_LAYOUT, the VM's preload directory, or what `make image-python` made.
-func layout(t *testing.T) string {
-	t.Helper()
-	for _, dir := range []string{os.Getenv("TSUBO_IMAGE_LAYOUT"), "/opt/tsubo/images/python", "../../build/images/python"} {
-		if dir == "" {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(dir, "index.json")); err == nil {
-			return dir
-		}
-	}
-	t.Fatal("no OCI layout of the Python image")
-	return ""
-}
-
 // unpack lays the image's layers out in a temporary directory. The image is our own: nothing here defends against it.
 func unpack(t *testing.T, layout string) image {
 	t.Helper()

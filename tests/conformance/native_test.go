@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,9 +26,13 @@ type native struct {
 var wired = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/sandbox",
 	"XDG_CACHE_HOME=/tmp/.cache", "MPLCONFIGDIR=/tmp/.cache/matplotlib"}
 
-func newNative(t *testing.T) *native {
+func newNative(t *testing.T, l language) *native {
 	t.Helper()
-	n := &native{img: unpack(t, layout(t))}
+	n := &native{img: unpack(t, l.layout(t))}
+	if err := errors.Join(unix.Mount(n.img.root, n.img.root, "", unix.MS_BIND, ""), unix.Mount("", n.img.root, "", unix.MS_PRIVATE, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(n.img.root, unix.MNT_DETACH) })
 	for _, m := range []struct {
 		target, source, fs string
 		flags              uintptr
@@ -55,6 +60,9 @@ func newNative(t *testing.T) *native {
 	if err := os.WriteFile(filepath.Join(n.img.root, "input/data.json"), []byte("{}"), 0o444); err != nil {
 		t.Fatal(err)
 	}
+	if err := unix.Mount("", n.img.root, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatalf("make the root read-only: %v", err)
+	}
 	return n
 }
 
@@ -62,7 +70,7 @@ func (n *native) run(t *testing.T, p program) outcome {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	output, code := n.img.root+"/output", n.img.root+"/code/main.py"
+	output, code := n.img.root+"/output", n.img.root+"/code/main"+p.language.suffix
 	err := errors.Join(os.MkdirAll(output, 0o755), unix.Mount("tmpfs", output, "tmpfs", 0, "mode=0777,uid=1000,gid=1000"))
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +92,8 @@ func (n *native) run(t *testing.T, p program) outcome {
 			env[k] = v
 		}
 	}
-	cmd := &exec.Cmd{Path: "/usr/bin/python3", Args: append([]string{"python3", "-u", "/code/main.py"}, p.args...), Dir: n.img.cwd,
+	argv := append(slices.Clone(p.language.argv), p.args...)
+	cmd := &exec.Cmd{Path: "/usr/bin/" + argv[0], Args: argv, Dir: n.img.cwd,
 		Stdin: strings.NewReader(p.stdin), Stdout: &stdout, Stderr: &stderr, Env: []string{}, WaitDelay: 10 * time.Second,
 		SysProcAttr: &syscall.SysProcAttr{Chroot: n.img.root, Setsid: true, Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}}
 	for k, v := range env {

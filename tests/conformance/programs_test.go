@@ -7,24 +7,48 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tsubo-run/tsubo/tests/guesttest"
 )
 
-// kinds are those that must be covered, each by variantsOfEach programs at least.
-var kinds = strings.Fields("main argv file traceback input exit osexit unhandled systemexit threads daemon atexit del subprocess signal " +
-	"unbuffered encoding big recursion syntax")
+// language is one that programs are written in.
+type language struct {
+	name    string // of the image, and of the daemon's job type
+	dir     string // of its programs
+	suffix  string // of their files
+	comment string
+	argv    []string // the native way
+	kinds   []string // those that must be covered, each by variantsOfEach programs at least
+	// everyday is how many variants of each kind run on a daemon without TSUBO_FULL.
+	everyday int
+}
+
+var python = language{
+	name: "python", dir: "programs", suffix: ".py", comment: "#:", argv: []string{"python3", "-u", "/code/main.py"},
+	kinds: strings.Fields("main argv file traceback input exit osexit unhandled systemexit threads daemon atexit del subprocess signal " +
+		"unbuffered encoding big recursion syntax multiprocessing"),
+	everyday: variantsOfEach,
+}
+
+var node = language{
+	name: "node", dir: "programs-node", suffix: ".js", comment: "//:", argv: []string{"node", "/code/main.js"},
+	kinds:    strings.Fields("main argv error stack reject exit output stdin timers fs worker child signal import text"),
+	everyday: 1,
+}
 
 const variantsOfEach = 4
 
-// program is one file of programs/.
+// program is one file of a language's programs.
 type program struct {
-	name  string
-	code  string
-	args  []string
-	stdin string
+	language language
+	name     string
+	code     string
+	args     []string
+	stdin    string
 }
 
-// plain programs need nothing but their code.
-func (p program) plain() bool { return len(p.args) == 0 && p.stdin == "" }
+// shared says whether the program needs a job type with shared memory.
+func (p program) shared() bool { return p.kind() == "multiprocessing" }
 
 // kind is the first word of its name.
 func (p program) kind() string {
@@ -32,9 +56,9 @@ func (p program) kind() string {
 	return kind
 }
 
-func programs(t *testing.T) []program {
+func (l language) programs(t *testing.T) []program {
 	t.Helper()
-	files, err := filepath.Glob("programs/*.py")
+	files, err := filepath.Glob(l.dir + "/*" + l.suffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,29 +69,47 @@ func programs(t *testing.T) []program {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := program{name: strings.TrimSuffix(filepath.Base(f), ".py"), code: string(b)}
+		p := program{language: l, name: strings.TrimSuffix(filepath.Base(f), l.suffix), code: string(b)}
 		first, _, _ := strings.Cut(p.code, "\n")
-		if args, found := strings.CutPrefix(first, "#: args "); found {
+		if args, found := strings.CutPrefix(first, l.comment+" args "); found {
 			if err := json.Unmarshal([]byte(args), &p.args); err != nil {
 				t.Fatalf("%s: %v", f, err)
 			}
 		}
-		if stdin, found := strings.CutPrefix(first, "#: stdin "); found {
+		if stdin, found := strings.CutPrefix(first, l.comment+" stdin "); found {
 			if err := json.Unmarshal([]byte(stdin), &p.stdin); err != nil {
 				t.Fatalf("%s: %v", f, err)
 			}
 		}
-		if p.plain() {
-			count[p.kind()]++
-		}
+		count[p.kind()]++
 		list = append(list, p)
 	}
-	for _, k := range kinds {
+	for _, k := range l.kinds {
 		if count[k] < variantsOfEach {
-			t.Errorf("%d programs of the kind %s, want %d", count[k], k, variantsOfEach)
+			t.Errorf("%d %s programs of the kind %s, want %d", count[k], l.name, k, variantsOfEach)
 		}
 	}
 	return list
+}
+
+// layout finds the language's image: below $TSUBO_IMAGES, in the VM, or what `make image-…` made. The image of the default language is required,
+// another where the environment says so.
+func (l language) layout(t *testing.T) string {
+	t.Helper()
+	for _, dir := range []string{os.Getenv("TSUBO_IMAGES"), "/opt/tsubo/images", "/opt/tsubo/more-images", "../../build/images"} {
+		if dir == "" {
+			continue
+		}
+		dir = filepath.Join(dir, l.name)
+		if _, err := os.Stat(filepath.Join(dir, "index.json")); err == nil {
+			return dir
+		}
+	}
+	if l.name == python.name {
+		t.Fatal("no OCI layout of the Python image")
+	}
+	guesttest.Require(t, "image-"+l.name, false)
+	return ""
 }
 
 // outcome is what a program gave.
@@ -76,17 +118,17 @@ type outcome struct {
 	status         int
 }
 
-// address is what changes from one process to the next.
-var address = regexp.MustCompile(`0x[0-9a-f]{6,}`)
+// own is what changes from one process to the next: addresses, and the process id in Node's warnings.
+var own = regexp.MustCompile(`0x[0-9a-f]{6,}|\(node:[0-9]+\)`)
 
-// differ compares all but addresses, and shows the first line that is not the same.
+// differ compares all but that, and shows the first line that is not the same.
 func differ(t *testing.T, got, want outcome) {
 	t.Helper()
 	if got.status != want.status {
 		t.Errorf("exit code %d, native %d", got.status, want.status)
 	}
 	for _, s := range []struct{ name, got, want string }{{"stdout", got.stdout, want.stdout}, {"stderr", got.stderr, want.stderr}} {
-		s.got, s.want = address.ReplaceAllString(s.got, "0x…"), address.ReplaceAllString(s.want, "0x…")
+		s.got, s.want = own.ReplaceAllString(s.got, "…"), own.ReplaceAllString(s.want, "…")
 		if s.got == s.want {
 			continue
 		}

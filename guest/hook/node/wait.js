@@ -44,9 +44,9 @@ function wait() {
 
 function vanish() {
   const { _cache, _pathCache } = module.constructor;
-  for (const cache of [_cache, _pathCache]) {
-    for (const key of Object.keys(cache)) if (key.startsWith(`${__dirname}/`)) delete cache[key];
-  }
+  const ours = (file) => file.startsWith(`${__dirname}/`);
+  for (const file of Object.keys(_cache)) if (ours(file)) delete _cache[file];
+  for (const [request, file] of Object.entries(_pathCache)) if (ours(file)) delete _pathCache[request];
   module.parent.children.splice(module.parent.children.indexOf(module), 1);
   // Node walks this list: the next one moves to our place, which it has seen.
   const list = process._preload_modules;

@@ -1,0 +1,1 @@
+process.argv.push('x'); process.argv[0] = 'y'; console.log(process.argv, process.execPath, process.argv0);

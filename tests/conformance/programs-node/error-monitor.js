@@ -1,0 +1,2 @@
+process.on('uncaughtExceptionMonitor', (e, o) => console.log('monitor', e.message, o));
+throw new RangeError('seen');

@@ -1,0 +1,3 @@
+function f() { g(); }
+function g() { throw new TypeError('boom'); }
+f();

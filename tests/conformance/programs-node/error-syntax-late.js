@@ -1,0 +1,3 @@
+console.log(1);
+let x = 1;
+let x = 2;

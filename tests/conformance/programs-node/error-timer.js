@@ -1,0 +1,2 @@
+setTimeout(() => { undefinedFunction(); }, 5);
+setTimeout(() => console.log('not reached'), 500);

@@ -1,0 +1,3 @@
+process.on('exit', () => console.log('never'));
+process.stdout.write('written\n');
+process.reallyExit(6);

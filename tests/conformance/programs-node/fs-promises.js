@@ -1,0 +1,2 @@
+const fs = require('fs').promises;
+(async () => { await fs.writeFile('/tmp/a', 'x'.repeat(100000)); const h = await fs.open('/tmp/a'); console.log((await h.stat()).size, (await h.read(Buffer.alloc(5), 0, 5, 10)).buffer.toString()); await h.close(); console.log((await Promise.all([1, 2, 3, 4, 5, 6].map((i) => fs.readFile('/tmp/a').then((b) => b.length + i)))).join()); await fs.rm('/tmp/a'); await fs.access('/tmp/a').catch((e) => console.log(e.code)); })();

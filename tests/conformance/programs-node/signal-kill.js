@@ -1,0 +1,2 @@
+console.log('bye');
+process.kill(process.pid, 'SIGKILL');

@@ -1,0 +1,3 @@
+console.log(new Intl.NumberFormat('de-DE', { style: 'currency', currency: 'EUR' }).format(1234.5), new Intl.DateTimeFormat('ja-JP', { timeZone: 'Asia/Tokyo', dateStyle: 'full' }).format(0));
+console.log(['z', '\u00e4', 'a'].sort(new Intl.Collator('sv').compare), new Intl.PluralRules('ar').select(3), 'I'.toLocaleLowerCase('tr'), Intl.DateTimeFormat().resolvedOptions().timeZone, new Date(0).toString());
+console.log('e\u0301'.normalize('NFC').length, [...new Intl.Segmenter('en', { granularity: 'word' }).segment('a b')].length, new Date(Date.UTC(2024, 6, 1)).toLocaleString('en-US', { timeZone: 'America/New_York' }));
