@@ -201,6 +201,10 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	if sentry == nil && s != nil && s.booting > len(s.promises) {
 		promise = make(chan *Taken, 1)
 		s.promises = append(s.promises, promise)
+		if s.hurry != nil {
+			close(s.hurry)
+			s.hurry = nil // the next boots are in no hurry
+		}
 	}
 	p.urgent++
 	p.mu.Unlock()

@@ -28,6 +28,7 @@ type fakeHost struct {
 	background                           atomic.Int64
 
 	noSentries atomic.Bool
+	hurried    atomic.Int64
 
 	mu  sync.Mutex
 	all []*fakeSandbox
@@ -43,10 +44,17 @@ type fakeSandbox struct {
 }
 
 func (h *fakeHost) make(ctx context.Context, s sandbox.Shape) (*fakeSandbox, error) {
-	select {
-	case <-time.After(h.took):
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	slow := time.After(h.took)
+	for booted := false; !booted; {
+		select {
+		case <-slow:
+			booted = true
+		case <-s.Hurry:
+			h.hurried.Add(1)
+			s.Hurry = nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 	if f, ok := h.broken.Load().(func(sandbox.Shape) error); ok {
 		if err := f(s); err != nil {
@@ -384,6 +392,9 @@ func TestOneThatBootsIsPromised(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		start := time.Now()
 		take(t, p, a, Hot)
+		if n := h.hurried.Load(); n != 1 {
+			t.Errorf("%d boots were told to hurry, want 1", n)
+		}
 		if d := time.Since(start); d != 50*time.Millisecond {
 			t.Errorf("waited %s, want the rest of a boot", d)
 		}

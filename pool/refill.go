@@ -126,7 +126,10 @@ func (p *Pool) start(now time.Time) bool {
 		p.booting++
 		p.held += bytes
 		p.work.Add(1)
-		go p.boot(neediest, neediest.wanted, bytes, sentry)
+		if neediest.hurry == nil {
+			neediest.hurry = make(chan struct{})
+		}
+		go p.boot(neediest, neediest.wanted, bytes, sentry, neediest.hurry)
 		return true
 	}
 	if now.Before(p.warmAt) || p.held+guess > p.room {

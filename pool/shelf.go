@@ -12,6 +12,7 @@ type shelf struct {
 	waiting  []*item // the newest last, and taken first
 	booting  int
 	promises []chan *Taken // who waits for one of those that boot; nil comes when it failed
+	hurry    chan struct{} // of those that boot: closed when somebody waits for them
 	dropped  bool          // not wanted any more
 
 	size     int64 // bytes of the last one, 0: none yet
@@ -104,11 +105,11 @@ func (p *Pool) destroy(d destroyer, release func()) {
 }
 
 // boot makes one hot sandbox for s, from a sentry if there is one. It runs on a goroutine of its own, with s.booting counted and bytes held.
-func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry) {
+func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan struct{}) {
 	defer p.work.Done()
 	defer p.nudge()
 	start := time.Now()
-	b, release, err := p.make(w, sentry)
+	b, release, err := p.make(w, sentry, hurry)
 	var it *item
 	if err == nil {
 		it = &item{sandbox: b, bytes: b.Footprint(), release: release}
@@ -138,7 +139,7 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry) {
 	}
 }
 
-func (p *Pool) make(w Wanted, sentry Sentry) (b Sandbox, release func(), err error) {
+func (p *Pool) make(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox, release func(), err error) {
 	release, err = w.Lease()
 	if err != nil {
 		if sentry != nil {
@@ -148,7 +149,7 @@ func (p *Pool) make(w Wanted, sentry Sentry) (b Sandbox, release func(), err err
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, bootBound)
 	defer cancel()
-	w.Shape.Background = true
+	w.Shape.Background, w.Shape.Hurry = true, hurry
 	if sentry != nil {
 		b, err = sentry.Add(ctx, w.Shape)
 	} else {

@@ -78,8 +78,14 @@ func (s *Sandbox) undo(ctx context.Context, err error) error {
 func (s *Sandbox) boot(ctx context.Context) error {
 	size := limits.BootOf(s.shape.Limits)
 	size.Background = s.shape.Background
+	calm := func() {}
+	defer func() { calm() }()
 	err := s.greet(ctx, func(theirs *os.File) error {
-		return s.launch(ctx, size, theirs, func(cgroup string) *specs.Spec {
+		if err := s.makeLeaf(ctx, size); err != nil {
+			return err
+		}
+		calm = s.hurry()
+		return s.launch(ctx, theirs, func(cgroup string) *specs.Spec {
 			p := s.params()
 			p.Cgroup = cgroup
 			return bundle.Config(p)
@@ -127,13 +133,37 @@ func (s *Sandbox) params() bundle.Params {
 	}
 }
 
-// launch makes leaf, bundle and namespace, and boots a sandbox with the configuration that config makes for its leaf.
-func (s *Sandbox) launch(ctx context.Context, size limits.Boot, stdin *os.File, config func(cgroup string) *specs.Spec) (err error) {
-	cgroup := ""
+func (s *Sandbox) makeLeaf(ctx context.Context, size limits.Boot) (err error) {
 	if s.host.Leaves != nil {
-		if s.leaf, err = s.host.Leaves.Create(ctx, s.id, size); err != nil {
-			return err
+		s.leaf, err = s.host.Leaves.Create(ctx, s.id, size)
+	}
+	return err
+}
+
+// hurry gives the leaf the CPU weight of a job when somebody comes to wait for a boot in the background, until stop is called. Nothing else
+// may set the leaf's limits meanwhile.
+func (s *Sandbox) hurry() (stop func()) {
+	if s.leaf == nil || s.shape.Hurry == nil {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-quit:
+		case <-s.shape.Hurry:
+			if err := s.leaf.Promote(); err != nil {
+				s.host.Log.Warn("hurry a boot", "sandbox", s.id, "error", err)
+			}
 		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// launch makes bundle and namespace, and boots a sandbox with the configuration that config makes for its leaf.
+func (s *Sandbox) launch(ctx context.Context, stdin *os.File, config func(cgroup string) *specs.Spec) error {
+	cgroup := ""
+	if s.leaf != nil {
 		cgroup = s.leaf.CgroupsPath()
 	}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {

@@ -41,6 +41,8 @@ type Shape struct {
 
 	// Background says that nobody waits for this boot: the sandbox's CPU weight is low until its job is handed over.
 	Background bool
+	// Hurry, when it is closed during such a boot, says that somebody waits for it after all: the weight is that of a job from then on.
+	Hurry <-chan struct{}
 }
 
 // Key is equal for two shapes whose waiting sandboxes can stand in for each other, and for no others: it covers everything that is settled

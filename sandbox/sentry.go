@@ -56,7 +56,10 @@ func (h *Host) BootSentry(ctx context.Context, size Size) (*Sentry, error) {
 func (s *Sentry) boot(ctx context.Context) error {
 	box, h := s.box, s.box.host
 	leaf := limits.Boot{Memory: s.size.Memory, CPU: float64(s.size.CPUs), Tasks: s.size.Tasks, Background: true}
-	err := box.launch(ctx, leaf, nil, func(cgroup string) *specs.Spec {
+	if err := box.makeLeaf(ctx, leaf); err != nil {
+		return err
+	}
+	err := box.launch(ctx, nil, func(cgroup string) *specs.Spec {
 		return bundle.Empty(bundle.Tree{Kind: bundle.EROFS, Path: h.Empty.Path}, cgroup, h.Seccomp.Architectures[0])
 	})
 	if err != nil {
@@ -97,6 +100,7 @@ func (s *Sentry) add(ctx context.Context, shape Shape) error {
 	case shape.Root.Kind != rootfs.EROFS:
 		return ErrNoSentry
 	}
+	defer box.hurry()()
 	if box.leaf != nil && !shape.Background {
 		if err := box.leaf.Promote(); err != nil {
 			return err

@@ -59,7 +59,7 @@ func TestKeyTellsShapesApart(t *testing.T) {
 		keys[s.Key()] = name
 	}
 	for name, change := range map[string]func(s *Shape){
-		"background":   func(s *Shape) { s.Background = true },
+		"background":   func(s *Shape) { s.Background, s.Hurry = true, make(chan struct{}) },
 		"cpu quota":    func(s *Shape) { s.Limits.CPU = 0.5 },
 		"caps":         func(s *Shape) { s.Limits.Stdout, s.Limits.Artifacts = 1, 1 },
 		"copied":       func(s *Shape) { s.Environment = maps.Clone(s.Environment) },
@@ -76,7 +76,7 @@ func TestKeyTellsShapesApart(t *testing.T) {
 
 // TestKeyKnowsEveryField: a new field of a shape or of its limits must be thought about in Key.
 func TestKeyKnowsEveryField(t *testing.T) {
-	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 8 || l != 14 {
+	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 9 || l != 14 {
 		t.Errorf("Shape has %d fields and job.Limits %d: say in Key what the new ones mean, then here", n, l)
 	}
 }
