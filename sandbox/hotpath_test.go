@@ -1,0 +1,25 @@
+package sandbox
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tsubo-run/tsubo/job"
+)
+
+// Design decision 1: between the hand-over and the answer there is one socket. A Run that reached for runsc, for a namespace or for the
+// directory of bundles would find none.
+func TestRunNeedsNothingOfTheHost(t *testing.T) {
+	for name, by := range tiers {
+		t.Run(name, func(t *testing.T) {
+			h, w := realHost(t)
+			s := boot(t, by, h, pythonShape(t, w))
+			s.host = &Host{Log: h.Log}
+			result, err := s.Run(t.Context(), pythonSpec("print(1)"), time.Now(), nil)
+			s.host = h
+			if err != nil || result.Status != job.Succeeded || result.Stdout != "1\n" {
+				t.Errorf("%+v, %v", result, err)
+			}
+		})
+	}
+}
