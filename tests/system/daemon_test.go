@@ -107,6 +107,9 @@ job_types:
     allowed_environment: [ASKED]
   - name: shared
     shared_memory: 16m
+  - name: smallshared
+    memory_limit: 64m
+    shared_memory: 30m
 %s
 `, dir, name, name, extra)
 	path := filepath.Join(dir, "tsubo.yaml")
