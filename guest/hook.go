@@ -13,7 +13,8 @@ import (
 //	then       fields that each end in NUL
 //
 // The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
-// why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes).
+// why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes); for CPython
+// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more.
 // Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
 // stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
 // Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
@@ -26,6 +27,8 @@ const (
 type runner struct {
 	name string   // of the executable, looked up in PATH
 	args []string // of it, the program last
+	zips bool     // it executes zip archives too
+	many bool     // it has threads of its own
 	// variable makes the interpreter find the hook: it is set to value, before what the job's environment has in it, joined by sep.
 	variable, value, sep string
 }
@@ -33,10 +36,10 @@ type runner struct {
 // runnerOf is the runner of a language that waits.
 func runnerOf(l frames.Language) runner {
 	if l == frames.Node {
-		return runner{name: "node", args: []string{codeDir + "/main.js"}, variable: "NODE_OPTIONS", value: "--require=/.tsubo/node/wait.js", sep: " "}
+		return runner{name: "node", args: []string{codeDir + "/main.js"}, many: true, variable: "NODE_OPTIONS", value: "--require=/.tsubo/node/wait.js", sep: " "}
 	}
 	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
-	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
+	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, zips: true, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
 }
 
 // environment is env with what makes the interpreter find the hook.
@@ -92,8 +95,54 @@ func (g *guest) park() *failure {
 		case b[0] != hookMark || n > 1:
 			return fail(frames.StageExec, notWaiting, nil)
 		}
+		if len(g.boot.Preload) > 0 {
+			return g.checkPreload()
+		}
 		return nil
 	}
+}
+
+// checkPreload makes sure that nothing but the waiting interpreter is left of the modules that it has imported: what they have written would be
+// the job's output, and what still runs would run into the job.
+func (g *guest) checkPreload() *failure {
+	for _, fd := range []int{g.job.stdout, g.job.stderr} {
+		if n, err := readable(fd); err != nil {
+			return fail(frames.StageSetup, "look at a pipe", err)
+		} else if n > 0 {
+			return fail(frames.StageExec, "a preloaded module writes output when it is imported: it cannot be preloaded", nil)
+		}
+	}
+	pid := strconv.Itoa(g.job.pid)
+	if n, err := numbers("/proc/" + pid + "/task"); err != nil {
+		return fail(frames.StageSetup, "count threads", err)
+	} else if n > 1 && !runnerOf(g.boot.Language).many {
+		return fail(frames.StageExec, "a preloaded module starts threads when it is imported ("+strconv.Itoa(n-1)+
+			"): it cannot be preloaded, unless a variable of its own in environment stops it", nil)
+	}
+	// init and the interpreter.
+	if n, err := numbers("/proc"); err != nil {
+		return fail(frames.StageSetup, "count processes", err)
+	} else if n > 2 {
+		return fail(frames.StageExec, "a preloaded module leaves processes when it is imported ("+strconv.Itoa(n-2)+"): it cannot be preloaded", nil)
+	}
+	return nil
+}
+
+// numbers counts the entries of a directory of /proc that are numbers.
+func numbers(path string) (int, error) {
+	dir, err := openDir(path)
+	if err != nil {
+		return 0, err
+	}
+	defer closeFD(&dir)
+	names, _, err := list(dir, 1<<16)
+	n := 0
+	for _, name := range names {
+		if name[0] >= '0' && name[0] <= '9' {
+			n++
+		}
+	}
+	return n, err
 }
 
 const notWaiting = "the interpreter did not wait for the code"
@@ -132,9 +181,13 @@ func lastLine(b []byte) string {
 
 // jobMessage is what the waiting hook is told.
 func (g *guest) jobMessage() []byte {
-	fields := make([]string, 0, 2+len(g.spec.Args)+len(g.spec.Env))
+	fields := make([]string, 0, 3+len(g.spec.Args)+len(g.spec.Env))
 	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
-	fields = append(append(fields, runnerOf(g.boot.Language).undo(g.boot.Env)), g.spec.Env...)
+	r := runnerOf(g.boot.Language)
+	fields = append(append(fields, r.undo(g.boot.Env)), g.spec.Env...)
+	if r.zips && !g.archive {
+		fields = append(fields, "="+r.args[len(r.args)-1])
+	}
 	return hookMessage(fields)
 }
 

@@ -14,6 +14,7 @@ const maxStdin = 64 << 20
 type incoming struct {
 	fd   int
 	left int64 // 0: none is open
+	code bool  // it is in /code
 }
 
 // load takes files, Run and Stdin until Go, or Stop.
@@ -96,7 +97,7 @@ func (g *guest) create(m frames.File) *failure {
 	if err != nil {
 		return fail(frames.StageFiles, "create a file", err)
 	}
-	g.file = incoming{fd: fd, left: m.Size}
+	g.file = incoming{fd: fd, left: m.Size, code: m.Dir == frames.DirCode}
 	if m.Size == 0 {
 		return g.closeFile()
 	}
@@ -107,6 +108,10 @@ func (g *guest) write(m frames.Data) *failure {
 	if int64(len(m)) > g.file.left {
 		return g.outOfPlace(m)
 	}
+	// A file that comes in pieces may have what ends an archive across two of them.
+	if !g.archive && g.file.code {
+		g.archive = int64(len(m)) < g.file.left || endsArchive(m)
+	}
 	if err := writeAll(g.file.fd, m); err != nil {
 		return fail(frames.StageFiles, "write a file", err)
 	}
@@ -115,6 +120,16 @@ func (g *guest) write(m frames.Data) *failure {
 		return g.closeFile()
 	}
 	return nil
+}
+
+// endsArchive reports whether b has the bytes that every zip archive has near its end.
+func endsArchive(b []byte) bool {
+	for i := 0; i+4 <= len(b); i++ {
+		if b[i] == 'P' && b[i+1] == 'K' && b[i+2] == 5 && b[i+3] == 6 {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *guest) closeFile() *failure {

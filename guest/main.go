@@ -52,6 +52,7 @@ type guest struct {
 
 	code, input int // directories that files are written below
 	file        incoming
+	archive     bool // a file in /code may be a zip archive
 	spec        frames.Run
 	stdin       []byte
 	job         process
@@ -120,6 +121,9 @@ func (g *guest) setup() *failure {
 		if err := ignoreSignal(sig); err != nil {
 			return fail(frames.StageSetup, "ignore signal", err)
 		}
+	}
+	if err := still(); err != nil {
+		return fail(frames.StageSetup, "still", err)
 	}
 	syscall.Umask(0o022)
 	if err := shed(); err != nil {

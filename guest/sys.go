@@ -19,6 +19,8 @@ const (
 	prCapAmbient    = 47
 	ambientClearAll = 4
 
+	fionread = 0x541b
+
 	wAll = 0x40000000 // __WALL: children of every kind, whatever signal their end sends
 
 	pollIn  = 0x1
@@ -127,6 +129,16 @@ func closeFD(fd *int) {
 		_ = syscall.Close(*fd) // nothing is buffered in a descriptor of ours, and the number is gone either way
 		*fd = -1
 	}
+}
+
+// readable is how many bytes a read of the pipe would give now.
+func readable(fd int) (int, error) {
+	var n int32
+	//nolint:gosec // the kernel writes it by address
+	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), fionread, uintptr(unsafe.Pointer(&n))); e != 0 {
+		return 0, e
+	}
+	return int(n), nil
 }
 
 // isDir reports whether path names a directory.
