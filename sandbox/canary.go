@@ -29,7 +29,7 @@ func (e *CanaryError) Error() string {
 
 // Canary boots a sandbox on root and proves each layer by its behaviour: identity, filter, read-only root, empty network, and, where
 // there are leaves, that the memory limit strikes. A *CanaryError means that a layer does not hold and nothing may be served; any other error,
-// that a sandbox could not even be run.
+// that a sandbox could not even be run, ErrSilent that it stopped answering, which proves nothing either way.
 func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error {
 	return h.canary(ctx, l, root, h.Boot)
 }
@@ -44,6 +44,19 @@ func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) e
 		}
 		return s.Add(ctx, shape)
 	})
+}
+
+// ErrSilent says that a canary did not get to the end of its report.
+var ErrSilent = errors.New("the canary has not reported")
+
+// canaryTimeout is some hundred times what a canary takes, and still enough for one under emulation.
+const canaryTimeout = 30 * time.Second
+
+func deref(n *int64) int64 {
+	if n == nil {
+		return -1
+	}
+	return *n
 }
 
 func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot func(context.Context, Shape) (*Sandbox, error)) error {
@@ -68,13 +81,16 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 	}
 	spec := &job.Spec{
 		ID: s.id, Language: job.Command, Args: args, Input: []byte("{}"), Limits: l,
-		Timeout: time.Minute, StartupTimeout: time.Minute,
+		Timeout: canaryTimeout, StartupTimeout: time.Minute,
 	}
 	result, err := s.Run(ctx, spec, time.Now(), nil)
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
 	if err := errors.Join(err, s.Destroy(clean)); err != nil {
 		return err
+	}
+	if result.Status == job.Timeout && !strings.Contains(result.Stdout, "\nready\n") {
+		return fmt.Errorf("%w within %s (CPU %v ms) after %q", ErrSilent, canaryTimeout, deref(result.Usage.CPUTimeMS), result.Stdout)
 	}
 	if wrong := judge(result, probes, l, h.Leaves != nil); len(wrong) > 0 {
 		return &CanaryError{Wrong: wrong}

@@ -12,15 +12,14 @@ import (
 // Bite is the first argument of a canary whose memory is limited. Without a limit it would take the host's.
 const Bite = "bite"
 
-// Main reports and then, if the first argument is Bite, takes memory until something stops it. Each further argument is one system call to make, as a number and up to six arguments
-// joined by ":". Lines are "<key> <value>": status (of /proc/self/status), call (argument index, errno), write, connect,
+// Main reports, each line as soon as it is known, and then, if the first argument is Bite, takes memory until something stops it. Each
+// further argument is one system call to make, as a number and up to six arguments joined by ":". Lines are "<key> <value>": status (of /proc/self/status), call (argument index, errno), write, connect,
 // iface, memory, nproc; errno 0 means that the call succeeded. "ready" is the last line before memory is taken; "survived" must never
 // appear.
 func Main(args []string) {
 	bite := len(args) > 0 && args[0] == Bite
 	args = args[min(1, len(args)):]
-	var out strings.Builder
-	line := func(words ...string) { out.WriteString(strings.Join(words, " ") + "\n") }
+	line := func(words ...string) { _, _ = os.Stdout.WriteString(strings.Join(words, " ") + "\n") }
 	reportStatus(line)
 	for i, a := range args {
 		line("call", strconv.Itoa(i), errno(call(a)))
@@ -38,10 +37,9 @@ func Main(args []string) {
 		line("nproc", strconv.FormatUint(nproc.Max, 10))
 	}
 	line("ready")
-	_, _ = os.Stdout.WriteString(out.String())
 	if bite {
 		takeMemory(uint64(info.Totalram) * uint64(info.Unit))
-		_, _ = os.Stdout.WriteString("survived\n")
+		line("survived")
 	}
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/tsubo-run/tsubo/api"
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
 	"github.com/tsubo-run/tsubo/sandbox"
 	"github.com/tsubo-run/tsubo/store"
@@ -95,7 +97,7 @@ func bare(t *testing.T, cfg *config.Config) *Daemon {
 	t.Helper()
 	d := &Daemon{cfg: cfg, log: quiet, failed: make(chan error, 2)}
 	cfg.Pool.Enabled = false
-	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}})} {
+	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}}, false)} {
 		if step != nil {
 			t.Fatal(step)
 		}
@@ -219,5 +221,30 @@ func TestCheckConfigLooksAtTheDoor(t *testing.T) {
 	cfg = configured(t, "")
 	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config", "--tcp"}, &said); status != exitRefused || !strings.Contains(said.String(), "every user of this host") {
 		t.Errorf("status %d, said %q", status, said.String())
+	}
+}
+
+func TestCanaryThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	d := &Daemon{log: quiet}
+	wrong := &sandbox.CanaryError{Wrong: []string{"x"}}
+	for name, c := range map[string]struct {
+		answers []error
+		want    error
+		asked   int
+	}{
+		"right":                 {[]error{nil}, nil, 1},
+		"silent, then right":    {[]error{sandbox.ErrSilent, nil}, nil, 2},
+		"silent, then wrong":    {[]error{sandbox.ErrSilent, wrong}, wrong, 2},
+		"wrong is not repeated": {[]error{wrong, nil}, wrong, 1},
+		"silent to the end":     {[]error{sandbox.ErrSilent, sandbox.ErrSilent, sandbox.ErrSilent, nil}, sandbox.ErrSilent, 3},
+	} {
+		asked := 0
+		err := d.ask(t.Context(), func(context.Context, rootfs.Root, job.Limits) error {
+			asked++
+			return c.answers[asked-1]
+		}, rootfs.Root{})
+		if !errors.Is(err, c.want) || asked != c.asked {
+			t.Errorf("%s: %v after %d", name, err, asked)
+		}
 	}
 }

@@ -89,7 +89,8 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if err != nil {
 		return nil, err
 	}
-	if err := d.prove(ctx, cfg, host, roots); err != nil {
+	warm, err := d.prove(ctx, cfg, host, roots)
+	if err != nil {
 		return nil, err
 	}
 	if err := catalogue.Preload(ctx, cfg.Images.PreloadDirs); err != nil {
@@ -98,7 +99,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if len(catalogue.List()) == 0 {
 		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
 	}
-	if err := d.openPool(cfg, host); err != nil {
+	if err := d.openPool(cfg, host, warm); err != nil {
 		return nil, err
 	}
 	run := &runner{pool: d.pool, images: catalogue, log: log, environment: func(jobType string) map[string]string {
@@ -167,29 +168,60 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 }
 
 // prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is not about limits could be missing, and
-// that is never served either: permissive lets limits go, not the sandbox.
-func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) error {
+// that is never served either: permissive lets limits go, not the sandbox. It reports whether empty sandboxes may be used, which have a
+// canary of their own: one that answers wrong is fatal, too; one that cannot be run is not, since jobs have another way.
+func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) (warm bool, err error) {
 	root, err := roots.BuildTree(ctx, canaryKey, canaryTree())
 	if err != nil {
-		return err
+		return false, err
 	}
 	lease, err := roots.Acquire(root.Key)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer lease.Release()
 	ctx, cancel := context.WithTimeout(ctx, canaryBound)
 	defer cancel()
 	start := time.Now()
-	if err := host.Canary(ctx, lease.Root, canaryLimits()); err != nil {
+	if err := d.ask(ctx, host.Canary, lease.Root); err != nil {
+		return false, err
+	}
+	if cfg.Pool.Enabled && cfg.Pool.WarmMax > 0 {
+		err := d.ask(ctx, host.CanaryWarm, lease.Root)
+		var wrong *sandbox.CanaryError
+		switch {
+		case errors.As(err, &wrong):
+			return false, fmt.Errorf("empty sandboxes: %w", err)
+		case err != nil:
+			d.log.Warn("no empty sandboxes will wait (warm_max): they cannot be used here", "error", err)
+		}
+		warm = err == nil
+	}
+	d.log.Info("self-test passed: sandboxes hold", "runsc", host.Runsc.Path, "warm", warm, "took", time.Since(start).Round(time.Millisecond))
+	return warm, nil
+}
+
+type canary func(ctx context.Context, root rootfs.Root, l job.Limits) error
+
+// ask asks a canary, and again one that does not answer: only an answer says anything.
+func (d *Daemon) ask(ctx context.Context, c canary, root rootfs.Root) (err error) {
+	for range canaryTries {
+		if err = c(ctx, root, canaryLimits()); !errors.Is(err, sandbox.ErrSilent) {
+			break
+		}
+		d.log.Warn("self-test", "error", err)
+	}
+	if err != nil {
 		return fmt.Errorf("self-test: %w", err)
 	}
-	d.log.Info("self-test passed: sandboxes hold", "runsc", host.Runsc.Path, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }
 
-// canaryBound bounds the self-test; under emulation a first boot takes seconds.
-const canaryBound = 2 * time.Minute
+const (
+	// canaryBound bounds the self-test; under emulation a first boot takes seconds.
+	canaryBound = 3 * time.Minute
+	canaryTries = 3
+)
 
 func canaryLimits() job.Limits {
 	task := job.Rlimit{Soft: 20, Hard: 20}

@@ -13,10 +13,13 @@ import (
 )
 
 // openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is full boot their own.
-func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host) (err error) {
+func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host, warm bool) (err error) {
 	o := pool.Options{Host: pool.Of(host), Check: host.Runsc.Check, Log: d.log}
 	if cfg.Pool.Enabled {
-		o.Min, o.Max, o.WarmMax = cfg.Pool.Min, cfg.Pool.Max, cfg.Pool.WarmMax
+		o.Min, o.Max = cfg.Pool.Min, cfg.Pool.Max
+	}
+	if warm {
+		o.WarmMax = cfg.Pool.WarmMax
 	}
 	if d.pool, err = pool.New(o); err != nil {
 		return err
