@@ -18,17 +18,33 @@ function message(fs) {
   return read(fs, Number(read(fs, 8).latin1Slice())).utf8Slice().split('\0').slice(0, -1);
 }
 
-function wait() {
-  const fs = require('fs');
-  for (const name of message(fs)) {
+function preload(fs, names) {
+  const options = process.env.NODE_OPTIONS.replace(/^\S+ ?/, ''); // with the environment that the program will see
+  if (options === '') delete process.env.NODE_OPTIONS;
+  else process.env.NODE_OPTIONS = options;
+  for (const name of names) {
+    let why;
     try {
       module.constructor.createRequire('/code/main.js')(name);
+      const left = process.getActiveResourcesInfo?.() ?? [];
+      if (left.length === 0) continue;
+      why = `it leaves work to be done: ${left}`;
     } catch (e) {
-      const why = String(e instanceof Error ? e.message : e).split('\n', 1)[0];
-      fs.writeSync(3, Buffer.from(`Fcannot preload ${name}: ${why}`).subarray(0, 500));
-      process.reallyExit(1);
+      try {
+        why = String(e).split('\n', 1)[0];
+      } catch {
+        why = 'an exception that has no text';
+      }
     }
+    fs.writeSync(3, Buffer.from(`Fcannot preload ${name}: ${why}`).subarray(0, 500));
+    process.reallyExit(1);
   }
+}
+
+function wait() {
+  const fs = require('fs');
+  const names = message(fs);
+  if (names.length > 0) preload(fs, names);
   require('./warm.js');
   fs.writeSync(3, 'R');
   const fields = message(fs);
