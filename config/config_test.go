@@ -116,6 +116,7 @@ job_types:
     image: sha256:`+strings.Repeat("a", 64)+`
     command: [/bin/sh, /code/main.py]
   - {name: packages, requirements: [numpy]}
+  - {name: ahead, preload: [json, xml.etree.ElementTree]}
   - {name: built, requirements: [numpy], image: numpy, python_version: "3.12"}
 enable_seccomp: true
 container_runtime: runsc
@@ -136,6 +137,10 @@ max_retry_attempts: 1
 		},
 		"shell": {
 			Name: "shell", Image: "sha256:" + strings.Repeat("a", 64), Language: job.Command, Command: []string{"/bin/sh", "/code/main.py"},
+			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
+		},
+		"ahead": {
+			Name: "ahead", Image: "python", Language: job.Python, Preload: []string{"json", "xml.etree.ElementTree"},
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
 		},
 		"packages": {Name: "packages", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain},
@@ -317,6 +322,13 @@ func TestRefused(t *testing.T) {
 		{"job_types: [{name: a, command: ['']}]", "job_types.0.command.0", "program's name"},
 		{"job_types: [{name: a, command: [\"a\\0hunter2\"]}]", "job_types.0.command.0", "NUL"},
 		{"job_types: [{name: a, command: [x], language: node}]", "job_types.0.command", "only for"},
+		{"job_types: [{name: a, command: [x], preload: [json]}]", "job_types.0.preload", "only for"},
+		{"job_types: [{name: a, preload: json}]", "job_types.0.preload", "list"},
+		{"job_types: [{name: a, preload: [json, /etc/hunter2]}]", "job_types.0.preload.1", "no path"},
+		{"job_types: [{name: a, preload: [.hunter2]}]", "job_types.0.preload.0", "no path"},
+		{"job_types: [{name: a, language: node, preload: [../hunter2]}]", "job_types.0.preload.0", "no path"},
+		{"job_types: [{name: a, preload: [json, re, json]}]", "job_types.0.preload.2", "twice"},
+		{"job_types: [{name: a, preload: [" + strings.Repeat("json,", 65) + "]}]", "job_types.0.preload", "at most 64"},
 		{"job_types: [{name: a, language: ruby}]", "job_types.0.language", "python, node, command"},
 		{"job_types: [{name: a, python_version: '3.12'}]", "job_types.0.python_version", "name an image"},
 		{"job_types: [{name: a, python_version: '2.7'}]", "job_types.0.python_version", "3.8"},

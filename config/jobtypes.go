@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,6 +125,7 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	case len(t.Command) > 0 && t.Command[0] == "":
 		in.fail("command.0", "must be the program's name")
 	}
+	bindPreload(in, t)
 	in.text("python_version", &t.PythonVersion, 1, 8)
 	switch {
 	case t.PythonVersion == "":
@@ -132,6 +134,27 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 		in.fail("python_version", "must be 3.8 to 3.19")
 	case t.PythonVersion != "3.11" && !in.written("image"):
 		in.fail("python_version", "the built-in image has Python 3.11: name an image that has this one, with image")
+	}
+}
+
+// bindPreload reads the modules that the waiting interpreter imports ahead of the job. The import is part of the boot, within startup_timeout; what
+// it prints would be the output of every job, and what it leaves running would run into them, so that a module that does either fails the
+// jobs of the type with config_error, as does one that is not in the image.
+func bindPreload(in *reader, t *job.Type) {
+	if in.written("preload") && t.Language == job.Command {
+		in.fail("preload", "is only for languages whose interpreter waits: python and node")
+		return
+	}
+	in.texts("preload", &t.Preload, job.MaxPreload, func(name string) error {
+		if job.CheckModule(t.Language, name) != nil {
+			return errors.New("must be the name of a module as an import has it (for python words with dots between them), at most 200 bytes, and no path")
+		}
+		return nil
+	})
+	for i, name := range t.Preload {
+		if slices.Contains(t.Preload[:i], name) {
+			in.fail(fmt.Sprintf("preload.%d", i), "is listed twice")
+		}
 	}
 }
 

@@ -67,3 +67,19 @@ func CheckImageName(name string) error {
 	}
 	return nil
 }
+
+// MaxPreload is the number of modules that a job type may preload.
+const MaxPreload = 64
+
+var moduleRE = map[Language]*regexp.Regexp{
+	Python: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`),
+	Node:   regexp.MustCompile(`^(node:|@[a-z0-9_-][a-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`),
+}
+
+// CheckModule is the rule for a module in Preload: a name as an import statement of the language has it, never a path.
+func CheckModule(l Language, name string) error {
+	if re := moduleRE[l]; re == nil || len(name) > 200 || !re.MatchString(name) {
+		return fmt.Errorf("module name of %d bytes: must be 1..200 of what an import in %s names, and no path", len(name), l)
+	}
+	return nil
+}

@@ -17,11 +17,13 @@ const (
 
 // Type is a job type of the configuration: an image and how code runs in it, with defaults and ceilings.
 type Type struct {
-	Name           string
-	Image          string // name in the catalogue, or a digest
-	Language       Language
-	Command        []string // argv when Language is Command
-	Preload        []string // modules that the waiting runner imports before it waits
+	Name     string
+	Image    string // name in the catalogue, or a digest
+	Language Language
+	Command  []string // argv when Language is Command
+	// Preload are modules that the waiting runner imports before it waits, in this order: never for Command. Each sandbox imports them for its
+	// one job, as that job's user; one that cannot be imported, writes output, or leaves a thread or a process makes every job of the type fail.
+	Preload        []string
 	Environment    map[string]string
 	Requirements   []string
 	PythonVersion  string
