@@ -23,7 +23,7 @@ func boot() Boot {
 
 // one of every message, in the order of the type numbers
 var everyMessage = []Message{
-	boot(),
+	Boot{Version: Version, Language: Python, Env: []string{"PATH=/bin", "EMPTY="}, Cwd: "/", UID: 1000, GID: 1000, Preload: []string{"json", "xml.etree"}},
 	File{Dir: DirInput, Name: "données.json", Mode: 0o444, Size: 7},
 	Data("abc"),
 	Run{Args: []string{"a", ""}, Env: []string{"K=V=W"}, Stdin: 3, Caps: Caps{1, 2, 3, 4, 5}},
@@ -188,9 +188,15 @@ func TestRefused(t *testing.T) {
 func TestWriterRefuses(t *testing.T) {
 	env := boot()
 	env.Env = []string{"K=" + strings.Repeat("v", MaxPayload)}
+	module := func(names ...string) Boot { b := boot(); b.Preload = names; return b }
+	command := module("json")
+	command.Language, command.Argv = Command, []string{"x"}
 	old, root, argv := boot(), boot(), boot()
 	old.Version, root.UID, argv.Argv = Version+1, 0, []string{"python3"}
 	for name, m := range map[string]Message{"too large": env, "other version": old, "root": root, "python with argv": argv, "empty data": Data{},
+		"command with preload": command, "no name of a module": module("json", ""), "65 modules": module(strings.Split(strings.Repeat("m", MaxPreload+1), "")...),
+		"module with a NUL": module("a\x00b"), "module with a space": module("a b"), "module with a line": module("a\nb"),
+		"module of 201 bytes": module(strings.Repeat("m", MaxModule+1)), "module that is not ASCII": module("é"),
 		"slash in a name": File{Dir: DirCode, Name: "a/b"}, "command without argv": Boot{Version: Version, Language: Command, Cwd: "/", UID: 1, GID: 1}} {
 		var b bytes.Buffer
 		w := NewWriter(&b, 0)
@@ -199,6 +205,50 @@ func TestWriterRefuses(t *testing.T) {
 			t.Errorf("%s: %v, %d bytes written", name, err, b.Len())
 		}
 	}
+}
+
+// The longest list of modules is far below what the hook's socket takes in one write.
+func TestMostPreloadSurvives(t *testing.T) {
+	b := boot()
+	for range MaxPreload {
+		b.Preload = append(b.Preload, strings.Repeat("m", MaxModule))
+	}
+	got, err := NewReader(bytes.NewReader(encode(t, b)), Daemon, 1<<20).Next()
+	if err != nil || !reflect.DeepEqual(got, b) {
+		t.Errorf("got %#v, %v", got, err)
+	}
+}
+
+// FuzzPreload: no list of modules passes that is over a cap.
+func FuzzPreload(f *testing.F) {
+	f.Add(uint8(Python), "json\nxml.etree")
+	f.Add(uint8(Command), "")
+	f.Add(uint8(Python), strings.Repeat("m\n", MaxPreload))
+	f.Add(uint8(Python), strings.Repeat("m", MaxModule+1))
+	f.Fuzz(func(t *testing.T, language uint8, list string) {
+		b := boot()
+		b.Language, b.Preload = Language(language), strings.Split(list, "\n")
+		if b.Language == Command {
+			b.Argv = []string{"x"}
+		}
+		payload := b.appendTo(nil)
+		if len(payload) > MaxPayload {
+			return
+		}
+		m, err := decode(TypeBoot, payload)
+		if err != nil {
+			return
+		}
+		got := m.(Boot)
+		if !got.Language.Waits() && len(got.Preload) > 0 || len(got.Preload) > MaxPreload {
+			t.Fatalf("language %d has %d modules", got.Language, len(got.Preload))
+		}
+		for _, name := range got.Preload {
+			if name == "" || len(name) > MaxModule || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+				t.Fatalf("module %q", name)
+			}
+		}
+	})
 }
 
 func TestBudget(t *testing.T) {
