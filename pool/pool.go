@@ -21,6 +21,9 @@ type Options struct {
 	Min, Max int
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
+	// Boots is how many boots that jobs wait for run at the same time; the others wait in line: one after the other each takes as long as
+	// its own boot does, all at once each takes as long as all of them. 0: three for every two CPUs.
+	Boots int
 	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
 	Check func() error
 	// Every is how often what waits is looked at; 0: a second.
@@ -49,6 +52,7 @@ const (
 type Taken struct {
 	Sandbox
 	Tier    Tier
+	Begun   time.Time // when the wait for others' boots was over, if there was one
 	release func()
 }
 
@@ -88,6 +92,7 @@ type Pool struct {
 	closed  bool
 	shelves map[string]*shelf // by Shape.Key; wanted shapes only
 	sentries
+	line
 	room    int64 // bytes that may wait
 	held    int64 // bytes that wait or boot to wait
 	booting int   // background boots
@@ -105,6 +110,9 @@ func New(o Options) (*Pool, error) {
 	}
 	if o.Check == nil {
 		o.Check = func() error { return nil }
+	}
+	if o.Boots == 0 {
+		o.Boots = max(2, runtime.NumCPU()*3/2)
 	}
 	if o.Every == 0 {
 		o.Every = time.Second
@@ -172,10 +180,11 @@ func (p *Pool) Stats() Stats {
 }
 
 // Take returns a sandbox of that shape: one that waits, else one that is about to wait, else an empty sentry with the shape added, else
-// one that is booted now. The caller holds a lease of the shape's root until it has destroyed the sandbox. Errors are as those of
-// sandbox.Host.Boot.
+// one that is booted now, as soon as not more than Boots are at it. The caller holds a lease of the shape's root until it has destroyed
+// the sandbox. Errors are as those of sandbox.Host.Boot.
 func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	key := shape.Key()
+	begun := time.Now()
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -183,22 +192,18 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	}
 	p.work.Add(1)
 	defer p.work.Done()
-	now := time.Now()
 	s := p.shelves[key]
 	if s != nil {
-		s.demand.arrived(now)
+		s.demand.arrived(begun)
 		if t := p.pop(s); t != nil {
 			p.nudge()
 			p.mu.Unlock()
+			t.Begun = begun
 			return t, nil
 		}
 	}
-	var sentry Sentry
-	if shape.Root.Kind == rootfs.EROFS {
-		sentry = p.popSentry(sandbox.SizeOf(shape.Limits), now)
-	}
 	var promise chan *Taken
-	if sentry == nil && s != nil && s.booting > len(s.promises) {
+	if s != nil && s.booting > len(s.promises) {
 		promise = make(chan *Taken, 1)
 		s.promises = append(s.promises, promise)
 		if s.hurry != nil {
@@ -214,11 +219,32 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 		p.urgent--
 		p.nudge()
 	}()
+	var t *Taken
+	var err error
 	if promise != nil {
-		t, err := p.await(ctx, s, promise)
-		if t != nil || err != nil {
-			return t, err
+		t, err = p.await(ctx, s, promise)
+	}
+	if t == nil && err == nil {
+		if t, err = p.turn(ctx, s); t == nil && err == nil {
+			begun = time.Now()
+			t, err = p.make(ctx, shape)
+			p.leave()
 		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.Begun = begun
+	return t, nil
+}
+
+// make adds the shape to an empty sentry if one waits, or boots.
+func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
+	var sentry Sentry
+	if shape.Root.Kind == rootfs.EROFS {
+		p.mu.Lock()
+		sentry = p.popSentry(sandbox.SizeOf(shape.Limits), time.Now())
+		p.mu.Unlock()
 	}
 	if sentry != nil {
 		b, err := sentry.Add(ctx, shape)

@@ -446,6 +446,78 @@ func TestHostWithoutEROFSHasNoSentries(t *testing.T) {
 	})
 }
 
+func TestBootsWaitInLine(t *testing.T) {
+	bubble(t, Options{Max: 1, Boots: 2}, func(t *testing.T, p *Pool, h *fakeHost) {
+		a := shape("a", 1)
+		start := time.Now()
+		var all sync.WaitGroup
+		var waited, took [5]time.Duration
+		for i := range 5 {
+			all.Go(func() {
+				got, err := p.Take(t.Context(), a)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				waited[i], took[i] = got.Begun.Sub(start), time.Since(got.Begun)
+				_ = got.Destroy(t.Context())
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		const boot = 100 * time.Millisecond
+		if want := [5]time.Duration{0, 0, boot, boot, 2 * boot}; waited != want {
+			t.Errorf("waited %v, want %v", waited, want)
+		}
+		if want := [5]time.Duration{boot, boot, boot, boot, boot}; took != want {
+			t.Errorf("took %v, want a boot each", took)
+		}
+
+		why := errors.New("enough")
+		for range 2 {
+			all.Go(func() { take(t, p, a, Cold) })
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		all.Go(func() {
+			if _, err := p.Take(ctx, a); !errors.Is(err, why) {
+				t.Errorf("%v", err)
+			}
+		})
+		synctest.Wait()
+		cancel(why)
+		all.Wait()
+		take(t, p, a, Cold) // nobody holds a place
+		if p.inside != 0 || len(p.waiters) != 0 {
+			t.Errorf("%d inside, %d in line", p.inside, len(p.waiters))
+		}
+	})
+}
+
+func TestWhoWaitsInLineIsServedHot(t *testing.T) {
+	bubble(t, Options{Min: 1, Max: 1, Boots: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
+		a, b := shape("a", 1), shape("b", 1)
+		p.Keep(h.wanted(a))
+		settle()
+		var all sync.WaitGroup
+		take(t, p, a, Hot)
+		synctest.Wait() // its refill begins
+		time.Sleep(10 * time.Millisecond)
+		all.Go(func() { take(t, p, b, Cold) })
+		ctx, cancel := context.WithCancel(t.Context())
+		all.Go(func() {
+			if _, err := p.Take(ctx, a); err == nil { // the refill is promised to it
+				t.Error("taken")
+			}
+		})
+		synctest.Wait()
+		all.Go(func() { take(t, p, a, Hot) }) // in line, behind b
+		synctest.Wait()
+		cancel() // and the refill is promised to nobody any more
+		all.Wait()
+	})
+}
+
 func TestBootsThatFailArePutOff(t *testing.T) {
 	bubble(t, Options{Min: 1, Max: 1, WarmMax: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
 		h.broken.Store(func(sandbox.Shape) error { return errors.New("no") })

@@ -99,14 +99,19 @@ func (p *Pool) removeSentry(i int) {
 	p.sentries.waiting = slices.Delete(p.sentries.waiting, i, i+1)
 }
 
-// least is the waiting sentry whose size is asked for least, and how often that is. One must wait.
+// least is the waiting sentry that is asked for least, and how often that is; those of one size share what is asked of it. One must wait.
 func (p *Pool) least() (index int, rate float64) {
 	for i, w := range p.sentries.waiting {
-		r := 0.0
+		r, same := 0.0, 0
 		if a := p.asked(w.size); a != nil {
 			r = a.demand.rate
 		}
-		if i == 0 || r < rate {
+		for _, other := range p.sentries.waiting {
+			if other.size == w.size {
+				same++
+			}
+		}
+		if r /= float64(same); i == 0 || r < rate {
 			index, rate = i, r
 		}
 	}
@@ -120,8 +125,8 @@ func (p *Pool) discardSentry() {
 	p.clean(w.sentry, nil)
 }
 
-// missing is the size of which a sentry should wait and none does. When all places are taken, one goes to a size that is asked for more
-// than twice as often as what waits there: less would have two sizes push each other out.
+// missing is the size of which a sentry should wait and none does. When all places are taken, one goes to a size that is asked for half
+// again as often as what waits there: less would have two sizes push each other out.
 func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	if p.opt.WarmMax == 0 || len(p.sizes) == 0 || p.warming > 0 {
 		return sandbox.Size{}, false
@@ -136,7 +141,7 @@ func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	if i < 0 {
 		return sandbox.Size{}, false
 	}
-	if _, rate := p.least(); p.sizes[i].demand.rate <= 2*rate {
+	if _, rate := p.least(); p.sizes[i].demand.rate <= 1.5*rate {
 		return sandbox.Size{}, false
 	}
 	p.discardSentry()

@@ -109,7 +109,7 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	defer p.work.Done()
 	defer p.nudge()
 	start := time.Now()
-	b, release, err := p.make(w, sentry, hurry)
+	b, release, err := p.ahead(w, sentry, hurry)
 	var it *item
 	if err == nil {
 		it = &item{sandbox: b, bytes: b.Footprint(), release: release}
@@ -125,12 +125,15 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	}
 	s.demand.booted(time.Since(start))
 	s.size, s.failures = it.bytes, 0
+	taken := &Taken{Sandbox: b, Tier: Hot, release: release}
 	switch {
 	case len(s.promises) > 0:
 		promise := s.promises[0]
 		s.promises = s.promises[1:]
 		p.stats.Hot++
-		promise <- &Taken{Sandbox: b, Tier: Hot, release: release}
+		promise <- taken
+	case p.serve(s, taken):
+		p.stats.Hot++
 	case s.dropped || p.closed:
 		p.clean(b, release)
 	default:
@@ -139,7 +142,7 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	}
 }
 
-func (p *Pool) make(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox, release func(), err error) {
+func (p *Pool) ahead(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox, release func(), err error) {
 	release, err = w.Lease()
 	if err != nil {
 		if sentry != nil {

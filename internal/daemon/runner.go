@@ -49,6 +49,7 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 		raw = &job.RawStdout{Observer: watch, Limit: spec.Limits.Stdout}
 		watch = raw
 	}
+	turn = taken.Begun // the wait for the boots of others is a wait for a slot
 	result, err := taken.Run(ctx, spec, turn, watch)
 	if err != nil {
 		r.clear(ctx, taken, use, spec.ID)
