@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,10 @@ var wired = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 func newNative(t *testing.T, l language) *native {
 	t.Helper()
+	// What this test was started with is not for the programs to see.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
 	n := &native{img: unpack(t, l.layout(t))}
 	if err := errors.Join(unix.Mount(n.img.root, n.img.root, "", unix.MS_BIND, ""), unix.Mount("", n.img.root, "", unix.MS_PRIVATE, "")); err != nil {
 		t.Fatal(err)
