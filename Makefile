@@ -151,6 +151,12 @@ bench: build runsc image-python ## jobs in tsubo beside a native interpreter, ba
 bench-store: ## a store of 1,000,000 records beside a small one: medians and their ratios
 	$(STATIC) $(GO) run -tags '$(TAGS)' ./tests/bench-store
 
+# SOAK_JOBS=N: another number of jobs. SOAK_VM_JOBS=N: of those in the VM.
+.PHONY: soak
+soak: deps build runsc image-python ## 10,000 jobs that end in every way; whatever is left on the host afterwards is a failure
+	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/ ./tests/soak
+	tests/soak/run
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (30s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \

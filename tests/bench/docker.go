@@ -37,7 +37,7 @@ func (b *bench) setUpDocker(ctx context.Context) *docker {
 		return nil
 	}
 	d := newDocker(socket)
-	err := d.prepare(ctx, filepath.Join(b.opt.Images, "python"))
+	err := d.prepare(ctx, b.opt.Images)
 	if err != nil {
 		b.absent[row] = fmt.Sprintf("dockerd at %s: %v", socket, err)
 		return nil

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,12 +31,16 @@ func main() {
 		layouts  = flag.String("images", "build/images", "folder of OCI layouts, python among them")
 		out      = flag.String("o", "build", "folder for bench.json and bench.svg")
 		readme   = flag.String("readme", "", "a copy of the plot for the README, such as docs/bench.svg")
+		only     = flag.String("rows", "", "measure these rows alone, separated by commas, at one client alone")
 		leaf     = flag.String("leaf", "", "what tests/bench/leaf measured in the VM, a JSON file")
 	)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b := &bench{plan: planFor(*quick)}
+	if *only != "" {
+		b.only = strings.Split(*only, ",")
+	}
 	started := time.Now()
 	b.tell = func(what string) { fmt.Fprintf(os.Stderr, "bench: %4.0f s: %s\n", time.Since(started).Seconds(), what) }
 	if err := b.place(*bin, *runscBin, *layouts); err != nil {
@@ -75,7 +80,7 @@ func (b *bench) place(bin, runscBin, layouts string) error {
 		return real
 	}
 	b.opt = tsubod.Options{
-		Bin: absolute(filepath.Join(bin, "tsubod")), Init: absolute(filepath.Join(bin, "tsubo-init")), Runsc: absolute(runscBin), Images: absolute(layouts),
+		Bin: absolute(filepath.Join(bin, "tsubod")), Init: absolute(filepath.Join(bin, "tsubo-init")), Runsc: absolute(runscBin), Images: absolute(filepath.Join(layouts, "python")),
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w (make build runsc image-python)", err)
@@ -118,6 +123,28 @@ func (b *bench) run(ctx context.Context, leaf string) error {
 	if err := b.latencies(ctx); err != nil {
 		return err
 	}
+	if b.only == nil {
+		if err := b.underLoad(ctx, figures, why); err != nil {
+			return err
+		}
+	} else {
+		r.Mode += ", rows " + strings.Join(b.only, ",")
+	}
+	for name, figure := range r.compare() {
+		figures[name] = figure
+	}
+	why["hot_p50_to_docker_p50"], why["throughput_to_docker"] = b.absent["docker-runsc"], b.absent["docker-runsc"]
+	r.Ratios = judge(figures, why)
+	if err := b.leafInVM(leaf); err != nil {
+		return err
+	}
+	r.Host["load_average_after"] = loadAverage()
+	b.remarks()
+	return nil
+}
+
+// underLoad is all that comes after the one-client rows.
+func (b *bench) underLoad(ctx context.Context, figures map[string]number, why map[string]string) error {
 	if err := b.throughputs(ctx); err != nil {
 		return err
 	}
@@ -125,7 +152,7 @@ func (b *bench) run(ctx context.Context, leaf string) error {
 		return err
 	}
 	var coldP50 number
-	if one := r.row("tsubo-cold"); one.Valid {
+	if one := b.report.row("tsubo-cold"); one.Valid {
 		coldP50 = one.P50
 	}
 	if err := b.burst(ctx, coldP50, figures, why); err != nil {
@@ -141,20 +168,12 @@ func (b *bench) run(ctx context.Context, leaf string) error {
 		func() error { return b.sweepHistory(ctx, fmt.Sprint(b.plan.History, " jobs more")) },
 		func() error { return b.sweepOutput(ctx) },
 		func() error { return b.queued(ctx, figures) },
-		func() error { return b.leafInVM(leaf) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	for name, figure := range r.compare() {
-		figures[name] = figure
-	}
-	why["hot_p50_to_docker_p50"], why["throughput_to_docker"] = b.absent["docker-runsc"], b.absent["docker-runsc"]
-	r.Ratios = judge(figures, why)
-	r.Host["load_average_after"] = loadAverage()
-	b.remarks()
 	return nil
 }
 
@@ -203,8 +222,10 @@ func (b *bench) latencies(ctx context.Context) error {
 				one.latencies(c.samples, tier)
 			}
 		}
-		if one.Samples == 0 {
-			one.note("absent: %s", b.absent[name])
+		if why := b.absent[name]; why != "" {
+			one.note("absent: %s", why)
+		} else if one.Samples == 0 {
+			one.note("absent: not among -rows")
 		}
 	}
 	return nil

@@ -179,7 +179,7 @@ func (r *report) invalid() []string {
 // print writes the table and everything beside it.
 func (r *report) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "ROW\tP50 ms\tP90\tP99\tP25–P75\tMIN\tN\tHIT RATE\tPER SECOND\tCLIENTS\tCPU ms/job\tof it in the leaf\t")
+	fmt.Fprintln(table, "ROW\tP50 ms\tP90\tP99\tP25–P75\tMIN\tDAEMON\tN\tHIT RATE\tPER SECOND\tCLIENTS\tCPU ms/job\tof it in the leaf\t")
 	for _, one := range r.Rows {
 		clients, hits := "-", "-"
 		if one.Clients > 0 {
@@ -188,8 +188,8 @@ func (r *report) print(w io.Writer) {
 		if one.HitRate.measured {
 			hits = fmt.Sprintf("%.1f%%", 100*one.HitRate.value)
 		}
-		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%v–%v\t%v\t%d\t%s\t%v\t%s\t%v\t%v\t\n", one.Name, one.P50, one.P90, one.P99, one.P25, one.P75, one.Min,
-			one.Samples, hits, one.Throughput, clients, one.CPU, one.LeafCPU)
+		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%v–%v\t%v\t%v\t%d\t%s\t%v\t%s\t%v\t%v\t\n", one.Name, one.P50, one.P90, one.P99, one.P25, one.P75, one.Min,
+			one.Inside, one.Samples, hits, one.Throughput, clients, one.CPU, one.LeafCPU)
 	}
 	_ = table.Flush() // an error of w shows in what follows
 	for _, one := range r.Rows {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tsubo-run/tsubo/client"
@@ -20,7 +21,7 @@ import (
 // common is the configuration that the daemons share: one job type, of which everything that a load needs fits the budget, and output as
 // large as the sweep wants it.
 const common = `max_queue_size: 2000
-memory_budget: 4g
+memory_budget: 2g
 max_stdout_bytes: 2097152
 job_types:
   - name: default
@@ -30,7 +31,7 @@ job_types:
 
 // filler is a job type that fills the budget alone, for a queue. Only the daemon without a pool has it: it would have sandboxes waiting.
 const filler = `  - name: filler
-    memory_limit: 3g
+    memory_limit: 1500m
     timeout: 300
 `
 
@@ -46,6 +47,7 @@ type bench struct {
 	plan   plan
 	opt    tsubod.Options
 	dir    string
+	only   []string // the rows that are measured; nil: all
 	strict bool
 	tell   func(string)
 
@@ -157,7 +159,7 @@ func (b *bench) directoryRoot(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	image, err := catalogue.ImportLayout(ctx, "python", filepath.Join(b.opt.Images, "python"))
+	image, err := catalogue.ImportLayout(ctx, "python", b.opt.Images)
 	if err != nil {
 		return "", err
 	}
@@ -187,5 +189,5 @@ func (b *bench) subjects() []subject {
 			all = append(all, t)
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(s subject) bool { return b.only != nil && !slices.Contains(b.only, s.name()) })
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tsubo-run/tsubo/tests/procs"
 )
 
 // State is one count. Every field is read from the kernel or the file system, none from the daemon's own word.
@@ -28,17 +31,29 @@ type Where struct {
 	PID      int    // of tsubod
 	RunDir   string // e.g. /run/tsubo
 	JobsPath string // host path of the cgroup that holds the leaves; "" on a host without cgroup v2
+	// Own leaves out what is not below the daemon, for a host on which there are other daemons: of processes and of their namespaces, those count
+	// whose ancestor it is, and runsc's of its run directory, whoever has them now.
+	Own bool
 }
 
 // Take counts once.
 func Take(w Where) (State, error) {
 	var s State
 	netns := map[string]bool{}
-	procs, err := filepath.Glob("/proc/[0-9]*")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return s, fmt.Errorf("list processes: %w", err)
 	}
-	for _, p := range procs {
+	mine := func(int) bool { return true }
+	if w.Own {
+		if mine, err = ownProcesses(w); err != nil {
+			return s, err
+		}
+	}
+	for _, p := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(p)); err != nil || !mine(pid) {
+			continue
+		}
 		comm, err := os.ReadFile(filepath.Join(p, "comm"))
 		if err != nil {
 			continue // it ended meanwhile
@@ -73,6 +88,24 @@ func Take(w Where) (State, error) {
 	s.RunscFiles = countEntries(filepath.Join(w.RunDir, "runsc"))
 	s.Bundles = countEntries(filepath.Join(w.RunDir, "sandboxes"))
 	return s, nil
+}
+
+// ownProcesses tells which processes are the daemon's.
+func ownProcesses(w Where) (func(pid int) bool, error) {
+	all, err := procs.List()
+	if err != nil {
+		return nil, err
+	}
+	own := map[int]bool{}
+	for _, p := range procs.Tree(all, w.PID) {
+		own[p.PID] = true
+	}
+	for _, p := range all {
+		if slices.Contains(procs.Args(p.PID), "--root="+filepath.Join(w.RunDir, "runsc")) {
+			own[p.PID] = true
+		}
+	}
+	return func(pid int) bool { return own[pid] }, nil
 }
 
 func countDirs(dir string) int {

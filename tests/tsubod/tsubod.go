@@ -25,7 +25,7 @@ type Options struct {
 	Bin    string // tsubod
 	Init   string // tsubo-init
 	Runsc  string
-	Images string // a folder of OCI layouts
+	Images string // an OCI layout, which gives its folder's name to the image, or a folder of them
 	Dir    string // for everything that the daemon keeps; short, because the socket lies in it
 	Strict bool   // refuse to serve without cgroup leaves
 	Config string // more lines of its configuration
