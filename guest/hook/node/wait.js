@@ -42,10 +42,13 @@ function preload(fs, names) {
 }
 
 function wait() {
+  const v8 = require('v8');
+  v8.setFlagsFromString('--no-lazy'); // what is loaded here is compiled here, and not when the program first calls it
   const fs = require('fs');
   const names = message(fs);
   if (names.length > 0) preload(fs, names);
   require('./warm.js');
+  v8.setFlagsFromString('--lazy');
   fs.writeSync(3, 'R');
   const fields = message(fs);
   fs.closeSync(3);
