@@ -119,6 +119,9 @@ func Classify(f Facts) Verdict {
 		}
 		return end(Failed, code, t, shorten(Sanitize(line)))
 	}
+	if line, t := nodeExceptionLine(f.Stderr); line != "" {
+		return end(Failed, code, t, shorten(Sanitize(line)))
+	}
 	return end(Failed, code, ErrRuntime, lastLine(f.Stderr, code))
 }
 
