@@ -16,6 +16,7 @@ RUNC_VERSION  := $(call pinned,runc/,github.com/opencontainers/runc)
 LINT_VERSION  := $(call pinned,lint/,github.com/golangci/golangci-lint/v2)
 RUNSC := $(CACHE)/runsc/$(RUNSC_VERSION)/runsc
 RUNC  := $(CACHE)/runc/$(RUNC_VERSION)/runc
+SENTRY := build/bin/gvisor-bin/gvisor_sentry
 LINT  := $(CACHE)/golangci-lint/$(LINT_VERSION)/golangci-lint
 
 # Commands that the targets need, and the Debian packages that have them.
@@ -48,7 +49,7 @@ build: ## tsubod, tsubo and tsubo-init, static, in build/bin
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(STAMP)' -o build/bin/ ./cmd/...
 
 .PHONY: runsc
-runsc: $(RUNSC) ## the pinned runsc, in the cache and as build/bin/runsc
+runsc: $(RUNSC) $(SENTRY) ## the pinned runsc, in the cache and as build/bin/runsc, and the sentry that boots for it
 	@mkdir -p build/bin
 	@ln -sf $(RUNSC) build/bin/runsc
 
@@ -59,6 +60,12 @@ $(RUNSC): | tools/go.mod
 	@mkdir -p $(@D)
 	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $@.$$$$ gvisor.dev/gvisor/runsc && $(place)
+
+# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together.
+$(SENTRY): tools/go.mod $(wildcard tools/sentry/*.go)
+	@mkdir -p $(@D)
+	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
+		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
 
 .PHONY: runc
 runc: $(RUNC) ## the pinned runc, an optional fallback of permissive mode, in the cache and as build/bin/runc
@@ -108,7 +115,7 @@ vet: ## formatting and go vet, also for arm64
 	cd tools && $(GO) vet ./image
 
 .PHONY: test
-test: deps vet unit build runsc image-python image-node vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
 	@$(MAKE) test-image
 	tests/vm/check
 	tests/run-groups

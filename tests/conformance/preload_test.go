@@ -12,6 +12,9 @@ import (
 func nodeHere(t *testing.T) guesttest.Options {
 	t.Helper()
 	guesttest.Root(t)
+	if served() {
+		t.Skip("it is the same interpreter as on a host without a daemon, and an emulated one is slow")
+	}
 	return guesttest.Options{Node: true, Root: unpack(t, node.layout(t)).root, Cwd: "/"}
 }
 
