@@ -190,7 +190,12 @@ func (t *tsubo) capture(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	ended := make(chan error, 1)
 	running, leave := context.WithCancel(ctx)
-	defer func() { leave(); <-ended; cancel() }()
+	defer func() {
+		leave()
+		for range ended { // until the job is over
+		}
+		cancel()
+	}()
 	go func() {
 		_, err := t.client.Execute(running, client.Request{Code: "import time; time.sleep(60)"})
 		ended <- err

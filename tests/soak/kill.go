@@ -65,8 +65,8 @@ func idleKilled(ctx context.Context, s *soak) error {
 	s.victim.Lock()
 	boxes, err := s.daemon.Sandboxes()
 	if err == nil && len(boxes) > 0 {
-		s.excuses.Add(1) // before, so that the job that it hits finds it
-		err = kill(boxes[rand.IntN(len(boxes))])
+		s.excuses.Add(1)                         // before, so that the job that it hits finds it
+		err = kill(boxes[rand.IntN(len(boxes))]) //nolint:gosec // any will do
 	}
 	s.victim.Unlock()
 	if err != nil {
