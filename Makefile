@@ -61,10 +61,11 @@ $(RUNSC): | tools/go.mod
 	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $@.$$$$ gvisor.dev/gvisor/runsc && $(place)
 
-# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together.
+# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together. The test
+# holds the filter that it brings along against the one that runsc would make.
 $(SENTRY): tools/go.mod $(wildcard tools/sentry/*.go)
 	@mkdir -p $(@D)
-	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
+	cd tools && $(STATIC) $(GO) test ./sentry && $(STATIC) $(GO) build -trimpath -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
 
 .PHONY: runc
@@ -101,7 +102,7 @@ vm-base: deps ## the test VM's kernel and base disk, in the cache
 .PHONY: lint
 lint: vet $(LINT) ## vet, and golangci-lint
 	$(LINT) run --build-tags '$(TAGS)' ./...
-	cd tools && $(LINT) run --config ../.golangci.yml ./image
+	cd tools && $(LINT) run --config ../.golangci.yml ./image ./sentry
 
 $(LINT): | tools/lint/go.mod
 	@mkdir -p $(@D)
@@ -112,7 +113,7 @@ vet: ## formatting and go vet, also for arm64
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
 	$(GO) vet -tags '$(TAGS)' ./...
 	$(STATIC) GOARCH=arm64 $(GO) vet -tags '$(TAGS)' ./...
-	cd tools && $(GO) vet ./image
+	cd tools && $(GO) vet ./image ./sentry
 
 .PHONY: test
 test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
@@ -128,7 +129,7 @@ test-quick: deps unit build runsc image-python ## unit tests and one boot of the
 .PHONY: unit
 unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
-	cd tools && $(GO) test ./image
+	cd tools && $(GO) test ./image ./sentry
 
 .PHONY: test-attacks
 test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)

@@ -24,6 +24,7 @@ type Runsc struct {
 	Root  string // --root, made by UseRoot
 	Flags Flags
 
+	sentry *Runsc // what runsc executes in its own place, or nil
 	owners []uint32
 	top    string // no parent above it is looked at, "/" but in tests
 
@@ -147,9 +148,14 @@ func (r *Runsc) hash() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Check looks again, as Find did, and returns ErrChanged when the content is another. It costs a few stat calls, and reads the
+// Check looks again, as Find and UseSentry did, and returns ErrChanged when the content is another. It costs a few stat calls, and reads the
 // binary only when they differ from last time. Run calls it.
 func (r *Runsc) Check() error {
+	if r.sentry != nil {
+		if err := r.sentry.Check(); err != nil {
+			return err
+		}
+	}
 	now, err := r.inspect()
 	if err != nil {
 		return errors.Join(ErrChanged, err)

@@ -61,7 +61,7 @@ type kind int
 const (
 	other    kind = iota // none of runsc's, or one that has ended
 	started              // a runsc process of this Root (and bundle)
-	nameless             // runs this very binary and has no arguments: a stub process, or one in the middle of execve(2)
+	nameless             // runs this very binary, or the sentry's, and has no arguments: a stub process, or one in the middle of execve(2)
 )
 
 // look says what pid is; a bundle of "" is any. It goes by the arguments, which are what a process says of itself: somebody who forges
@@ -78,9 +78,7 @@ func (r *Runsc) look(pid int, bundle string) kind {
 		if err := unix.Stat(filepath.Join(dir, "exe"), &st); err != nil { // a kernel thread, or a process that has ended
 			return other
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if st.Dev == r.id.dev && st.Ino == r.id.ino {
+		if r.is(&st) || r.sentry != nil && r.sentry.is(&st) {
 			return nameless
 		}
 		return other
@@ -96,6 +94,13 @@ func (r *Runsc) look(pid int, bundle string) kind {
 		return started
 	}
 	return other
+}
+
+// is says that st is that of the binary.
+func (r *Runsc) is(st *unix.Stat_t) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return st.Dev == r.id.dev && st.Ino == r.id.ino
 }
 
 // runs says that pid is a runsc process of this Root and bundle.

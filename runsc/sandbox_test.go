@@ -2,6 +2,7 @@ package runsc_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func require(t testing.TB, what string, there bool) {
 	}
 }
 
-// real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own.
+// real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own, and the sentry $TSUBO_SENTRY if there is one.
 func real(t testing.TB) *runsc.Runsc {
 	t.Helper()
 	require(t, "root", os.Geteuid() == 0)
@@ -47,6 +48,11 @@ func real(t testing.TB) *runsc.Runsc {
 	r, err := runsc.Find(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if sentry := os.Getenv("TSUBO_SENTRY"); sentry != "" {
+		if err := r.UseSentry(t.Context(), sentry); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := r.UseRoot(filepath.Join(shortDir(t), "r")); err != nil {
 		t.Fatal(err)
@@ -293,6 +299,10 @@ func TestSandbox(t *testing.T) {
 			}
 			if ids, err := r.Leftovers(); err != nil || !slices.Equal(ids, []string{b.id}) {
 				t.Errorf("leftovers %q, %v", ids, err)
+			}
+			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", b.pid))
+			if want := cmp.Or(os.Getenv("TSUBO_SENTRY"), r.Path); err != nil || exe != want {
+				t.Errorf("the sandbox process runs %q, %v, want %q", exe, err, want)
 			}
 			score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", b.pid))
 			if err != nil || string(score) != "500\n" {

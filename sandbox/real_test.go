@@ -110,7 +110,7 @@ func (w *world) make() (err error) {
 	return nil
 }
 
-// realHost is a host with the real runsc, $TSUBO_RUNSC or the one on PATH, and no leaves. After the test nothing of a sandbox may be left.
+// realHost is a host with the real runsc, $TSUBO_RUNSC or the one on PATH, the sentry $TSUBO_SENTRY if there is one, and no leaves. After the test nothing of a sandbox may be left.
 func realHost(t *testing.T) (*Host, *world) {
 	t.Helper()
 	require(t, "root", os.Geteuid() == 0)
@@ -128,6 +128,11 @@ func realHost(t *testing.T) (*Host, *world) {
 	bin, err := runsc.Find(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if sentry := os.Getenv("TSUBO_SENTRY"); sentry != "" {
+		if err := bin.UseSentry(t.Context(), sentry); err != nil {
+			t.Fatal(err)
+		}
 	}
 	dir, err := os.MkdirTemp("", "tsubo") // short enough for a socket
 	if err != nil {

@@ -140,6 +140,9 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	if err != nil {
 		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
 	}
+	if err := d.useSentry(ctx, cfg, bin); err != nil {
+		return nil, err
+	}
 	if err := api.MakeDir(cfg.RunDir, cfg.SocketGroup); err != nil {
 		return nil, fmt.Errorf("field run_dir: %w", err)
 	}
@@ -165,6 +168,21 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Empty: empty, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
 	}
 	return host, host.Sweep(ctx)
+}
+
+// useSentry lets runsc boot sandboxes with the sentry that lies beside tsubo-init, should one be there that goes with this runsc.
+func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.Runsc) error {
+	path := filepath.Join(filepath.Dir(cfg.InitPath), "gvisor-bin", "gvisor_sentry")
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	switch err := bin.UseSentry(ctx, path); {
+	case errors.Is(err, runsc.ErrSentry):
+		d.log.Warn("sandboxes boot slower than they could", "why", err)
+	case err != nil:
+		return fmt.Errorf("the sentry beside init_path: %w: put it right or remove it", err)
+	}
+	return nil
 }
 
 // prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is not about limits could be missing, and

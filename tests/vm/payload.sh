@@ -29,6 +29,7 @@ make_payload() {
 			if [[ $(basename "$f") == python ]]; then cp -r "$f" "$stage/images/"; else cp -r "$f" "$stage/more-images/"; fi || return
 		done
 		[[ $runsc ]] && { cp "$runsc" "$stage/local/bin/runsc" && chmod 755 "$stage/local/bin/runsc" || return; }
+		[[ -d $vm_repo/build/bin/gvisor-bin ]] && { cp -r "$vm_repo/build/bin/gvisor-bin" "$stage/local/lib/tsubo/" || return; }
 		[[ -e $stage/local/bin/tsubo-init ]] && { ln "$stage/local/bin/tsubo-init" "$stage/local/lib/tsubo/tsubo-init" || return; }
 		size=$(du -sk "$stage" | cut -f1)
 		mke2fs -q -t ext4 -O ^has_journal -L payload -m 0 -E nodiscard,root_owner=0:0 -d "$stage" "$work/payload.tmp" \
