@@ -77,9 +77,14 @@ func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.D
 	}
 	l.latency = spreadOf(took)
 	l.drawnDown = max(0, waitingFrom-waitingTo)
-	l.perSecond = float64(len(took)-l.drawnDown) / to.Sub(from).Seconds()
+	l.perSecond = sustained(len(took), l.drawnDown, to.Sub(from))
 	l.cpuPerJob = ms(cpuTo-cpuFrom) / float64(len(took))
 	return l, nil
+}
+
+// sustained is the rate of jobs in a window, without those that only used up what had been made before.
+func sustained(jobs, drawnDown int, window time.Duration) float64 {
+	return float64(jobs-drawnDown) / window.Seconds()
 }
 
 // openLoop starts a job at each of the arrivals, whether or not earlier ones have ended, and takes latency from the intended arrival: a

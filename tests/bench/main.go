@@ -117,10 +117,13 @@ func (b *bench) run(ctx context.Context, leaf string) error {
 	}
 	b.versions(ctx)
 	figures, why := map[string]number{}, map[string]string{}
-	if err := b.atRest(ctx, figures, why); err != nil {
+	if err := b.waits(ctx, figures, why); err != nil {
 		return err
 	}
 	if err := b.latencies(ctx); err != nil {
+		return err
+	}
+	if err := b.rest(ctx, figures); err != nil {
 		return err
 	}
 	if b.only == nil {

@@ -12,8 +12,8 @@ import (
 
 const mb = 1 << 20
 
-// atRest measures what waits, and the daemon itself, before anything ran.
-func (b *bench) atRest(ctx context.Context, figures map[string]number, why map[string]string) error {
+// waits measures what waits, before anything ran.
+func (b *bench) waits(ctx context.Context, figures map[string]number, why map[string]string) error {
 	for tier, name := range map[string]string{hot: "hot_sandbox_pss_mb", warm: "warm_sentry_pss_mb"} {
 		t := b.tsubos[tier]
 		if t == nil {
@@ -44,11 +44,16 @@ func (b *bench) atRest(ctx context.Context, figures map[string]number, why map[s
 		figures[name] = measured(s.P50)
 		b.report.Memory[name] = map[string]any{"p50": measured(s.P50), "min": measured(s.Min), "max": measured(s.Max), "of": s.N}
 	}
-	rest := b.tsubos[hot]
-	if rest == nil {
-		rest = b.tsubos[cold]
+	return b.rss(b.loadedTsubo(), "daemon_rss_right_after_start_mb", figures)
+}
+
+// rest measures the daemon when the one-client rows are over: what the import of the image took when it started has been given back.
+func (b *bench) rest(ctx context.Context, figures map[string]number) error {
+	t := b.loadedTsubo()
+	if err := t.settle(ctx); err != nil {
+		return err
 	}
-	return b.rss(rest, "daemon_rss_at_rest_mb", figures)
+	return b.rss(t, "daemon_rss_at_rest_mb", figures)
 }
 
 // sandboxSizes is the PSS of each sandbox of the daemon, in MB, sorted.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -176,6 +179,37 @@ func (r *report) invalid() []string {
 	return names
 }
 
+// outline writes a tree of figures, its innermost maps on one line each, in the order of their keys.
+func outline(w io.Writer, indent string, tree map[string]any) {
+	keys := slices.SortedFunc(maps.Keys(tree), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a)*digits(a), len(b)*digits(b)), strings.Compare(a, b)) // numbers by their size, behind words
+	})
+	for _, key := range keys {
+		inner, is := tree[key].(map[string]any)
+		switch {
+		case !is:
+			fmt.Fprintf(w, "%s%s: %v\n", indent, key, tree[key])
+		case slices.ContainsFunc(slices.Collect(maps.Values(inner)), func(v any) bool { _, is := v.(map[string]any); return is }):
+			fmt.Fprintf(w, "%s%s:\n", indent, key)
+			outline(w, indent+"  ", inner)
+		default:
+			var words []string
+			for _, k := range slices.Sorted(maps.Keys(inner)) {
+				words = append(words, fmt.Sprintf("%s %v", k, inner[k]))
+			}
+			fmt.Fprintf(w, "%s%s: %s\n", indent, key, strings.Join(words, ", "))
+		}
+	}
+}
+
+// digits is 1 for a text of digits, else 0.
+func digits(s string) int {
+	if strings.Trim(s, "0123456789") == "" {
+		return 1
+	}
+	return 0
+}
+
 // print writes the table and everything beside it.
 func (r *report) print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -218,11 +252,8 @@ func (r *report) print(w io.Writer) {
 		if len(part.what) == 0 {
 			continue
 		}
-		data, err := json.MarshalIndent(part.what, "  ", "  ")
-		if err != nil {
-			data = []byte(err.Error())
-		}
-		fmt.Fprintf(w, "\n%s:\n  %s\n", part.title, strings.NewReplacer("\"", "", ",\n", "\n").Replace(string(data)))
+		fmt.Fprintf(w, "\n%s:\n", part.title)
+		outline(w, "  ", part.what)
 	}
 	if len(r.Notes) > 0 {
 		fmt.Fprintln(w)

@@ -74,7 +74,9 @@ func (b *bench) sweepClients() {
 				point["cpu_ms_per_job"] = measured(l.cpuPerJob)
 			}
 			if len(l.tiers) > 0 && l.tiers[""] < l.latency.N {
-				point["served"] = l.tiers
+				for tier, n := range l.tiers {
+					point["served_"+tier] = n
+				}
 			}
 			by[fmt.Sprint(l.clients)] = point
 		}
