@@ -17,6 +17,7 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/netns"
+	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
@@ -180,12 +181,17 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
 	if s.ns, err = s.host.Netns.Take(ctx); err != nil {
 		return err
 	}
-	err = s.ns.Do(func() error {
-		_, err := s.host.Runsc.Run(ctx, runsc.RunOpts{ID: s.id, Bundle: s.dir, Stdin: stdin})
+	var pid int
+	err = s.ns.Do(func() (err error) {
+		pid, err = s.host.Runsc.Run(ctx, runsc.RunOpts{ID: s.id, Bundle: s.dir, Stdin: stdin})
 		return err
 	})
-	if err == nil && s.leaf == nil {
-		s.pids, err = s.host.Runsc.Processes(s.dir)
+	switch {
+	case err != nil || s.leaf != nil:
+	case s.shape.Root.Kind == rootfs.Directory || s.host.Guest.Kind == rootfs.Directory:
+		s.pids, err = s.host.Runsc.Processes(s.dir) // a gofer is among them
+	default:
+		s.pids = []int{pid}
 	}
 	return err
 }

@@ -328,3 +328,39 @@ func TestPauseProgram(t *testing.T) {
 		}
 	}
 }
+
+// A root that is a directory has a gofer process: it goes with the rest.
+func TestDirectoryRoot(t *testing.T) {
+	h, w := realHost(t)
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/"+CanaryRoot, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir+"/"+CanaryRoot, 0o777); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	for name, mode := range rootfs.MountPoints() {
+		if err := os.Mkdir(dir+"/"+name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := realLimits()
+	l.SharedMemory = 0
+	s, err := h.Boot(t.Context(), Shape{
+		Root: rootfs.Root{Key: "directory", Kind: rootfs.Directory, Path: dir}, Config: job.ImageConfig{WorkingDir: "/"},
+		Language: job.Command, Command: []string{"/.tsubo/tsubo-init", "canary"}, Limits: l,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.pids) != 2 {
+		t.Errorf("processes %v, want the sandbox's and the gofer's", s.pids)
+	}
+	if err := s.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	other := boot(t, tiers["cold"], h, pythonShape(t, w))
+	if len(other.pids) != 1 {
+		t.Errorf("processes %v of an EROFS root, want one", other.pids)
+	}
+}
