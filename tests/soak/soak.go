@@ -159,7 +159,7 @@ func (s *soak) work(ctx context.Context, n int, tell func(done int, of map[strin
 func tail(log string) string { return log[max(0, len(log)-3000):] }
 
 // settleBound is how long what jobs leave may take to be cleared away, and what is to wait to be there again.
-const settleBound = time.Minute
+const settleBound = 3 * time.Minute
 
 // count takes the counts once the daemon is at rest; with before it waits until nothing is above it, or the bound is over.
 func (s *soak) count(ctx context.Context, before *counts) (c counts, err error) {
