@@ -14,7 +14,8 @@ import (
 //
 // The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
 // why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes); for CPython
-// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more.
+// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more, and "="
+// when it has no word that keeps the hook from telling how it ends (words).
 // Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
 // stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
 // Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
@@ -27,8 +28,9 @@ const (
 type runner struct {
 	name string   // of the executable, looked up in PATH
 	args []string // of it, the program last
-	zips bool     // it executes zip archives too
-	many bool     // it has threads of its own
+	// cpython understands changes of the environment without a name.
+	cpython bool
+	many    bool // it has threads of its own
 	// variable makes the interpreter find the hook: it is set to value, before what the job's environment has in it, joined by sep.
 	variable, value, sep string
 }
@@ -39,7 +41,7 @@ func runnerOf(l frames.Language) runner {
 		return runner{name: "node", args: []string{codeDir + "/main.js"}, many: true, variable: "NODE_OPTIONS", value: "--require=/.tsubo/node/wait.js", sep: " "}
 	}
 	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
-	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, zips: true, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
+	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, cpython: true, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
 }
 
 // environment is env with what makes the interpreter find the hook.
@@ -181,11 +183,14 @@ func lastLine(b []byte) string {
 
 // jobMessage is what the waiting hook is told.
 func (g *guest) jobMessage() []byte {
-	fields := make([]string, 0, 3+len(g.spec.Args)+len(g.spec.Env))
+	fields := make([]string, 0, 4+len(g.spec.Args)+len(g.spec.Env))
 	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
 	r := runnerOf(g.boot.Language)
 	fields = append(append(fields, r.undo(g.boot.Env)), g.spec.Env...)
-	if r.zips && !g.archive {
+	if r.cpython && !g.devious {
+		fields = append(fields, "=")
+	}
+	if r.cpython && !g.archive {
 		fields = append(fields, "="+r.args[len(r.args)-1])
 	}
 	return hookMessage(fields)

@@ -53,6 +53,7 @@ type guest struct {
 	code, input int // directories that files are written below
 	file        incoming
 	archive     bool // a file in /code may be a zip archive
+	devious     bool // or may hide how it ends
 	spec        frames.Run
 	stdin       []byte
 	job         process

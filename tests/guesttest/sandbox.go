@@ -29,6 +29,7 @@ type Options struct {
 	Argv   []string // language command
 	Node   bool     // language node, unless Argv is given; the program's file is main.js then, too
 	Root   string   // where the directories of the system are taken from; "" is /
+	Hook   string   // a directory in the place of the Python hook's, in namespaces only
 	// Preload are the modules that the waiting interpreter imports.
 	Preload []string
 	Binds   []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
@@ -247,7 +248,7 @@ func BootMessage(o Options) frames.Boot {
 }
 
 func (s *Sandbox) native(o Options, guest string) *exec.Cmd {
-	conf, err := json.Marshal(stage{Root: s.t.TempDir(), Binds: o.binds(), Guest: guest, Env: initEnv})
+	conf, err := json.Marshal(stage{Root: s.t.TempDir(), Binds: o.binds(), Guest: guest, Hook: o.Hook, Env: initEnv})
 	if err != nil {
 		s.t.Fatal(err)
 	}

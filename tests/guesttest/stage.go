@@ -22,6 +22,7 @@ type stage struct {
 	Root  string      // an empty directory
 	Binds [][2]string // host paths that appear read-only below it: source, target
 	Guest string      // the directory bound to /.tsubo
+	Hook  string      // the directory bound to /.tsubo/python, if any
 	Env   []string
 }
 
@@ -108,6 +109,11 @@ func enter(conf string) error {
 	} {
 		if err := unix.Mount(m.source, s.Root+m.target, m.fs, m.flags, m.data); err != nil {
 			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	if s.Hook != "" {
+		if err := unix.Mount(s.Hook, s.Root+"/.tsubo/python", "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount the hook: %w", err)
 		}
 	}
 	if err := unix.Mount("", s.Root, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
