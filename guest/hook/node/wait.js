@@ -26,7 +26,7 @@ function preload(fs, names) {
     let why;
     try {
       module.constructor.createRequire('/code/main.js')(name);
-      const left = process.getActiveResourcesInfo?.() ?? [];
+      const left = (process.getActiveResourcesInfo?.() ?? []).filter((kind) => kind !== 'PipeWrap'); // a look at process.stdout is none
       if (left.length === 0) continue;
       why = `it leaves work to be done: ${left}`;
     } catch (e) {
