@@ -83,8 +83,8 @@ func TestNodeCannotPreload(t *testing.T) {
 		"/modules/silent.js": "the interpreter ended before it was ready, with exit code 0",
 		"/modules/loud.js":   "a preloaded module writes output",
 		"/modules/closes.js": "the interpreter ended before it was ready, with exit code 1",
-		"nonesuch": "cannot preload nonesuch: Error: Cannot find module 'nonesuch'",
-		"node:x":   "cannot preload node:x: Error [ERR_UNKNOWN_BUILTIN_MODULE]: No such built-in module: node:x",
+		"nonesuch":           "cannot preload nonesuch: Error: Cannot find module 'nonesuch'",
+		"node:x":             "cannot preload node:x: Error [ERR_UNKNOWN_BUILTIN_MODULE]: No such built-in module: node:x",
 	} {
 		o.Preload = []string{"fs", "/modules/looks.js", name}
 		s := guesttest.Start(t, o)
