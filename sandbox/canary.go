@@ -49,8 +49,9 @@ func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) e
 // ErrSilent says that a canary did not get to the end of its report.
 var ErrSilent = errors.New("the canary has not reported")
 
-// canaryTimeout is some hundred times what a canary takes, and still enough for one under emulation.
-const canaryTimeout = 30 * time.Second
+// canaryTimeout is some hundred times what a canary takes. Under emulation on a loaded host, taking its memory has lasted longer than half
+// of it.
+const canaryTimeout = time.Minute
 
 func deref(n *int64) int64 {
 	if n == nil {

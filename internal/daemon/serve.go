@@ -237,7 +237,7 @@ func (d *Daemon) ask(ctx context.Context, c canary, root rootfs.Root) (err error
 
 const (
 	// canaryBound bounds the self-test; under emulation a first boot takes seconds.
-	canaryBound = 3 * time.Minute
+	canaryBound = 4 * time.Minute
 	canaryTries = 3
 )
 

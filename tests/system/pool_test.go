@@ -3,6 +3,7 @@ package system
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,7 +52,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen(["python3", "-S", "-c", "import time; time.sleep(600)"], start_new_session=True)
 os.environ["LEFT"] = "secret"
-os.chmod("/tmp", 0o1777)
+try: os.chmod("/tmp", 0)
+except OSError: pass
 print("left", flush=True)
 os._exit(0)
 `
@@ -148,15 +150,12 @@ func TestWaitingSandboxesAreAsNew(t *testing.T) {
 	d.tier(t, "warm", early(residue))
 	d.full(t, 4, 1)
 	warm := d.tier(t, "warm", early(report))
-	d.tier(t, "cold", early(residue)) // none is left
-	d.killWaiting(t)
+	d.killWaiting(t) // none is left
 	cold := d.tier(t, "cold", early(report))
 
 	same := func(name, a, b string) {
 		t.Helper()
-		for _, seed := range []string{", ('PYTHONHASHSEED', '0')", "hash_randomization=1", "hash_randomization=0"} { // what was asked for
-			a, b = strings.ReplaceAll(a, seed, ""), strings.ReplaceAll(b, seed, "")
-		}
+		a, b = differs.ReplaceAllString(a, "$1$2$3"), differs.ReplaceAllString(b, "$1$2$3")
 		if a == b {
 			return
 		}
@@ -177,6 +176,10 @@ func TestWaitingSandboxesAreAsNew(t *testing.T) {
 	}
 }
 
+// differs is what two sandboxes of one kind may have different: what the early jobs have asked for, the sentry's number for an image's
+// descriptor, and the job's pid, which counts the threads that init's runtime has had.
+var differs = regexp.MustCompile(`, \('PYTHONHASHSEED', '0'\)|hash_randomization=[01]|(ifd=)\d+|((?m)^Pid:\s+)\d+|(\['1', ')\d+`)
+
 // killWaiting kills every sandbox process of the daemon: nothing runs but what waits.
 func (d *daemon) killWaiting(t *testing.T) {
 	t.Helper()
@@ -195,7 +198,7 @@ func (d *daemon) killWaiting(t *testing.T) {
 
 // Death while idle: whoever comes next is served, by another one.
 func TestWaitingSandboxesDie(t *testing.T) {
-	d, err := startDaemon(t.TempDir(), "dying", "\npool_min: 2\npool_max: 2\nwarm_max: 1")
+	d, err := startDaemon(t.TempDir(), "dying", "\npool_min: 1\npool_max: 1\nwarm_max: 1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,35 +207,35 @@ func TestWaitingSandboxesDie(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	d.full(t, 6, 1)
-	for range 3 {
+	d.full(t, 3, 1)
+	for range 2 {
 		d.killWaiting(t)
 		if a := d.run(t, map[string]any{"code": "print(1)", "timeout": 60}); a.Status != job.Succeeded || a.Stdout != "1\n" {
 			t.Errorf("%+v", a)
 		}
 	}
-	d.full(t, 6, 1)
+	d.full(t, 3, 1)
 	d.tier(t, "hot", map[string]any{"code": "print(1)"})
 }
 
 // A daemon that is killed with a full pool: the next one sweeps all of it, and fills its own.
 func TestRestartWithAFullPool(t *testing.T) {
 	dir := t.TempDir()
-	d, err := startDaemon(dir, "full", "\npool_min: 2\npool_max: 2\nwarm_max: 2")
+	d, err := startDaemon(dir, "full", "\npool_min: 1\npool_max: 1\nwarm_max: 1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.full(t, 6, 2)
+	d.full(t, 3, 1)
 	old := append(glob(t, d.where.JobsPath+"/*/cgroup.procs"), glob(t, "/run/tsubo-full/sandboxes/*")...)
 	old = append(old, glob(t, "/run/tsubo-full/runsc/*")...)
-	if len(old) < 16 {
+	if len(old) < 12 {
 		t.Fatalf("too little waits: %v", old)
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	<-d.exited
-	if d, err = startDaemon(dir, "full", "\npool_min: 2\npool_max: 2\nwarm_max: 2"); err != nil {
+	if d, err = startDaemon(dir, "full", "\npool_min: 1\npool_max: 1\nwarm_max: 1"); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range old {
@@ -240,7 +243,7 @@ func TestRestartWithAFullPool(t *testing.T) {
 			t.Errorf("left by the first life: %s", path)
 		}
 	}
-	d.full(t, 6, 2)
+	d.full(t, 3, 1)
 	d.tier(t, "hot", map[string]any{"code": "print(1)"})
 	if err := d.stop(); err != nil {
 		t.Error(err)
