@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,13 +13,30 @@ import (
 // loaded is what came of many jobs at once.
 type loaded struct {
 	clients   int
-	perSecond float64
-	latency   spread // ms
-	cpuPerJob float64
+	took      []float64 // ms, of each job
+	window    time.Duration
+	cpu       time.Duration
 	hasCPU    bool
 	tiers     map[string]int
-	drawnDown int // sandboxes that the window took from what waited at its beginning; perSecond is without them
+	drawnDown int // sandboxes that the window took from what waited at its beginning
 }
+
+// and is one loop that went on after another, with something else in between.
+func (l loaded) and(more loaded) loaded {
+	sum := loaded{
+		clients: l.clients, took: slices.Concat(l.took, more.took), window: l.window + more.window, cpu: l.cpu + more.cpu, hasCPU: l.hasCPU && more.hasCPU,
+		tiers: maps.Clone(l.tiers), drawnDown: l.drawnDown + more.drawnDown,
+	}
+	for tier, n := range more.tiers {
+		sum.tiers[tier] += n
+	}
+	return sum
+}
+
+// perSecond is the rate of jobs, without those that only used up what had been made before.
+func (l loaded) perSecond() float64 { return float64(len(l.took)-l.drawnDown) / l.window.Seconds() }
+
+func (l loaded) cpuPerJob() float64 { return ms(l.cpu) / float64(len(l.took)) }
 
 // closedLoop keeps so many clients busy, each with one job after the other, and counts the jobs that end in the window that follows
 // the ramp: by then whatever was made ahead has been used up, and what the window still takes from it is subtracted.
@@ -28,7 +47,6 @@ func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.D
 	var (
 		mu    sync.Mutex
 		open  bool
-		took  []float64
 		group sync.WaitGroup
 		stop  = make(chan struct{})
 	)
@@ -47,7 +65,7 @@ func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.D
 				}
 				mu.Lock()
 				if open {
-					took = append(took, ms(one.took))
+					l.took = append(l.took, ms(one.took))
 					l.tiers[one.tier]++
 				}
 				mu.Unlock()
@@ -72,19 +90,11 @@ func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.D
 	if err := errors.Join(err, err2, context.Cause(ctx)); err != nil {
 		return l, err
 	}
-	if len(took) == 0 {
+	if len(l.took) == 0 {
 		return l, fmt.Errorf("%s, %d clients: no job ended within %v", s.name(), clients, window)
 	}
-	l.latency = spreadOf(took)
-	l.drawnDown = max(0, waitingFrom-waitingTo)
-	l.perSecond = sustained(len(took), l.drawnDown, to.Sub(from))
-	l.cpuPerJob = ms(cpuTo-cpuFrom) / float64(len(took))
+	l.drawnDown, l.window, l.cpu = max(0, waitingFrom-waitingTo), to.Sub(from), cpuTo-cpuFrom
 	return l, nil
-}
-
-// sustained is the rate of jobs in a window, without those that only used up what had been made before.
-func sustained(jobs, drawnDown int, window time.Duration) float64 {
-	return float64(jobs-drawnDown) / window.Seconds()
 }
 
 // openLoop starts a job at each of the arrivals, whether or not earlier ones have ended, and takes latency from the intended arrival: a

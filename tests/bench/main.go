@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,8 +42,10 @@ func main() {
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
-	started := time.Now()
-	b.tell = func(what string) { fmt.Fprintf(os.Stderr, "bench: %4.0f s: %s\n", time.Since(started).Seconds(), what) }
+	b.started = time.Now()
+	b.tell = func(what string) {
+		fmt.Fprintf(os.Stderr, "bench: %4.0f s: %s\n", time.Since(b.started).Seconds(), what)
+	}
 	if err := b.place(*bin, *runscBin, *layouts); err != nil {
 		fail(err)
 	}
@@ -191,6 +194,10 @@ func (b *bench) versions(ctx context.Context) {
 	if b.docker != nil {
 		v["dockerd"] = b.docker.version
 	}
+	if boxes, err := b.loadedTsubo().daemon.Sandboxes(); err == nil && len(boxes) > 0 {
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", boxes[0].Tree[0].PID)) // shown if it can be read
+		v["tsubo_boots_with"] = filepath.Base(exe)
+	}
 	b.report.Versions = v
 	for _, t := range b.tsubos {
 		if t.enforced != nil {
@@ -236,23 +243,32 @@ func (b *bench) latencies(ctx context.Context) error {
 
 // throughputs lets each row that counts work flat out with each number of clients, the rows in turn.
 func (b *bench) throughputs(ctx context.Context) error {
-	for _, clients := range b.plan.Clients {
-		for _, s := range b.subjects() {
-			one := b.report.row(s.name())
-			if b.plan.Quick && s != subject(b.docker) && s != subject(b.loadedTsubo()) && s.name() != "runsc-erofs" {
-				continue
-			}
-			b.tell(fmt.Sprintf("closed loop: %s, %d clients", s.name(), clients))
-			l, err := closedLoop(ctx, s, clients, b.plan.Ramp, b.plan.Window)
-			if err != nil {
-				return err
-			}
-			one.throughput(l)
-			if t, ok := s.(*tsubo); ok {
-				if err := t.settle(ctx); err != nil {
+	for i, clients := range b.plan.Clients {
+		if i > 0 && b.plan.Enough > 0 && time.Since(b.started) > b.plan.Enough {
+			b.note("QUICK on a machine this slow: no closed loop of %v clients", b.plan.Clients[i:])
+			break
+		}
+		sums := map[subject]loaded{}
+		for slice := range b.plan.Slices {
+			b.tell(fmt.Sprintf("closed loops of %d clients, part %d of %d", clients, slice+1, b.plan.Slices))
+			for _, s := range b.flatOut() {
+				l, err := closedLoop(ctx, s, clients, b.plan.Ramp, b.plan.Window/time.Duration(b.plan.Slices))
+				if err != nil {
 					return err
 				}
+				if t, ok := s.(*tsubo); ok {
+					if err := t.settle(ctx); err != nil {
+						return err
+					}
+				}
+				if slice > 0 {
+					l = sums[s].and(l)
+				}
+				sums[s] = l
 			}
+		}
+		for s, l := range sums {
+			b.report.row(s.name()).throughput(l)
 		}
 	}
 	for _, one := range b.report.Rows {
@@ -262,6 +278,13 @@ func (b *bench) throughputs(ctx context.Context) error {
 	}
 	b.sweepClients()
 	return nil
+}
+
+// flatOut are the rows with a throughput: in QUICK those of which there is a target.
+func (b *bench) flatOut() []subject {
+	return slices.DeleteFunc(b.subjects(), func(s subject) bool {
+		return b.plan.Quick && s != subject(b.docker) && s != subject(b.loadedTsubo()) && s.name() != "runsc-erofs"
+	})
 }
 
 // halfLoad is the open loop.
@@ -283,10 +306,12 @@ func (b *bench) halfLoad(ctx context.Context, figures map[string]number, why map
 		return err
 	}
 	figures[name] = over(measured(latency.P99), measured(latency.P50))
-	b.report.Load["open_loop_at_half_saturation"] = map[string]any{
+	point := map[string]any{
 		"rate_per_s": measured(rate), "jobs": latency.N, "p50_ms": measured(latency.P50), "p90_ms": measured(latency.P90), "p99_ms": measured(latency.P99),
-		"max_ms": measured(latency.Max), "served": tiers,
+		"max_ms": measured(latency.Max),
 	}
+	served(point, tiers)
+	b.report.Load["open_loop_at_half_saturation"] = point
 	return t.settle(ctx)
 }
 
@@ -310,19 +335,23 @@ func (b *bench) phases(ctx context.Context) error {
 	return nil
 }
 
+func (b *bench) note(format string, args ...any) {
+	b.report.Notes = append(b.report.Notes, fmt.Sprintf(format, args...))
+}
+
 // remarks says what the reader of the figures must know.
 func (b *bench) remarks() {
-	r := &b.report
-	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
 	if b.strict {
-		note("tsubod ran strict: every limit in force, in a leaf of its own for each sandbox.")
+		b.note("tsubod ran strict: every limit in force, in a leaf of its own for each sandbox.")
 	} else {
-		note("tsubod ran PERMISSIVE: this host cannot enforce limits, so that no sandbox, of any row, had a cgroup leaf; all else was in force (see enforced).")
+		b.note("tsubod ran PERMISSIVE: this host cannot enforce limits, so that no sandbox, of any row, had a cgroup leaf; all else was in force (see enforced).")
 	}
-	note("native and bare rows run python3 -S -c pass. A bare row has tsubo's own config.json, filter and flags, attached, without a leaf; its process is the " +
+	b.note("native and bare rows run python3 -S -c pass. A bare row has tsubo's own config.json, filter and flags, attached, without a leaf; its process is the " +
 		"interpreter instead of tsubo-init, and its time ends when runsc has torn it down. tsubo's rows run the code pass in an interpreter that has started " +
 		"in full (site included), through socket, daemon, record and answer.")
-	note("cpu_ms_per_job is of the one-client rows: of every process that a job causes, its clean-up and what is made for the next one included.")
+	b.note("Every row has the same runsc; where a sentry binary of that version lies beside tsubo-init, tsubo's rows boot with that (tsubo_boots_with), bare rows " +
+		"and Docker with runsc itself, as it comes.")
+	b.note("cpu_ms_per_job is of the one-client rows: of every process that a job causes, its clean-up and what is made for the next one included.")
 }
 
 func (r *report) write(dir, readme string) error {

@@ -142,11 +142,16 @@ func TestClosedLoopSubtractsWhatIsDrawnDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.drawnDown != 3 || l.tiers[hot] != l.latency.N {
+	if l.drawnDown != 3 || l.tiers[hot] != len(l.took) {
 		t.Errorf("%+v", l)
 	}
-	if r := sustained(103, 3, 10*time.Second); r != 10 {
+	l = loaded{took: make([]float64, 103), drawnDown: 3, window: 10 * time.Second, cpu: time.Second, tiers: map[string]int{hot: 103}}
+	if r := l.perSecond(); r != 10 {
 		t.Errorf("100 jobs of its own in 10 s are %v a second", r)
+	}
+	both := l.and(loaded{took: make([]float64, 97), drawnDown: 2, window: 9 * time.Second, cpu: time.Second, tiers: map[string]int{hot: 90, cold: 7}})
+	if r := both.perSecond(); r != 195.0/19 || both.cpuPerJob() != 10 || both.tiers[hot] != 193 || both.tiers[cold] != 7 || l.tiers[hot] != 103 {
+		t.Errorf("both: %v a second, %+v", r, both.tiers)
 	}
 }
 
@@ -238,9 +243,9 @@ func TestCompareTakesTheSameClients(t *testing.T) {
 	for _, r := range rep.Rows {
 		r.latencies([]sample{{took: 10 * time.Millisecond, tier: hot}}, map[bool]string{true: hot}[r.Name == "tsubo-hot"])
 	}
-	for clients, perSecond := range map[int][2]float64{2: {20, 10}, 4: {9, 12}} {
-		rep.row("runsc-erofs").throughput(loaded{clients: clients, perSecond: perSecond[0]})
-		rep.row("tsubo-hot").throughput(loaded{clients: clients, perSecond: perSecond[1]})
+	for clients, perSecond := range map[int][2]int{2: {20, 10}, 4: {9, 12}} {
+		rep.row("runsc-erofs").throughput(loaded{clients: clients, took: make([]float64, perSecond[0]), window: time.Second})
+		rep.row("tsubo-hot").throughput(loaded{clients: clients, took: make([]float64, perSecond[1]), window: time.Second})
 	}
 	f := rep.compare()
 	if got := f["throughput_to_runsc_erofs"].value; got != 12.0/9 {
@@ -258,7 +263,7 @@ func TestCompareTakesTheSameClients(t *testing.T) {
 // TestJSON: the names that others read, null for what was not measured, and numbers that JSON has.
 func TestJSON(t *testing.T) {
 	r := newRow("docker-runsc")
-	r.throughput(loaded{clients: 4, perSecond: math.Inf(1)})
+	r.throughput(loaded{clients: 4, took: []float64{1}})
 	rep := &report{Rows: []*row{r}, Ratios: judge(nil, nil)}
 	data, err := json.Marshal(rep)
 	if err != nil {

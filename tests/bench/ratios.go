@@ -89,7 +89,7 @@ func (r *report) compare() map[string]number {
 	}
 	if erofs := r.row("runsc-erofs"); erofs != nil {
 		if l, ok := erofs.at(best.Clients); ok {
-			figures["throughput_to_runsc_erofs"] = over(best.Throughput, measured(l.perSecond))
+			figures["throughput_to_runsc_erofs"] = over(best.Throughput, measured(l.perSecond()))
 		}
 	}
 	if docker := r.row("docker-runsc"); docker != nil {

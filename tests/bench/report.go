@@ -125,7 +125,7 @@ func (r *row) latencies(samples []sample, tier string) {
 // throughput takes the best of a row's closed loops.
 func (r *row) throughput(l loaded) {
 	r.loads = append(r.loads, l)
-	if v := measured(l.perSecond); !r.Throughput.measured || v.value > r.Throughput.value {
+	if v := measured(l.perSecond()); !r.Throughput.measured || v.value > r.Throughput.value {
 		r.Throughput, r.Clients = v, l.clients
 	}
 }

@@ -51,6 +51,8 @@ type bench struct {
 	strict bool
 	tell   func(string)
 
+	started time.Time
+
 	native *native
 	bares  []*bare
 	docker *docker

@@ -66,22 +66,28 @@ func (b *bench) sweepClients() {
 	for _, r := range b.report.Rows {
 		by := map[string]any{}
 		for _, l := range r.loads {
+			latency := spreadOf(l.took)
 			point := map[string]any{
-				"throughput_per_s": measured(l.perSecond), "p50_ms": measured(l.latency.P50), "p99_ms": measured(l.latency.P99),
-				"jobs": l.latency.N, "drawn_down": l.drawnDown,
+				"throughput_per_s": measured(l.perSecond()), "p50_ms": measured(latency.P50), "p99_ms": measured(latency.P99),
+				"jobs": latency.N, "drawn_down": l.drawnDown,
 			}
 			if l.hasCPU {
-				point["cpu_ms_per_job"] = measured(l.cpuPerJob)
+				point["cpu_ms_per_job"] = measured(l.cpuPerJob())
 			}
-			if len(l.tiers) > 0 && l.tiers[""] < l.latency.N {
-				for tier, n := range l.tiers {
-					point["served_"+tier] = n
-				}
-			}
+			served(point, l.tiers)
 			by[fmt.Sprint(l.clients)] = point
 		}
 		if len(by) > 0 {
 			b.report.Load["closed_loop_"+r.Name+"_by_clients"] = by
+		}
+	}
+}
+
+// served puts beside a figure what served its jobs, where that was said.
+func served(point map[string]any, tiers map[string]int) {
+	for tier, n := range tiers {
+		if tier != "" {
+			point["served_"+tier] = n
 		}
 	}
 }
