@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tsubo-run/tsubo/frames"
 	"github.com/tsubo-run/tsubo/job"
 )
@@ -313,5 +315,56 @@ func TestRunBeforeTheFirstByteIsAnError(t *testing.T) {
 	}
 	if _, err := s.Run(context.Background(), spec, time.Now(), nil); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("second run: %v", err)
+	}
+}
+
+// TestGreet: the handshake goes on beside what starts init, and ends with it.
+func TestGreet(t *testing.T) {
+	broken := errors.New("runsc failed")
+	say := func(theirs *os.File, m frames.Message) error {
+		if m == nil {
+			return nil
+		}
+		if _, err := frames.NewReader(theirs, frames.Daemon, 1<<20).Next(); err != nil { // what to boot, before start has ended
+			return err
+		}
+		return frames.NewWriter(theirs, 0).Send(m)
+	}
+	image := frames.Fatal{Stage: frames.StageExec, Message: "no interpreter"}
+	for name, test := range map[string]struct {
+		says    frames.Message
+		fails   error
+		held    bool // somebody keeps the far end
+		want    error
+		isImage bool
+	}{
+		"ready":                {says: frames.Ready{Version: frames.Version}},
+		"ready, and then fail": {says: frames.Ready{Version: frames.Version}, fails: broken, want: broken},
+		"image at fault":       {says: image, isImage: true},
+		"for which it failed":  {says: image, fails: broken, want: broken, isImage: true},
+		"failed":               {fails: broken, want: broken},
+		"failed, held":         {fails: broken, held: true, want: broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &Sandbox{host: &Host{Log: slog.New(slog.DiscardHandler)}, id: newID(), shape: testShape()}
+			err := s.greet(t.Context(), func(theirs *os.File) error {
+				if test.held {
+					fd, err := unix.Dup(int(theirs.Fd()))
+					if err != nil {
+						t.Error(err)
+					}
+					t.Cleanup(func() { _ = unix.Close(fd) })
+				}
+				return errors.Join(say(theirs, test.says), test.fails)
+			})
+			image := (*ImageError)(nil)
+			if test.want != nil && !errors.Is(err, test.want) || err == nil != (test.want == nil && !test.isImage) || errors.As(err, &image) != test.isImage {
+				t.Errorf("error %v", err)
+			}
+			if err := s.control.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
