@@ -88,7 +88,7 @@ func TestJobInEveryTier(t *testing.T) {
 		t.Run(name+", overrun", func(t *testing.T) {
 			s := boot(t, by, h, shape)
 			spec := pythonSpec("import os, time\nprint('partial', flush=True)\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)")
-			spec.Timeout = time.Second
+			spec.Timeout = 3 * time.Second // for an interpreter under emulation to say its word
 			res, err := s.Run(t.Context(), spec, time.Now(), nil)
 			if err != nil {
 				t.Fatal(err)

@@ -40,7 +40,7 @@ def tree(top, depth):
 
 
 # Counters of the kernel: which one a thing has says only how many came before, and not what it is.
-drop = ("VmPeak", "VmSize", "VmRSS", "VmData", "RssAnon", "RssFile", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
+drop = ("State", "VmPeak", "VmSize", "VmRSS", "VmData", "RssAnon", "RssFile", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
 say("status", own("\n".join(l for l in text("/proc/self/status").splitlines() if not l.startswith(drop))))
 for line in text("/proc/self/mountinfo").splitlines():
     f = line.split()
@@ -58,7 +58,8 @@ for fd in sorted(os.listdir("/proc/self/fd"), key=int):
 pids = sorted((p for p in os.listdir("/proc") if p.isdigit()), key=int)
 say("pids", own(" ".join(pids)))
 for pid in pids:
-    say("process", own(pid + " " + text(f"/proc/{pid}/cmdline").replace("\0", " ") + " " + " ".join(text(f"/proc/{pid}/stat").split()[1:8])))
+    f = text(f"/proc/{pid}/stat").split()
+    say("process", own(" ".join([pid, text(f"/proc/{pid}/cmdline").replace("\0", " "), f[1], *f[3:8]])))  # without the state of the moment
 say("ids", own((os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), os.getresuid(), os.getresgid(), os.getgroups())))
 say("tasks", len(os.listdir("/proc/self/task")))
 for name in sorted(os.listdir("/proc/self/ns")):
