@@ -92,11 +92,11 @@ func (l language) programs(t *testing.T) []program {
 	return list
 }
 
-// layout finds the language's image: below $TSUBO_IMAGES, in the VM, or what `make image-…` made. The image of the default language is required,
+// layout finds the language's image: below $TSUBO_IMAGE_LAYOUTS, in the VM, or what `make image-…` made. The image of the default language is required,
 // another where the environment says so.
 func (l language) layout(t *testing.T) string {
 	t.Helper()
-	for _, dir := range []string{os.Getenv("TSUBO_IMAGES"), "/opt/tsubo/images", "/opt/tsubo/more-images", "../../build/images"} {
+	for _, dir := range []string{os.Getenv("TSUBO_IMAGE_LAYOUTS"), "/opt/tsubo/images", "/opt/tsubo/more-images", "../../build/images"} {
 		if dir == "" {
 			continue
 		}
