@@ -154,6 +154,9 @@ func TestControlBelievesNothing(t *testing.T) {
 		c := sentry(t, func(map[string]any, []int) (string, []byte) {
 			return `{"success":true}`, unix.UnixRights(0, 0, 0)
 		})
+		if err := c.Create(t.Context(), "job"); err != nil { // after which both ends are open
+			t.Fatal(err)
+		}
 		before := open()
 		if err := c.Create(t.Context(), "job"); err != nil {
 			t.Fatal(err)

@@ -260,7 +260,7 @@ func TestSandbox(t *testing.T) {
 			}
 			const readOnly = "read-only file system"
 			for _, test := range []struct{ ask, want string }{
-				{"hello", "pid 1 uid 0 host sandbox env [HOME=/ GOMAXPROCS=1]"},
+				{"hello", "pid 1 uid 0 host sandbox env [GOMAXPROCS=1 HOME=/]"},
 				{"ptrace", "operation not permitted"}, // the filter is in force
 				{"create /tmp/x", "<nil>"},
 				{"create /output/x", "<nil>"},

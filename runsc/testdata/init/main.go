@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -14,8 +15,9 @@ func answer(line string) string {
 	switch verb {
 	case "hello":
 		var env string
-		if len(os.Environ()) > 0 {
-			env = fmt.Sprint(" env ", os.Environ())
+		if all := os.Environ(); len(all) > 0 {
+			slices.Sort(all) // the sentry keeps no order
+			env = fmt.Sprint(" env ", all)
 		}
 		host, _ := os.Hostname()
 		return fmt.Sprintf("pid %d uid %d host %s%s", os.Getpid(), os.Getuid(), host, env)
