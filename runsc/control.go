@@ -159,7 +159,7 @@ func (c *Control) call(ctx context.Context, method string, arg any, files ...*os
 		rights = unix.UnixRights(fds...)
 	}
 	n, _, err := c.conn.WriteMsgUnix(data, rights, nil)
-	if err == nil {
+	if err == nil && n < len(data) {
 		_, err = c.conn.Write(data[n:])
 	}
 	if err != nil {
