@@ -45,6 +45,8 @@ var ends = []struct {
 	{"del after a collection", del + "d = D()\nimport gc; gc.collect()", false},
 	{"del after two collections", del + "d = D()\nx = [[i] for i in range(90000)]", false},
 	{"del in a frozen object", del + "d = D()\nimport gc; gc.freeze()", false},
+	{"del in an object frozen in other words", del + "d = D()\n__import__('g' 'c').freeze()", false},
+	{"del after one collection", del + "d = D()\nx = [[i] for i in range(3000)]", false},
 	{"generator", "def g():\n    try: yield 1\n    finally: print('closed')\nx = g(); next(x)", false},
 	{"generator with a file", "def g():\n    with open('/output/x', 'w') as f:\n        f.write('x'); yield\nx = g(); next(x)", false},
 	{"coroutine", "async def f(): pass\nx = f()", false},
@@ -88,13 +90,16 @@ var ends = []struct {
 	{"another's metaclass", "class M(type):\n    def __hash__(c): print('hash'); return 1\n    def __eq__(c, d): print('eq'); return True\n" +
 		"    def mro(c): return [c, object]\nclass C(metaclass=M): pass\nc = C()", true},
 	{"another's class", "class C:\n    @property\n    def __class__(self): print('class')\n    def __getattr__(self, n): print('attribute', n)\nc = C()", true},
+	{"another's object", "import select; p = select.poll()", false},
 	{"sqlite", "import sqlite3; c = sqlite3.connect('/output/x'); c.execute('create table t(a)')", false},
 }
 
 // The end of an interpreter that waited is the native one, whatever it leaves out.
 func TestEndIsNative(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
-		for _, o.Python = range interpreters(t) {
+		for _, python := range interpreters(t) {
+			o := o // the tests run when this loop is over
+			o.Python = python
 			for _, tt := range ends {
 				t.Run(filepath.Base(o.Python)+"/"+tt.name, func(t *testing.T) {
 					t.Parallel()
@@ -131,13 +136,16 @@ func TestShortcut(t *testing.T) {
 	}
 	here(t, func(t *testing.T, o guesttest.Options) {
 		o.Hook = dir
-		for _, o.Python = range interpreters(t) {
+		for _, python := range interpreters(t) {
+			o := o // the tests run when this loop is over
+			o.Python = python
+			old := strings.HasPrefix(filepath.Base(python), "3.8.") || strings.HasPrefix(filepath.Base(python), "3.9.")
 			for _, tt := range ends {
 				t.Run(filepath.Base(o.Python)+"/"+tt.name, func(t *testing.T) {
 					t.Parallel()
 					r := run(t, o, guesttest.Job{Code: tt.code + "\n", Stdin: "print('inspected')\n"})
-					if short := strings.Contains(r.Stdout, "<short>"); short != tt.short {
-						t.Errorf("taken %v, want %v: %+v", short, tt.short, r)
+					if short := strings.Contains(r.Stdout, "<short>"); short != (tt.short && !old) {
+						t.Errorf("taken %v, want %v: %+v", short, tt.short && !old, r)
 					}
 				})
 			}

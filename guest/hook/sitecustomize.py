@@ -70,7 +70,7 @@ def shortcut(start):
     that it had known before. Ours calls os._exit instead where there is nothing to write out, where no object wants anything called, and
     where that status is 0; else it does nothing. start has the names of the modules that the interpreter itself has loaded.
     """
-    if sys.implementation.name != "cpython" or not (3, 8) <= sys.version_info < (3, 14) or "t" in sys.abiflags or sys.warnoptions:
+    if sys.implementation.name != "cpython" or not (3, 10) <= sys.version_info < (3, 14) or "t" in sys.abiflags or sys.warnoptions:
         return
     if sys._xoptions or any(v.startswith("PYTHON") and v not in SETTINGS for v in os.environ):
         return
@@ -81,7 +81,7 @@ def shortcut(start):
     kind_of, every, number, own, harmless, everything, builtin = type, map, id, getattr, HARMLESS, BaseException, type(len)
     mro, namespace = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
     ref, callback = _weakref.ref, _weakref.ref.__dict__["__callback__"].__get__
-    leave, threads, frame = os._exit, sys.modules["_thread"]._count, sys._getframe
+    leave, threads = os._exit, sys.modules["_thread"]._count
     young, frozen, stats = gc.get_objects, gc.get_freeze_count, gc.get_stats
     modules, main, system, environ = sys.modules, vars(sys.modules["__main__"]), vars(sys), os.environ._data
     out, err = sys.stdout, sys.stderr
@@ -129,7 +129,7 @@ def shortcut(start):
 
     def last():
         try:
-            if (frame().f_back is not None or system.get("modules") is not modules or "__main__" not in modules
+            if (system.get("modules") is not modules or "__main__" not in modules
                     or "__file__" in main  # the interpreter has not taken it away: SystemExit
                     or "last_type" in system or "last_exc" in system  # another exception
                     or system.get("stdout") is not out or system.get("stderr") is not err or not out.write_through or not err.write_through
