@@ -57,10 +57,8 @@ const fullBound = 20 * time.Second
 
 // full returns once the pool is as full as it gets, and the machine is at rest.
 func (t *tsubo) full(ctx context.Context) error {
-	if _, err := t.wait(ctx, hotWaiting, fullBound); err != nil {
-		return err
-	}
-	return t.settle(ctx)
+	_, err := t.ready(ctx, hotWaiting, fullBound)
+	return err
 }
 
 // atOnce sends n jobs in the same moment.

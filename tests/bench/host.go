@@ -28,8 +28,11 @@ func hostFacts() map[string]any {
 			break
 		}
 	}
-	_, err := os.Stat("/dev/kvm")
+	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	facts["hardware_virtualisation"] = err == nil
+	if err == nil {
+		_ = kvm.Close()
+	}
 	facts["load_average_before"] = loadAverage()
 	return facts
 }

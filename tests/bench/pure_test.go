@@ -299,7 +299,7 @@ func TestOutline(t *testing.T) {
 	outline(&b, "", map[string]any{
 		"b": 1, "a": map[string]any{"16": map[string]any{"y": 2, "x": measured(1.5)}, "2": map[string]any{"x": number{}}},
 	})
-	if want := "a:\n  2: x -\n  16: x 1.5, y 2\nb: 1\n"; b.String() != want {
+	if want := "a:\n  2: x -\n  16: x 1.50, y 2\nb: 1\n"; b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }

@@ -37,8 +37,10 @@ func (n number) String() string {
 		return "-"
 	case math.Abs(n.value) >= 100:
 		return fmt.Sprintf("%.0f", n.value)
-	case math.Abs(n.value) >= 1:
+	case math.Abs(n.value) >= 10:
 		return fmt.Sprintf("%.1f", n.value)
+	case math.Abs(n.value) >= 1:
+		return fmt.Sprintf("%.2f", n.value)
 	}
 	return fmt.Sprintf("%.3f", n.value)
 }

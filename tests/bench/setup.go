@@ -108,7 +108,7 @@ func (b *bench) startTier(ctx context.Context, tier string) error {
 	c := client.New(d.Socket)
 	b.undo = append(b.undo, func() error { c.Close(); return nil })
 	t := &tsubo{tier: tier, daemon: d, client: c, strict: b.strict}
-	if waits, err := t.wait(ctx, 1, firstBound); err != nil || !waits {
+	if waits, err := t.ready(ctx, 1, firstBound); err != nil || !waits {
 		b.absent["tsubo-"+tier] = "nothing waits in its daemon"
 		return err
 	}

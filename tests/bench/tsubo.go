@@ -156,9 +156,16 @@ func (t *tsubo) pool(ctx context.Context) (job.SandboxStats, error) {
 	return *stats.Sandboxes, nil
 }
 
-// wait returns once at least n of what the tier needs wait and nothing more is being made; false after the bound.
-func (t *tsubo) wait(ctx context.Context, n int, bound time.Duration) (bool, error) {
-	for deadline := time.Now().Add(bound); t.tier != cold; pause(ctx, 10*time.Millisecond) {
+// ready returns once at least n of what the tier needs wait, nothing more is being made, and the machine is at rest; false after the bound. The
+// daemon is asked seldom, because what its answers cost it is counted.
+func (t *tsubo) ready(ctx context.Context, n int, bound time.Duration) (bool, error) {
+	for deadline := time.Now().Add(bound); ; pause(ctx, 25*time.Millisecond) {
+		if err := t.daemon.Settle(ctx, time.Until(deadline)); err != nil {
+			return false, err
+		}
+		if t.tier == cold {
+			return true, nil
+		}
 		p, err := t.pool(ctx)
 		switch {
 		case err != nil:
@@ -169,15 +176,12 @@ func (t *tsubo) wait(ctx context.Context, n int, bound time.Duration) (bool, err
 			return false, nil
 		}
 	}
-	return true, nil
 }
 
-// settle returns once the next job has what it needs, if that comes within the bound, and the machine is at rest.
+// settle is ready for one job, if that comes to be within the bound.
 func (t *tsubo) settle(ctx context.Context) error {
-	if _, err := t.wait(ctx, 1, settleBound); err != nil {
-		return err
-	}
-	return t.daemon.Settle(ctx, settleBound)
+	_, err := t.ready(ctx, 1, settleBound)
+	return err
 }
 
 func (t *tsubo) cpu() (time.Duration, bool) {
