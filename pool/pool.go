@@ -336,6 +336,3 @@ func (p *Pool) nudge() {
 	default:
 	}
 }
-
-// parallel is how many boots for nobody run at the same time: they leave half of the machine to jobs.
-func parallel() int { return max(1, runtime.NumCPU()/2) }

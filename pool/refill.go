@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/tsubo-run/tsubo/rootfs"
@@ -77,8 +78,21 @@ func (p *Pool) refill() {
 	for p.held > p.room && p.waiting() > 0 {
 		p.giveWay(now)
 	}
-	for p.booting < parallel() && p.urgent <= parallel() && p.start(now) {
+	for p.booting < p.parallel(now) && p.urgent <= calm && p.start(now) {
 	}
+}
+
+// calm is how many boots for nobody run at the same time as long as enough wait: they leave half of the machine to jobs.
+var calm = max(1, runtime.NumCPU()/2)
+
+// parallel is how many may: calm, and one for each CPU when of some shape less than half of what should waits.
+func (p *Pool) parallel(now time.Time) int {
+	for _, s := range p.shelves {
+		if want := s.demand.want(now, p.opt.Min, p.opt.Max); want > 1 && 2*len(s.waiting) < want {
+			return max(calm, runtime.NumCPU())
+		}
+	}
+	return calm
 }
 
 // giveWay throws one away: a sentry, else one of the shape that has most for what it needs.
