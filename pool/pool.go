@@ -93,10 +93,11 @@ type Pool struct {
 	shelves map[string]*shelf // by Shape.Key; wanted shapes only
 	sentries
 	line
-	room    int64 // bytes that may wait
-	held    int64 // bytes that wait or boot to wait
-	booting int   // background boots
-	urgent  int   // boots that a job waits for
+	room    int64     // bytes that may wait
+	held    int64     // bytes that wait or boot to wait
+	booting int       // background boots
+	quiet   time.Time // no boots ahead before
+	urgent  int       // boots that a job waits for
 	stats   Stats
 }
 
@@ -196,7 +197,7 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	if s != nil {
 		s.demand.arrived(begun)
 		if t := p.pop(s); t != nil {
-			p.nudge()
+			p.hold(begun)
 			p.mu.Unlock()
 			t.Begun = begun
 			return t, nil

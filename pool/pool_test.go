@@ -501,8 +501,7 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 		settle()
 		var all sync.WaitGroup
 		take(t, p, a, Hot)
-		synctest.Wait() // its refill begins
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(hotRun + 10*time.Millisecond) // its refill has begun
 		all.Go(func() { take(t, p, b, Cold) })
 		ctx, cancel := context.WithCancel(t.Context())
 		all.Go(func() {

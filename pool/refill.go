@@ -82,6 +82,18 @@ func (p *Pool) refill() {
 	}
 }
 
+// hotRun is how long boots ahead leave the CPU to a hot job that begins: longer than the short ones take.
+const hotRun = 25 * time.Millisecond
+
+// hold puts the boot that replaces a taken sandbox off.
+func (p *Pool) hold(now time.Time) {
+	if now.Before(p.quiet) {
+		return // a stream of jobs does not put it off for ever
+	}
+	p.quiet = now.Add(hotRun)
+	time.AfterFunc(hotRun, p.nudge)
+}
+
 // calm is how many boots for nobody run at the same time as long as enough wait: they leave half of the machine to jobs.
 var calm = max(1, runtime.NumCPU()/2)
 
@@ -113,6 +125,9 @@ func (p *Pool) giveWay(now time.Time) {
 
 // start begins one boot: of the shape that lacks most, else of a sentry. It reports false when there is nothing to boot, or no room.
 func (p *Pool) start(now time.Time) bool {
+	if now.Before(p.quiet) {
+		return false
+	}
 	var neediest *shelf
 	lack := 0
 	for _, s := range p.shelves {

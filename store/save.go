@@ -42,8 +42,12 @@ func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact
 	}
 }
 
+// answerFirst is how long a saver leaves the CPU to the answer of the run that it saves. Get and List wait for it.
+const answerFirst = 5 * time.Millisecond
+
 func (s *Store) saver() {
 	for p := range s.saves.waiting {
+		time.Sleep(answerFirst)
 		if err := s.save(p); err != nil {
 			s.lost(p.rec.ID, err)
 		} else {
