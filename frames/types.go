@@ -16,9 +16,10 @@ const (
 	MaxText = 512
 	// MaxTail bounds Done.StderrTail in bytes: room for the last lines of a traceback.
 	MaxTail = 4 << 10
-	// MaxPreload bounds Boot.Preload in entries, and MaxModule each of them in bytes.
+	// MaxPreload bounds Boot.Preload in entries.
 	MaxPreload = 64
-	MaxModule  = 200
+	// MaxModule bounds each of them in bytes.
+	MaxModule = 200
 	// OutputSlack is how many bytes past Caps.Stdout and Caps.Stderr init forwards: with one byte more than the cap the daemon
 	// knows that the cap was passed even when Done never comes. Cutting and the notice are the daemon's.
 	OutputSlack = 1

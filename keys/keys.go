@@ -29,7 +29,7 @@ type Key struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// ErrNotFound: no key of that id.
+// ErrNotFound says that there is no key of that id.
 var ErrNotFound = errors.New("no such key")
 
 // maxKeys bounds the file.

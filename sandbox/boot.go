@@ -126,8 +126,8 @@ func (s *Sandbox) greet(ctx context.Context, start func(theirs *os.File) error) 
 func (s *Sandbox) params() bundle.Params {
 	root, guest := s.shape.Root, s.host.Guest
 	return bundle.Params{
-		Root:         bundle.Tree{Kind: string(root.Kind), Path: root.Path},
-		Guest:        bundle.Tree{Kind: string(guest.Kind), Path: guest.Path},
+		Root:         bundle.Tree{Kind: root.Kind, Path: root.Path},
+		Guest:        bundle.Tree{Kind: guest.Kind, Path: guest.Path},
 		Limits:       s.shape.Limits,
 		SharedMemory: s.shape.Limits.SharedMemory,
 		Seccomp:      s.host.Seccomp,

@@ -17,8 +17,7 @@ func controlPair() (ours, theirs *os.File, err error) {
 		return nil, nil, fmt.Errorf("make the control socket: %w", err)
 	}
 	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
 		return nil, nil, fmt.Errorf("make the control socket non-blocking: %w", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control-guest"), nil

@@ -57,7 +57,7 @@ func (s Shape) Key() string {
 			_, _ = io.WriteString(h, t)
 		}
 	}
-	text(s.Root.Key, string(s.Root.Kind), s.Root.Path, s.Config.WorkingDir, string(s.Language))
+	text(s.Root.Key, s.Root.Kind, s.Root.Path, s.Config.WorkingDir, string(s.Language))
 	text(s.Command...)
 	text(s.environment()...)
 	text(s.Preload...)

@@ -139,7 +139,7 @@ func (r *run) usage(end time.Time) job.Usage {
 func (s *Sandbox) Enforced() job.Enforced {
 	e := job.Enforced{
 		Runtime:      "runsc",
-		Rootfs:       string(s.shape.Root.Kind),
+		Rootfs:       s.shape.Root.Kind,
 		ReadOnlyRoot: true,
 		Seccomp:      s.host.Seccomp != nil,
 		Network:      "none",

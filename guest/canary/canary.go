@@ -3,6 +3,7 @@
 package canary
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func Main(args []string) {
 	reportInterfaces(line)
 	var info syscall.Sysinfo_t
 	if syscall.Sysinfo(&info) == nil {
-		line("memory", strconv.FormatUint(uint64(info.Totalram)*uint64(info.Unit), 10))
+		line("memory", strconv.FormatUint(info.Totalram*uint64(info.Unit), 10))
 	}
 	var nproc syscall.Rlimit
 	const rlimitNPROC = 6
@@ -38,7 +39,7 @@ func Main(args []string) {
 	}
 	line("ready")
 	if bite {
-		takeMemory(uint64(info.Totalram) * uint64(info.Unit))
+		takeMemory(info.Totalram * uint64(info.Unit))
 		line("survived")
 	}
 }
@@ -47,7 +48,7 @@ func errno(err error) string {
 	if err == nil {
 		return "0"
 	}
-	if e, ok := err.(syscall.Errno); ok {
+	if e := syscall.Errno(0); errors.As(err, &e) {
 		return strconv.Itoa(int(e))
 	}
 	return "-1"

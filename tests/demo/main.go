@@ -203,7 +203,7 @@ func run(ctx context.Context, socket string, where hoststate.Where, out string) 
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil { //nolint:gosec // for whoever ran it
 		return err
 	}
 	if len(report.Leaked) > 0 {
