@@ -60,6 +60,8 @@ type Facts struct {
 	Ready   bool // start-up is over
 	GVisor  bool // the self-test of runsc passed
 	Breaker job.Breaker
+	// Sandboxes is what waits for jobs.
+	Sandboxes job.SandboxStats
 }
 
 // Policy is what the configuration says about requests. All fields are required except AdminUIDs, Door and ProductionMode.

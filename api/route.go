@@ -35,6 +35,7 @@ func (s *Server) table() []route {
 		{get, "/health", rolePublic, false, s.health},
 		{get, "/version", roleUser, false, s.version},
 		{get, "/pool/stats", roleUser, false, s.poolStats},
+		{get, "/pool/sandboxes", roleUser, false, s.poolSandboxes},
 		{post, "/execute", roleUser, false, s.execute},
 		{post, "/execute/async", roleUser, false, s.submit},
 		{get, "/jobs/{job_id}", roleUser, false, s.jobStatus},

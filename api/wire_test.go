@@ -457,6 +457,12 @@ var wireRules = []rule{
 			t.Errorf("got %s", h.text)
 		}
 	}},
+	{"1.11", "what waits for jobs has a route of its own, since the keys of pool stats are upstream's", func(t *testing.T, f *full) {
+		alice, _, _ := f.on(t)
+		if a := alice.do("GET", "/pool/sandboxes", ""); keys(a.body) != "booting cold hot hot_waiting waiting_bytes warm warm_waiting" {
+			t.Errorf("got %s", a.text)
+		}
+	}},
 	{"1.11", "the dead letter queue: stats, page, removal", func(t *testing.T, f *full) {
 		_, _, admin := f.on(t)
 		for i := range 3 {

@@ -172,6 +172,11 @@ func (c *Client) JobTypes(ctx context.Context) ([]job.TypeAnswer, error) {
 	return *answer, nil
 }
 
+// PoolSandboxes is GET /pool/sandboxes.
+func (c *Client) PoolSandboxes(ctx context.Context) (*job.SandboxStats, error) {
+	return send[job.SandboxStats](ctx, c, http.MethodGet, "/pool/sandboxes", nil)
+}
+
 // PoolStats tells how many jobs wait and run.
 func (c *Client) PoolStats(ctx context.Context) (*job.QueueStats, error) {
 	return send[job.QueueStats](ctx, c, http.MethodGet, "/pool/stats", nil)

@@ -56,6 +56,7 @@ func TestRequests(t *testing.T) {
 			return err
 		},
 		`DELETE /executions/x  `:      func() error { return c.Delete(ctx, "x") },
+		`GET /pool/sandboxes  `:       func() error { _, err := c.PoolSandboxes(ctx); return err },
 		`GET /pool/stats  `:           func() error { _, err := c.PoolStats(ctx); return err },
 		`GET /dlq?limit=1&offset=2  `: func() error { _, err := c.DeadLetters(ctx, 1, 2); return err },
 		`GET /version  `:              func() error { _, err := c.Version(ctx); return err },

@@ -49,11 +49,9 @@ type QueueStats struct {
 	Running      int `json:"running"`
 	MaxWorkers   int `json:"max_workers"`
 	MaxQueueSize int `json:"max_queue_size"`
-
-	Sandboxes *SandboxStats `json:"sandboxes,omitempty"`
 }
 
-// SandboxStats is what waits for jobs now, and how jobs got their sandboxes since the daemon started (Timing.Sandbox).
+// SandboxStats is the body of GET /pool/sandboxes: what waits for jobs now, and how jobs got their sandboxes since the daemon started (Timing.Sandbox).
 type SandboxStats struct {
 	HotWaiting   int    `json:"hot_waiting"`
 	WarmWaiting  int    `json:"warm_waiting"`

@@ -86,12 +86,12 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		Version: Version,
 		Runtime: runtimeName,
 		Policy:  *d.rules.Load(),
-		Jobs:    apiJobs{d.sched, d.pool},
+		Jobs:    d.sched,
 		Store:   d.store,
 		Images:  apiImages{catalogue, cfg.Images.MaxArchiveBytes, d.keepWaiting},
 		Keys:    apiKeys{d.keys},
 		Facts: func() api.Facts {
-			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker()}
+			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker(), Sandboxes: d.waiting()}
 		},
 		Log: d.log,
 	})

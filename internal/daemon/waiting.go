@@ -9,7 +9,6 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/pool"
 	"github.com/tsubo-run/tsubo/sandbox"
-	"github.com/tsubo-run/tsubo/scheduler"
 )
 
 // openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is full boot their own.
@@ -71,17 +70,10 @@ func leased(use *images.Use, err error) (func(), error) {
 	return use.Release, nil
 }
 
-// apiJobs is the scheduler as package api wants it, which tells what waits besides.
-type apiJobs struct {
-	*scheduler.Scheduler
-	pool *pool.Pool
-}
-
-// Stats implements api.Jobs.
-func (a apiJobs) Stats() job.QueueStats {
-	q, s := a.Scheduler.Stats(), a.pool.Stats()
-	q.Sandboxes = &job.SandboxStats{
+// waiting is what the pool says of itself, for GET /pool/sandboxes.
+func (d *Daemon) waiting() job.SandboxStats {
+	s := d.pool.Stats()
+	return job.SandboxStats{
 		HotWaiting: s.HotWaiting, WarmWaiting: s.WarmWaiting, Booting: s.Booting, WaitingBytes: s.Bytes, Hot: s.Hot, Warm: s.Warm, Cold: s.Cold,
 	}
-	return q
 }

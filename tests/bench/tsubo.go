@@ -146,14 +146,11 @@ func (t *tsubo) waiting() (int, error) {
 
 // pool asks the daemon what waits in it.
 func (t *tsubo) pool(ctx context.Context) (job.SandboxStats, error) {
-	stats, err := t.client.PoolStats(ctx)
+	stats, err := t.client.PoolSandboxes(ctx)
 	if err != nil {
 		return job.SandboxStats{}, err
 	}
-	if stats.Sandboxes == nil {
-		return job.SandboxStats{}, errors.New("the daemon does not say what waits")
-	}
-	return *stats.Sandboxes, nil
+	return *stats, nil
 }
 
 // ready returns once at least n of what the tier needs wait, nothing more is being made, and the machine is at rest; false after the bound. The

@@ -193,11 +193,11 @@ func (s *soak) count(ctx context.Context, before *counts) (c counts, err error) 
 // full waits until as much waits as is configured: two types of two, and two empty ones.
 func (s *soak) full(ctx context.Context, bound time.Duration) error {
 	for deadline := time.Now().Add(bound); time.Now().Before(deadline); pause(ctx, 50*time.Millisecond) {
-		stats, err := s.client.PoolStats(ctx)
+		p, err := s.client.PoolSandboxes(ctx)
 		if err != nil {
 			return err
 		}
-		if p := stats.Sandboxes; p == nil || p.Booting == 0 && p.HotWaiting >= 4 && p.WarmWaiting >= 2 {
+		if p.Booting == 0 && p.HotWaiting >= 4 && p.WarmWaiting >= 2 {
 			return nil
 		}
 	}

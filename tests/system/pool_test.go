@@ -60,16 +60,16 @@ os._exit(0)
 
 func (d *daemon) poolStats(t *testing.T) job.SandboxStats {
 	t.Helper()
-	resp, err := d.client.Get("http://tsubo/pool/stats")
+	resp, err := d.client.Get("http://tsubo/pool/sandboxes")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var s job.QueueStats
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil || s.Sandboxes == nil {
+	var s job.SandboxStats
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("HTTP %d, %v", resp.StatusCode, err)
 	}
-	return *s.Sandboxes
+	return s
 }
 
 // full waits until so many wait.
