@@ -26,7 +26,7 @@ func (p *Pool) turn(ctx context.Context, s *shelf) (*Taken, error) {
 			return t, nil
 		}
 	}
-	if p.inside < p.opt.Boots && len(p.waiters) == 0 {
+	if p.free() && len(p.waiters) == 0 {
 		p.inside++
 		p.mu.Unlock()
 		return nil, nil
@@ -51,12 +51,20 @@ func (p *Pool) turn(ctx context.Context, s *shelf) (*Taken, error) {
 	return nil, fmt.Errorf("wait for a boot: %w", context.Cause(ctx))
 }
 
+// free says that one more boot may begin; at least one that a job waits for always may.
+func (p *Pool) free() bool { return p.inside == 0 || p.inside+p.booting < p.opt.Boots }
+
 // leave ends a boot and lets the next one begin.
 func (p *Pool) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inside--
-	if len(p.waiters) > 0 {
+	p.admit()
+}
+
+// admit lets those begin who are first in line, while they may.
+func (p *Pool) admit() {
+	for len(p.waiters) > 0 && p.free() {
 		w := p.waiters[0]
 		p.waiters = slices.Delete(p.waiters, 0, 1)
 		p.inside++

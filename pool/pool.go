@@ -21,8 +21,8 @@ type Options struct {
 	Min, Max int
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
-	// Boots is how many boots that jobs wait for run at the same time; the others wait in line: one after the other each takes as long as
-	// its own boot does, all at once each takes as long as all of them. 0: three for every two CPUs.
+	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in line: one after the
+	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
 	Boots int
 	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
 	Check func() error
@@ -113,7 +113,7 @@ func New(o Options) (*Pool, error) {
 		o.Check = func() error { return nil }
 	}
 	if o.Boots == 0 {
-		o.Boots = max(2, runtime.NumCPU()*3/2)
+		o.Boots = runtime.NumCPU()
 	}
 	if o.Every == 0 {
 		o.Every = time.Second

@@ -118,6 +118,7 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	defer p.mu.Unlock()
 	p.booting--
 	s.booting--
+	defer p.admit()
 	p.held -= bytes
 	if err != nil {
 		p.failed(s, err)
