@@ -229,7 +229,6 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 		if t, err = p.turn(ctx, s); t == nil && err == nil {
 			begun = time.Now()
 			t, err = p.make(ctx, shape)
-			p.leave()
 		}
 	}
 	if err != nil {
@@ -239,8 +238,9 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	return t, nil
 }
 
-// make adds the shape to an empty sentry if one waits, or boots.
+// make adds the shape to an empty sentry if one waits, or boots. It ends the turn, whatever happens.
 func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
+	defer p.leave()
 	var sentry Sentry
 	if shape.Root.Kind == rootfs.EROFS {
 		p.mu.Lock()

@@ -30,7 +30,7 @@ func (p *Pool) inspect() {
 	why := p.opt.Check()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if why != nil && (p.waiting() > 0) {
+	if why != nil && p.waiting() > 0 {
 		p.log.Error("nothing that waits may be used any more", "error", why)
 	}
 	for _, s := range p.shelves {
@@ -71,7 +71,7 @@ func (p *Pool) refill() {
 	}
 	now := time.Now()
 	for _, s := range p.shelves {
-		for len(s.waiting) > max(p.opt.Min, s.demand.want(now, p.opt.Min, p.opt.Max)) {
+		for len(s.waiting) > s.demand.want(now, p.opt.Min, p.opt.Max) {
 			p.discard(s)
 		}
 	}
