@@ -67,7 +67,13 @@ echo "up $up" >&3
 ) & stop=$!
 wait -n -p ended "$main" "$stop"
 status=$?
-[[ $ended == "$stop" ]] && status=stopped
+if [[ $ended == "$stop" ]]; then
+	status=stopped
+	{
+		echo "what was running in the VM (kernel threads left out):"
+		ps -o pid,ppid,stat,etimes,wchan:24,args --cols 160 --ppid 2 -p 2 -N
+	} >&5
+fi
 exec 4>&- 5>&-
 
 # Whatever the payload left running ends here, so that the relays come to their end of file.
