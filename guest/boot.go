@@ -16,6 +16,7 @@ type process struct {
 
 	ended  bool
 	status syscall.WaitStatus
+	rests  bool // it has ended with status 0 and is not dead yet: restNice
 }
 
 // start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and, when first is not nil, with one end of the
@@ -65,6 +66,10 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	g.job.pid = pid
 	if g.job.pidfd, err = pidfdOpen(pid); err != nil {
 		return fail(frames.StageSetup, "pidfd_open", err)
+	}
+	// So that no end of a child falls between a look for it and the poll that is to wait for it.
+	if err := blockSignal(syscall.SIGCHLD); err != nil {
+		return fail(frames.StageSetup, "block signal", err)
 	}
 	// From here on init kills, reaps, writes files of its own and reads those of others.
 	if err := keepOnly(capKill, capDACReadSearch); err != nil {

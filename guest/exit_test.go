@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ var ends = []struct {
 	{"exception forgotten at exit", "import atexit, sys\natexit.register(lambda: [vars(sys).pop(n, 0) for n in ('last_type', 'last_value', 'last_exc')])\n1 / 0", false},
 	{"interrupt", "raise KeyboardInterrupt", false},
 	{"syntax", "def", false},
-	{"thread", "import _thread, time; _thread.start_new_thread(time.sleep, (1000,)); time.sleep(0.01)", false},
+	{"thread", "import _thread, time\nl = _thread.allocate_lock(); l.acquire()\n_thread.start_new_thread(lambda: (l.release(), time.sleep(1000)), ())\nl.acquire()", false},
 	{"threading", "import threading; threading.Thread(target=print, args=('t',)).start()", false},
 	{"trace", "import sys\nsys.settrace(lambda f, e, a: print(e, f.f_code.co_name))", false},
 	{"profile", "import sys\nsys.setprofile(lambda f, e, a: print(e, f.f_code.co_name) if e == 'call' else None)", false},
@@ -120,14 +121,14 @@ func TestEndIsNative(t *testing.T) {
 
 // The way out is taken where it may be, and nowhere else: here it is a hook that says so.
 func TestShortcut(t *testing.T) {
-	const way = "leave(0)"
+	const way = "if myself() == me:"
 	files := hook.Files()
 	b := files["python/sitecustomize.py"]
 	if bytes.Count(b, []byte(way)) != 1 {
 		t.Fatal("the hook has another way out")
 	}
 	dir := t.TempDir()
-	b = bytes.Replace(b, []byte(way), []byte("__import__('os').write(1, b'<short>'), leave(0)"), 1)
+	b = bytes.Replace(b, []byte(way), []byte("if __import__('os').write(1, b'<short>') and myself() == me:"), 1)
 	if err := os.WriteFile(filepath.Join(dir, "sitecustomize.py"), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +149,52 @@ func TestShortcut(t *testing.T) {
 						t.Errorf("taken %v, want %v: %+v", short, tt.short && !old, r)
 					}
 				})
+			}
+		}
+	})
+}
+
+// What ends well rests until its sandbox goes, unless it has left anybody else.
+func TestRestsAlone(t *testing.T) {
+	here(t, func(t *testing.T, o guesttest.Options) {
+		for code, left := range map[string]int{"pass": 2, "import os, time\nos.fork() or time.sleep(1000)\n": 1} {
+			s := guesttest.Boot(t, o)
+			ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", s.Pid()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := s.Run(guesttest.Job{Code: code}); r.Status() != 0 || r.Done == nil {
+				t.Errorf("%s: %+v", code, r)
+			}
+			all, err := filepath.Glob("/proc/[0-9]*/ns/pid")
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, path := range all {
+				if of, err := os.Readlink(path); err == nil && of == ns {
+					n++
+				}
+			}
+			if n != left {
+				t.Errorf("%s: %d processes are left, want %d", code, n, left)
+			}
+		}
+	})
+}
+
+// A process that stops itself has ended only where it says so by its niceness.
+func TestRest(t *testing.T) {
+	const stop = "import os, signal\nprint('now')\nos.setpriority(os.PRIO_PROCESS, 0, %s)\nos.kill(os.getpid(), signal.%s)\nprint('goes on')\n"
+	kernels(t, func(t *testing.T, o guesttest.Options) {
+		o.Argv = []string{"python3", "-u", "/code/main.py"}
+		for _, tt := range []struct {
+			nice, signal string
+			want         int
+		}{{"13", "SIGSTOP", 0}, {"12", "SIGSTOP", 137}, {"19", "SIGSTOP", 137}} {
+			r := run(t, o, guesttest.Job{Code: fmt.Sprintf(stop, tt.nice, tt.signal), StopAt: map[bool]string{true: "now\n"}[tt.want != 0]})
+			if r.Status() != tt.want || r.Stdout != "now\n" {
+				t.Errorf("niceness %s, %s: %+v", tt.nice, tt.signal, r)
 			}
 		}
 	})

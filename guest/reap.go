@@ -10,11 +10,31 @@ import (
 // killMS bounds how long init tries to kill what the job left. The daemon's own patience is shorter: it kills the whole leaf.
 const killMS = 5000
 
+// restNice is the niceness, of all, with which an interpreter stops itself where it would call _exit(0) (hook/sitecustomize.py): what the kernel
+// of the sandbox does at the end of a process takes longer than many a job, and whoever waits for the answer need not wait for it. Code that does
+// the same has ended with status 0, as if it had called _exit(0).
+const restNice = 13
+
+// rests reports whether the job's process, which has been stopped by a signal, rests.
+func (g *guest) rests(sig syscall.Signal) bool {
+	if sig != syscall.SIGSTOP {
+		return false
+	}
+	nice, err := niceness(g.job.pid)
+	return err == nil && nice == restNice
+}
+
+// alone reports whether nobody but the job's own process is left, so that nothing happens while it rests.
+func (g *guest) alone() bool {
+	n, err := numbers("/proc")
+	return err == nil && n == 2
+}
+
 // reap collects every child that has ended, orphans included, and reports whether any child is left.
 func (g *guest) reap() (left bool) {
 	for {
 		var st syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &st, syscall.WNOHANG|wAll, nil)
+		pid, err := syscall.Wait4(-1, &st, syscall.WNOHANG|syscall.WUNTRACED|wAll, nil)
 		switch {
 		case again(err):
 		case err != nil:
@@ -23,6 +43,8 @@ func (g *guest) reap() (left bool) {
 			return true
 		case pid == g.job.pid && !g.job.ended && (st.Exited() || st.Signaled()):
 			g.job.ended, g.job.status = true, st
+		case pid == g.job.pid && !g.job.ended && st.Stopped() && g.rests(st.StopSignal()):
+			g.job.ended, g.job.rests = true, true
 		}
 	}
 }
@@ -38,10 +60,10 @@ func (g *guest) awaitEnd(ms int) bool {
 	return g.job.ended
 }
 
-// end kills and reaps until init is alone, takes the last output and reports how the job ended. No child at all means alone: whatever
+// end kills and reaps until init is alone, or has nobody but a process that rests, takes the last output and reports how the job ended. No child at all means alone: whatever
 // lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped.
 func (g *guest) end() *failure {
-	for ms := 0; g.reap(); ms++ {
+	for ms := 0; g.reap() && !(g.job.rests && ms == 0 && g.alone()); ms++ {
 		if ms > killMS {
 			return fail(frames.StageReap, "processes survive SIGKILL", nil)
 		}

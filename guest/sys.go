@@ -19,7 +19,9 @@ const (
 	prCapAmbient    = 47
 	ambientClearAll = 4
 
-	fionread = 0x541b
+	fionread    = 0x541b
+	sigBlock    = 0 // of rt_sigprocmask
+	prioProcess = 0
 
 	wAll = 0x40000000 // __WALL: children of every kind, whatever signal their end sends
 
@@ -35,7 +37,10 @@ type pollFD struct {
 	revents int16
 }
 
-// poll is ppoll(2); forever when ms is negative. A signal ends it early with no event.
+// noSignals is the mask of poll: whatever is blocked outside of it comes in it.
+var noSignals uint64
+
+// poll is ppoll(2); forever when ms is negative. A signal ends it early with no event, also one that is blocked outside of it.
 func poll(fds []pollFD, ms int) error {
 	var ts *syscall.Timespec
 	if ms >= 0 {
@@ -50,7 +55,7 @@ func poll(fds []pollFD, ms int) error {
 		fds[i].revents = 0
 	}
 	//nolint:gosec // the kernel reads and writes these by address
-	_, _, e := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(p), uintptr(len(fds)), uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+	_, _, e := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(p), uintptr(len(fds)), uintptr(unsafe.Pointer(ts)), uintptr(unsafe.Pointer(&noSignals)), unsafe.Sizeof(noSignals), 0)
 	if e != 0 && e != syscall.EINTR {
 		return e
 	}
@@ -93,6 +98,26 @@ func ignoreSignal(sig syscall.Signal) error {
 		return e
 	}
 	return nil
+}
+
+// blockSignal keeps the signal pending, but for what poll lets in. A child that is started later inherits that.
+func blockSignal(sig syscall.Signal) error {
+	set := uint64(1) << (sig - 1)
+	//nolint:gosec // the kernel reads it by address
+	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigBlock, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// niceness is that of a process, -20 to 19.
+func niceness(pid int) (int, error) {
+	n, _, e := syscall.Syscall(syscall.SYS_GETPRIORITY, prioProcess, uintptr(pid), 0)
+	if e != 0 {
+		return 0, e
+	}
+	return 20 - int(n), nil
 }
 
 // again reports whether a call is worth repeating at once.

@@ -82,6 +82,7 @@ def shortcut(start):
     mro, namespace = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
     ref, callback = _weakref.ref, _weakref.ref.__dict__["__callback__"].__get__
     leave, threads = os._exit, sys.modules["_thread"]._count
+    me, myself, nice, stop = os.getpid(), os.getpid, os.setpriority, os.kill
     young, frozen, stats = gc.get_objects, gc.get_freeze_count, gc.get_stats
     modules, main, system, environ = sys.modules, vars(sys.modules["__main__"]), vars(sys), os.environ._data
     out, err = sys.stdout, sys.stderr
@@ -143,6 +144,9 @@ def shortcut(start):
                 if name not in known and name.partition(".")[0] not in harmless:
                     return
             if quiet(young(generation=0)) and quiet(young(generation=1)):
+                if myself() == me:
+                    nice(0, 0, 13)  # guest/reap.go, restNice
+                    stop(me, 19)
                 leave(0)
         except everything:
             pass
