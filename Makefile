@@ -61,11 +61,12 @@ $(RUNSC): | tools/go.mod
 	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $@.$$$$ gvisor.dev/gvisor/runsc && $(place)
 
-# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together. The test
-# holds the filter that it brings along against the one that runsc would make.
-$(SENTRY): tools/go.mod $(wildcard tools/sentry/*.go)
+# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together. The tests
+# hold the filters that it brings along against those that runsc would make.
+$(SENTRY): tools/go.mod $(wildcard tools/sentry/*) seccomp/testdata/profile_amd64.json
 	@mkdir -p $(@D)
-	cd tools && $(STATIC) $(GO) test ./sentry && $(STATIC) $(GO) build -trimpath -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
+	cd tools && mod=$$(sentry/patched $(CACHE)) && $(STATIC) $(GO) test -trimpath -modfile $$mod ./sentry && \
+		$(STATIC) $(GO) build -trimpath -modfile $$mod -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
 
 .PHONY: runc
@@ -129,7 +130,8 @@ test-quick: deps unit build runsc image-python ## unit tests and one boot of the
 .PHONY: unit
 unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
-	cd tools && $(GO) test ./image ./sentry
+	cd tools && $(GO) test ./image
+	cd tools && $(STATIC) $(GO) test -trimpath -modfile "$$(sentry/patched $(CACHE))" ./sentry
 
 .PHONY: test-attacks
 test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)

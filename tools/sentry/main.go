@@ -5,6 +5,7 @@
 //   - it links, and so initialises, less than half as much, and that twice for each sandbox;
 //   - it brings the filter for the sentry's own system calls along (filters_amd64.go), as releases of runsc do; built from the module alone,
 //     runsc makes it anew for every sandbox;
+//   - it brings the program of the filter that jobs have along (jobfilter_amd64.go), and makes that of any other as runsc does;
 //   - it collects no garbage while a sandbox boots.
 package main
 
@@ -38,6 +39,7 @@ func main() {
 		debug.SetMemoryLimit(math.MaxInt64)
 	})
 	useFilters()
+	ready = jobProgram
 	const group = "internal use only"
 	cli.Run(&gvisorbinaries.GvisorSentry, map[util.SubCommand]string{new(sentrycmd.Boot): group, new(sentrycmd.Umount): group}, nil)
 }

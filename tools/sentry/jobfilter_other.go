@@ -1,0 +1,9 @@
+//go:build !amd64
+
+package main
+
+import "gvisor.dev/gvisor/pkg/bpf"
+
+const jobFilterOf = ""
+
+var jobFilter []bpf.Instruction
