@@ -3,7 +3,7 @@
 # init1.sh, which gives disk().
 #
 # Three channels lead to the host, none a terminal: ports out and err of a virtio console carry what the payload prints, byte
-# for byte; port ctl carries "up SECONDS" and "exit STATUS" out, and "stop" in. The serial console holds the boot and stays on
+# for byte; port ctl carries "up SECONDS", "beat" now and then, and "exit STATUS" out, and "stop" in. The serial console holds the boot and stays on
 # the host's side in a log.
 
 mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
@@ -61,6 +61,10 @@ echo "up $up" >&3
 	exec env -i HOME=/root USER=root LOGNAME=root SHELL=/bin/bash LANG=C.UTF-8 TERM=dumb PATH="$PATH" \
 		setsid "${payload[@]}" </dev/null >&4 2>&5 4>&- 5>&-
 ) & main=$!
+( # a sign of life; who does not see it for long takes the VM for hung
+	exec 4>&- 5>&-
+	while sleep 10; do echo beat >&3; done
+) &
 (
 	exec 4>&- 5>&-
 	while read -r line <&3 && [[ $line != stop ]]; do :; done
