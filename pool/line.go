@@ -4,35 +4,28 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
-// line is the jobs that wait until they may boot, and those that do. It is under the pool's mutex.
+// line is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's mutex.
 type line struct {
 	waiters []*waiter
 	inside  int
 }
 
+// waiter is a job that found nothing that waits. Of a wanted shape it gets the first sandbox that is ready, whoever that was begun for; of
+// any other it boots for itself when it may.
 type waiter struct {
-	shelf *shelf      // nil: nothing hot can come of its shape
+	shelf *shelf      // nil: it boots for itself
 	turn  chan *Taken // holds one: nil says that it may boot
+	begun time.Time   // when fewer jobs than CPUs were before it
 }
 
-// turn waits in line until a boot may begin, which leave must end; or returns a hot sandbox that came in the meantime.
-func (p *Pool) turn(ctx context.Context, s *shelf) (*Taken, error) {
-	p.mu.Lock()
-	if s != nil {
-		if t := p.pop(s); t != nil { // it came while a promise was broken
-			p.mu.Unlock()
-			return t, nil
-		}
-	}
-	if p.free() && len(p.waiters) == 0 {
-		p.inside++
-		p.mu.Unlock()
-		return nil, nil
-	}
-	w := &waiter{shelf: s, turn: make(chan *Taken, 1)}
+// wait stands in line until a sandbox comes, or the turn to boot for itself, which leave must end. The pool's mutex is held when it is called, and
+// not when it returns.
+func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	p.waiters = append(p.waiters, w)
+	p.move()
 	p.mu.Unlock()
 	select {
 	case t := <-w.turn:
@@ -43,6 +36,7 @@ func (p *Pool) turn(ctx context.Context, s *shelf) (*Taken, error) {
 	i := slices.Index(p.waiters, w)
 	if i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.move()
 	}
 	p.mu.Unlock()
 	if i < 0 { // its turn came in this very moment
@@ -51,25 +45,46 @@ func (p *Pool) turn(ctx context.Context, s *shelf) (*Taken, error) {
 	return nil, fmt.Errorf("wait for a boot: %w", context.Cause(ctx))
 }
 
-// free says that one more boot may begin; at least one that a job waits for always may.
-func (p *Pool) free() bool { return p.inside == 0 || p.inside+p.booting < p.opt.Boots }
+// move looks at the line whenever something has changed: whose turn it is, who may boot for itself, and what is to be booted for the others.
+func (p *Pool) move() {
+	now := time.Now()
+	for i := 0; i < len(p.waiters); {
+		w := p.waiters[i]
+		if w.begun.IsZero() && i < p.opt.CPUs {
+			w.begun = now
+		}
+		if w.shelf == nil && p.free(p.inside) {
+			w.begun = now
+			p.waiters = slices.Delete(p.waiters, i, i+1)
+			p.inside++
+			w.turn <- nil
+			continue
+		}
+		i++
+	}
+	if p.closed {
+		return
+	}
+	asked := map[*shelf]int{}
+	for _, w := range p.waiters {
+		if w.shelf == nil {
+			continue
+		}
+		if asked[w.shelf]++; asked[w.shelf] > w.shelf.booting && p.free(p.booting) {
+			p.bootFor(w.shelf)
+		}
+	}
+}
 
-// leave ends a boot and lets the next one begin.
+// free says that one more boot may begin; of those of a kind, of which so many are on their way, at least one always may.
+func (p *Pool) free(ofKind int) bool { return ofKind == 0 || p.inside+p.booting < p.opt.Boots }
+
+// leave ends a boot of a job's own and lets the next one begin.
 func (p *Pool) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inside--
-	p.admit()
-}
-
-// admit lets those begin who are first in line, while they may.
-func (p *Pool) admit() {
-	for len(p.waiters) > 0 && p.free() {
-		w := p.waiters[0]
-		p.waiters = slices.Delete(p.waiters, 0, 1)
-		p.inside++
-		w.turn <- nil
-	}
+	p.move()
 }
 
 // serve gives t to the first in line who can use it.
@@ -80,6 +95,35 @@ func (p *Pool) serve(s *shelf, t *Taken) bool {
 	}
 	w := p.waiters[i]
 	p.waiters = slices.Delete(p.waiters, i, i+1)
+	t.Begun = w.begun
+	if t.Begun.IsZero() {
+		t.Begun = time.Now()
+	}
+	p.count(t.Tier)
 	w.turn <- t
 	return true
+}
+
+// waitFor is how many jobs wait for sandboxes of s.
+func (p *Pool) waitFor(s *shelf) int {
+	n := 0
+	for _, w := range p.waiters {
+		if w.shelf == s {
+			n++
+		}
+	}
+	return n
+}
+
+// disown makes those who wait for s, but for as many as boots of it are on their way, boot for themselves.
+func (p *Pool) disown(s *shelf) {
+	n := 0
+	for _, w := range p.waiters {
+		if w.shelf != s {
+			continue
+		}
+		if n++; n > s.booting {
+			w.shelf = nil
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +21,11 @@ type Options struct {
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
 	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in line: one after the
-	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
+	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one more than CPUs, since a boot
+	// does not always have something to do.
 	Boots int
+	// CPUs is how many jobs in line have their turn: the sandboxes that come next are theirs. 0: those of the host.
+	CPUs int
 	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
 	Check func() error
 	// Every is how often what waits is looked at; 0: a second.
@@ -43,7 +45,7 @@ type Tier string
 
 // Tiers.
 const (
-	Hot  Tier = "hot"  // it was waiting, or already booting
+	Hot  Tier = "hot"  // it was waiting, or booting for nobody
 	Warm Tier = "warm" // added to an empty sentry that was waiting
 	Cold Tier = "cold" // booted for the job
 )
@@ -95,9 +97,8 @@ type Pool struct {
 	line
 	room    int64     // bytes that may wait
 	held    int64     // bytes that wait or boot to wait
-	booting int       // background boots
+	booting int       // boots but for those that jobs do for themselves
 	quiet   time.Time // no boots ahead before
-	urgent  int       // boots that a job waits for
 	stats   Stats
 }
 
@@ -112,8 +113,11 @@ func New(o Options) (*Pool, error) {
 	if o.Check == nil {
 		o.Check = func() error { return nil }
 	}
+	if o.CPUs == 0 {
+		o.CPUs = runtime.NumCPU()
+	}
 	if o.Boots == 0 {
-		o.Boots = runtime.NumCPU()
+		o.Boots = o.CPUs + 1
 	}
 	if o.Every == 0 {
 		o.Every = time.Second
@@ -180,12 +184,12 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Take returns a sandbox of that shape: one that waits, else one that is about to wait, else an empty sentry with the shape added, else
-// one that is booted now, as soon as not more than Boots are at it. The caller holds a lease of the shape's root until it has destroyed
-// the sandbox. Errors are as those of sandbox.Host.Boot.
+// Take returns a sandbox of that shape: one that waits, else the first that comes of those that boot or are booted now, in line with other jobs,
+// as soon as not more than Boots are at it; an empty sentry with the shape added comes sooner than a boot. The caller holds a lease of the shape's
+// root until it has destroyed the sandbox. Errors are as those of sandbox.Host.Boot.
 func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	key := shape.Key()
-	begun := time.Now()
+	now := time.Now()
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -193,66 +197,44 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	}
 	p.work.Add(1)
 	defer p.work.Done()
-	s := p.shelves[key]
-	if s != nil {
-		s.demand.arrived(begun)
+	w := &waiter{turn: make(chan *Taken, 1)}
+	if s := p.shelves[key]; s != nil {
+		s.demand.arrived(now)
 		if t := p.pop(s); t != nil {
-			p.hold(begun)
+			p.hold(now)
 			p.mu.Unlock()
-			t.Begun = begun
+			t.Begun = now
 			return t, nil
 		}
-	}
-	var promise chan *Taken
-	if s != nil && s.booting > len(s.promises) {
-		promise = make(chan *Taken, 1)
-		s.promises = append(s.promises, promise)
-		if s.hurry != nil {
-			close(s.hurry)
-			s.hurry = nil // the next boots are in no hurry
+		if !now.Before(s.retry) {
+			w.shelf = s
+			p.hurryOne(s)
 		}
 	}
-	p.urgent++
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.urgent--
-		p.nudge()
-	}()
-	var t *Taken
-	var err error
-	if promise != nil {
-		t, err = p.await(ctx, s, promise)
+	defer p.nudge()
+	t, err := p.wait(ctx, w)
+	if t != nil || err != nil {
+		return t, err
 	}
-	if t == nil && err == nil {
-		if t, err = p.turn(ctx, s); t == nil && err == nil {
-			begun = time.Now()
-			t, err = p.make(ctx, shape)
-		}
-	}
-	if err != nil {
+	if t, err = p.make(ctx, shape); err != nil {
 		return nil, err
 	}
-	t.Begun = begun
+	t.Begun = w.begun
 	return t, nil
 }
 
 // make adds the shape to an empty sentry if one waits, or boots. It ends the turn, whatever happens.
 func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	defer p.leave()
-	var sentry Sentry
-	if shape.Root.Kind == rootfs.EROFS {
-		p.mu.Lock()
-		sentry = p.popSentry(sandbox.SizeOf(shape.Limits), time.Now())
-		p.mu.Unlock()
-	}
+	p.mu.Lock()
+	sentry := p.sentryFor(shape)
+	p.mu.Unlock()
 	if sentry != nil {
 		b, err := sentry.Add(ctx, shape)
 		var image *sandbox.ImageError
 		switch {
 		case err == nil:
-			return p.count(&Taken{Sandbox: b, Tier: Warm}), nil
+			return p.counted(&Taken{Sandbox: b, Tier: Warm}), nil
 		case errors.As(err, &image) || ctx.Err() != nil:
 			return nil, err
 		}
@@ -262,40 +244,34 @@ func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.count(&Taken{Sandbox: b, Tier: Cold}), nil
+	return p.counted(&Taken{Sandbox: b, Tier: Cold}), nil
 }
 
-// count keeps the books of how jobs got their sandboxes; hot ones are counted when they are handed over.
-func (p *Pool) count(t *Taken) *Taken {
+// sentryFor takes an empty sentry for a job of that shape, nil when there is none.
+func (p *Pool) sentryFor(shape sandbox.Shape) Sentry {
+	if shape.Root.Kind != rootfs.EROFS {
+		return nil
+	}
+	return p.popSentry(sandbox.SizeOf(shape.Limits), time.Now())
+}
+
+func (p *Pool) counted(t *Taken) *Taken {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t.Tier == Warm {
-		p.stats.Warm++
-	} else {
-		p.stats.Cold++
-	}
+	p.count(t.Tier)
 	return t
 }
 
-// await returns the sandbox that was promised; nil without an error when its boot failed.
-func (p *Pool) await(ctx context.Context, s *shelf, promise chan *Taken) (*Taken, error) {
-	select {
-	case t := <-promise:
-		return t, nil
-	case <-ctx.Done():
+// count keeps the books of how jobs got their sandboxes.
+func (p *Pool) count(t Tier) {
+	switch t {
+	case Hot:
+		p.stats.Hot++
+	case Warm:
+		p.stats.Warm++
+	case Cold:
+		p.stats.Cold++
 	}
-	p.mu.Lock()
-	if i := slices.Index(s.promises, promise); i >= 0 {
-		s.promises = slices.Delete(s.promises, i, i+1)
-		p.mu.Unlock()
-		return nil, fmt.Errorf("wait for a booting sandbox: %w", context.Cause(ctx))
-	}
-	p.mu.Unlock()
-	// It was kept in this very moment.
-	if t := <-promise; t != nil {
-		return t, nil // whoever uses it meets the end of ctx
-	}
-	return nil, fmt.Errorf("wait for a booting sandbox: %w", context.Cause(ctx))
 }
 
 // Close throws away what waits and returns when nothing of the pool is left, or when ctx ends. Takes that are on their way are waited
@@ -308,10 +284,12 @@ func (p *Pool) Close(ctx context.Context) error {
 		p.cancel()
 		for _, s := range p.shelves {
 			s.dropped = true
+			p.disown(s)
 			for len(s.waiting) > 0 {
 				p.discard(s)
 			}
 		}
+		p.move()
 		for len(p.sentries.waiting) > 0 {
 			p.discardSentry()
 		}

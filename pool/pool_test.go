@@ -517,6 +517,64 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 	})
 }
 
+// Jobs of a wanted shape get the sandboxes in the order in which they came, of which no more are made at a time than may be.
+func TestJobsInLineGetWhatComesFirst(t *testing.T) {
+	bubble(t, Options{Max: 1, CPUs: 2, Boots: 3}, func(t *testing.T, p *Pool, h *fakeHost) {
+		a := shape("a", 1)
+		p.Keep(h.wanted(a))
+		settle()
+		start := time.Now()
+		var all sync.WaitGroup
+		var begun, came [6]time.Duration
+		for i := range 6 {
+			all.Go(func() {
+				got, err := p.Take(t.Context(), a)
+				if err != nil || got.Tier != Cold {
+					t.Errorf("%+v, %v", got, err)
+					return
+				}
+				begun[i], came[i] = got.Begun.Sub(start), time.Since(start)
+				_ = got.Destroy(t.Context())
+			})
+			synctest.Wait()
+		}
+		if n, ahead := h.boots.Load(), h.background.Load(); n != 3 || ahead != 0 {
+			t.Errorf("%d boots, of them %d with a low weight; want 3 and none", n, ahead)
+		}
+		all.Wait()
+		const boot = 100 * time.Millisecond
+		if want := [6]time.Duration{0, 0, boot, boot, boot, 2 * boot}; begun != want {
+			t.Errorf("the turns came at %v, want %v", begun, want)
+		}
+		if want := [6]time.Duration{boot, boot, boot, 2 * boot, 2 * boot, 2 * boot}; came != want {
+			t.Errorf("the sandboxes came at %v, want %v", came, want)
+		}
+	})
+}
+
+// A shape that is wanted no more, or a pool that closes, leaves nobody in line.
+func TestNobodyIsForgottenInLine(t *testing.T) {
+	for name, end := range map[string]func(p *Pool){
+		"not wanted": func(p *Pool) { p.Keep(nil) },
+		"closed":     func(p *Pool) { go func() { _ = p.Close(context.Background()) }() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{Max: 1, CPUs: 1, Boots: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
+				a, b := shape("a", 1), shape("b", 1)
+				p.Keep(h.wanted(a, b))
+				settle()
+				var all sync.WaitGroup
+				for _, s := range []sandbox.Shape{a, a, b, b} {
+					all.Go(func() { take(t, p, s, Cold) })
+				}
+				synctest.Wait()
+				end(p)
+				all.Wait()
+			})
+		})
+	}
+}
+
 func TestBootsThatFailArePutOff(t *testing.T) {
 	bubble(t, Options{Min: 1, Max: 1, WarmMax: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
 		h.broken.Store(func(sandbox.Shape) error { return errors.New("no") })

@@ -78,7 +78,7 @@ func (p *Pool) refill() {
 	for p.held > p.room && p.waiting() > 0 {
 		p.giveWay(now)
 	}
-	for p.booting < p.parallel(now) && p.urgent <= calm && p.start(now) {
+	for p.booting < p.parallel(now) && len(p.waiters)+p.inside <= calm && p.start(now) {
 	}
 }
 
@@ -134,7 +134,7 @@ func (p *Pool) start(now time.Time) bool {
 		if now.Before(s.retry) {
 			continue
 		}
-		n := s.demand.want(now, p.opt.Min, p.opt.Max) - len(s.waiting) - s.booting + len(s.promises)
+		n := s.demand.want(now, p.opt.Min, p.opt.Max) - len(s.waiting) - s.booting + p.waitFor(s)
 		if n > lack {
 			neediest, lack = s, n
 		}
@@ -151,14 +151,7 @@ func (p *Pool) start(now time.Time) bool {
 		if len(neediest.waiting)+neediest.booting == 0 && neediest.wanted.Shape.Root.Kind == rootfs.EROFS { // the sooner one waits the better
 			sentry = p.findSentry(sandbox.SizeOf(neediest.wanted.Shape.Limits))
 		}
-		neediest.booting++
-		p.booting++
-		p.held += bytes
-		p.work.Add(1)
-		if neediest.hurry == nil {
-			neediest.hurry = make(chan struct{})
-		}
-		go p.boot(neediest, neediest.wanted, bytes, sentry, neediest.hurry)
+		p.launch(neediest, Hot, sentry, bytes)
 		return true
 	}
 	if now.Before(p.warmAt) || p.held+guess > p.room {

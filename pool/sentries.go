@@ -159,7 +159,7 @@ func (p *Pool) bootSentry(size sandbox.Size, bytes int64) {
 	defer p.mu.Unlock()
 	p.booting--
 	p.warming--
-	defer p.admit()
+	defer p.move()
 	p.held -= bytes
 	switch {
 	case err != nil && p.ctx.Err() != nil:

@@ -7,13 +7,12 @@ import (
 
 // shelf is what waits of one shape. It is under the pool's mutex.
 type shelf struct {
-	wanted   Wanted
-	demand   demand
-	waiting  []*item // the newest last, and taken first
-	booting  int
-	promises []chan *Taken // who waits for one of those that boot; nil comes when it failed
-	hurry    chan struct{} // of those that boot: closed when somebody waits for them
-	dropped  bool          // not wanted any more
+	wanted  Wanted
+	demand  demand
+	waiting []*item // the newest last, and taken first
+	booting int
+	hurry   chan struct{} // of those that boot for nobody: closed when somebody waits for them
+	dropped bool          // not wanted any more
 
 	size     int64 // bytes of the last one, 0: none yet
 	failures int
@@ -104,12 +103,46 @@ func (p *Pool) destroy(d destroyer, release func()) {
 	}
 }
 
-// boot makes one hot sandbox for s, from a sentry if there is one. It runs on a goroutine of its own, with s.booting counted and bytes held.
-func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan struct{}) {
+// bootFor begins a boot of s for the jobs that wait.
+func (p *Pool) bootFor(s *shelf) {
+	tier := Cold
+	sentry := p.sentryFor(s.wanted.Shape)
+	if sentry != nil {
+		tier = Warm
+	}
+	p.launch(s, tier, sentry, 0)
+}
+
+// launch begins one boot of s, from a sentry if there is one, with so many bytes held; nobody waits for it when its tier is to be hot.
+func (p *Pool) launch(s *shelf, tier Tier, sentry Sentry, bytes int64) {
+	s.booting++
+	p.booting++
+	p.held += bytes
+	p.work.Add(1)
+	w := s.wanted
+	if tier == Hot {
+		if s.hurry == nil {
+			s.hurry = make(chan struct{})
+		}
+		w.Shape.Background, w.Shape.Hurry = true, s.hurry
+	}
+	go p.boot(s, w, tier, sentry, bytes)
+}
+
+// hurryOne tells the boots of s for nobody that one of them is waited for, unless all have been told or there are others.
+func (p *Pool) hurryOne(s *shelf) {
+	if s.hurry != nil && s.booting > p.waitFor(s) {
+		close(s.hurry)
+		s.hurry = nil // the next boots are in no hurry
+	}
+}
+
+// boot makes one sandbox of s and gives it to the first who waits for one, or puts it on the shelf. It runs on a goroutine of its own.
+func (p *Pool) boot(s *shelf, w Wanted, tier Tier, sentry Sentry, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()
 	start := time.Now()
-	b, release, err := p.ahead(w, sentry, hurry)
+	b, release, err := p.ahead(w, sentry)
 	var it *item
 	if err == nil {
 		it = &item{sandbox: b, bytes: b.Footprint(), release: release}
@@ -118,23 +151,16 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	defer p.mu.Unlock()
 	p.booting--
 	s.booting--
-	defer p.admit()
 	p.held -= bytes
+	defer p.move()
 	if err != nil {
 		p.failed(s, err)
 		return
 	}
 	s.demand.booted(time.Since(start))
 	s.size, s.failures = it.bytes, 0
-	taken := &Taken{Sandbox: b, Tier: Hot, release: release}
 	switch {
-	case len(s.promises) > 0:
-		promise := s.promises[0]
-		s.promises = s.promises[1:]
-		p.stats.Hot++
-		promise <- taken
-	case p.serve(s, taken):
-		p.stats.Hot++
+	case p.serve(s, &Taken{Sandbox: b, Tier: tier, release: release}):
 	case s.dropped || p.closed:
 		p.clean(b, release)
 	default:
@@ -143,7 +169,7 @@ func (p *Pool) boot(s *shelf, w Wanted, bytes int64, sentry Sentry, hurry <-chan
 	}
 }
 
-func (p *Pool) ahead(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox, release func(), err error) {
+func (p *Pool) ahead(w Wanted, sentry Sentry) (b Sandbox, release func(), err error) {
 	release, err = w.Lease()
 	if err != nil {
 		if sentry != nil {
@@ -153,7 +179,6 @@ func (p *Pool) ahead(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox,
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, bootBound)
 	defer cancel()
-	w.Shape.Background, w.Shape.Hurry = true, hurry
 	if sentry != nil {
 		b, err = sentry.Add(ctx, w.Shape)
 	} else {
@@ -166,12 +191,9 @@ func (p *Pool) ahead(w Wanted, sentry Sentry, hurry <-chan struct{}) (b Sandbox,
 	return b, release, nil
 }
 
-// failed puts off the next boot of s, and sends the one that the broken boot was promised to away.
+// failed puts off the next boot of s, and has those who wait for it boot for themselves.
 func (p *Pool) failed(s *shelf, err error) {
-	if len(s.promises) > s.booting {
-		close(s.promises[0])
-		s.promises = s.promises[1:]
-	}
+	p.disown(s)
 	if p.ctx.Err() != nil {
 		return
 	}
