@@ -21,8 +21,7 @@ type Options struct {
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
 	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in line: one after the
-	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one more than CPUs, since a boot
-	// does not always have something to do.
+	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
 	Boots int
 	// CPUs is how many jobs in line have their turn: the sandboxes that come next are theirs. 0: those of the host.
 	CPUs int
@@ -117,7 +116,7 @@ func New(o Options) (*Pool, error) {
 		o.CPUs = runtime.NumCPU()
 	}
 	if o.Boots == 0 {
-		o.Boots = o.CPUs + 1
+		o.Boots = o.CPUs
 	}
 	if o.Every == 0 {
 		o.Every = time.Second
