@@ -63,7 +63,7 @@ func (g *guest) awaitEnd(ms int) bool {
 // end kills and reaps until init is alone, or has nobody but a process that rests, takes the last output and reports how the job ended. No child at all means alone: whatever
 // lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped.
 func (g *guest) end() *failure {
-	for ms := 0; g.reap() && !(g.job.rests && ms == 0 && g.alone()); ms++ {
+	for ms := 0; g.reap() && (!g.job.rests || ms > 0 || !g.alone()); ms++ {
 		if ms > killMS {
 			return fail(frames.StageReap, "processes survive SIGKILL", nil)
 		}
