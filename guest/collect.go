@@ -17,7 +17,7 @@ const (
 	queueEntries = 32
 )
 
-// collect reads the top of /output and sends what it holds, then Done. Nothing else runs any more, and nothing is followed all the same:
+// collect reads the top of /output and sends what it holds, then Done. Nothing else runs any more, but for a process that rests and has arranged to be woken, and nothing is followed all the same:
 // names are opened beneath the directory, links and special files are never opened through, and what was opened is looked at
 // before it is read. result.json comes first and is found however many entries there are; the others come in the order of their bytes.
 func (g *guest) collect() *failure {

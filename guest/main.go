@@ -108,6 +108,12 @@ func (g *guest) run() *failure {
 	if f := g.collect(); f != nil {
 		return f
 	}
+	if g.job.rests {
+		// A timer of its own could wake it, and nothing of a job goes on after its answer.
+		if err := syscall.Kill(g.job.pid, syscall.SIGKILL); err != nil {
+			return fail(frames.StageReap, "kill", err)
+		}
+	}
 	return g.awaitClose()
 }
 

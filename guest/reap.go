@@ -11,8 +11,8 @@ import (
 const killMS = 5000
 
 // restNice is the niceness, of all, with which an interpreter stops itself where it would call _exit(0) (hook/sitecustomize.py): what the kernel
-// of the sandbox does at the end of a process takes longer than many a job, and whoever waits for the answer need not wait for it. Code that does
-// the same has ended with status 0, as if it had called _exit(0).
+// of the sandbox does at the end of a process takes longer than many a job, and whoever waits for the answer need not wait for it. It is killed
+// once the answer is out. Code that does the same has ended with status 0, as if it had called _exit(0).
 const restNice = 13
 
 // rests reports whether the job's process, which has been stopped by a signal, rests.
@@ -60,8 +60,8 @@ func (g *guest) awaitEnd(ms int) bool {
 	return g.job.ended
 }
 
-// end kills and reaps until init is alone, or has nobody but a process that rests, takes the last output and reports how the job ended. No child at all means alone: whatever
-// lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped.
+// end kills and reaps until init is alone, or has nobody but a process that rests, takes the last output and reports how the job ended. No child
+// at all means alone: whatever lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped.
 func (g *guest) end() *failure {
 	for ms := 0; g.reap() && (!g.job.rests || ms > 0 || !g.alone()); ms++ {
 		if ms > killMS {

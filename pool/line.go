@@ -18,7 +18,7 @@ type line struct {
 type waiter struct {
 	shelf *shelf      // nil: it boots for itself
 	turn  chan *Taken // holds one: nil says that it may boot
-	begun time.Time   // when fewer jobs than CPUs were before it
+	begun time.Time   // when fewer than Boots were before it
 }
 
 // wait stands in line until a sandbox comes, or the turn to boot for itself, which leave must end. The pool's mutex is held when it is called, and
@@ -50,7 +50,7 @@ func (p *Pool) move() {
 	now := time.Now()
 	for i := 0; i < len(p.waiters); {
 		w := p.waiters[i]
-		if w.begun.IsZero() && i < p.opt.CPUs {
+		if w.begun.IsZero() && i < p.opt.Boots {
 			w.begun = now
 		}
 		if w.shelf == nil && p.free(p.inside) {

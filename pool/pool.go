@@ -23,8 +23,6 @@ type Options struct {
 	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in line: one after the
 	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
 	Boots int
-	// CPUs is how many jobs in line have their turn: the sandboxes that come next are theirs. 0: those of the host.
-	CPUs int
 	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
 	Check func() error
 	// Every is how often what waits is looked at; 0: a second.
@@ -112,11 +110,8 @@ func New(o Options) (*Pool, error) {
 	if o.Check == nil {
 		o.Check = func() error { return nil }
 	}
-	if o.CPUs == 0 {
-		o.CPUs = runtime.NumCPU()
-	}
 	if o.Boots == 0 {
-		o.Boots = o.CPUs
+		o.Boots = runtime.NumCPU()
 	}
 	if o.Every == 0 {
 		o.Every = time.Second

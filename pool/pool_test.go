@@ -519,7 +519,7 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 
 // Jobs of a wanted shape get the sandboxes in the order in which they came, of which no more are made at a time than may be.
 func TestJobsInLineGetWhatComesFirst(t *testing.T) {
-	bubble(t, Options{Max: 1, CPUs: 2, Boots: 3}, func(t *testing.T, p *Pool, h *fakeHost) {
+	bubble(t, Options{Max: 1, Boots: 2}, func(t *testing.T, p *Pool, h *fakeHost) {
 		a := shape("a", 1)
 		p.Keep(h.wanted(a))
 		settle()
@@ -538,15 +538,15 @@ func TestJobsInLineGetWhatComesFirst(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		if n, ahead := h.boots.Load(), h.background.Load(); n != 3 || ahead != 0 {
-			t.Errorf("%d boots, of them %d with a low weight; want 3 and none", n, ahead)
+		if n, ahead := h.boots.Load(), h.background.Load(); n != 2 || ahead != 0 {
+			t.Errorf("%d boots, of them %d with a low weight; want 2 and none", n, ahead)
 		}
 		all.Wait()
 		const boot = 100 * time.Millisecond
-		if want := [6]time.Duration{0, 0, boot, boot, boot, 2 * boot}; begun != want {
+		if want := [6]time.Duration{0, 0, boot, boot, 2 * boot, 2 * boot}; begun != want {
 			t.Errorf("the turns came at %v, want %v", begun, want)
 		}
-		if want := [6]time.Duration{boot, boot, boot, 2 * boot, 2 * boot, 2 * boot}; came != want {
+		if want := [6]time.Duration{boot, boot, 2 * boot, 2 * boot, 3 * boot, 3 * boot}; came != want {
 			t.Errorf("the sandboxes came at %v, want %v", came, want)
 		}
 	})
@@ -559,7 +559,7 @@ func TestNobodyIsForgottenInLine(t *testing.T) {
 		"closed":     func(p *Pool) { go func() { _ = p.Close(context.Background()) }() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, Options{Max: 1, CPUs: 1, Boots: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
+			bubble(t, Options{Max: 1, Boots: 1}, func(t *testing.T, p *Pool, h *fakeHost) {
 				a, b := shape("a", 1), shape("b", 1)
 				p.Keep(h.wanted(a, b))
 				settle()

@@ -200,5 +200,5 @@ func (p *Pool) failed(s *shelf, err error) {
 	s.failures++
 	pause := min(maxBackoff, time.Second<<min(s.failures-1, 10))
 	s.retry = time.Now().Add(pause)
-	p.log.Error("boot a sandbox ahead", "failures", s.failures, "next", pause, "error", err)
+	p.log.Error("boot a sandbox of a wanted shape", "failures", s.failures, "next", pause, "error", err)
 }

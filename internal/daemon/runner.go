@@ -25,19 +25,13 @@ type runner struct {
 	log         *slog.Logger
 
 	clearing sync.WaitGroup // clean-ups after an answer
-	lanes    chan struct{}  // holds one of each that is at it
 }
 
 // destroyBound bounds the clean-up after a job, on a context of its own.
 const destroyBound = 30 * time.Second
 
-const (
-	// answerFirst is how long the clean-up leaves the CPU to the answer.
-	answerFirst = 5 * time.Millisecond
-	// laneBound is how long it leaves it to other clean-ups, so that a burst of hot jobs is not followed by one of clean-ups; one that is stuck
-	// holds nobody up for longer.
-	laneBound = 250 * time.Millisecond
-)
+// answerFirst is how long the clean-up leaves the CPU to the answer.
+const answerFirst = 5 * time.Millisecond
 
 // Run implements scheduler.Runner. It returns before the sandbox is destroyed; Result.Cleared tells when that is done.
 func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*job.Result, error) {
@@ -76,11 +70,6 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 		defer r.clearing.Done()
 		defer close(cleared)
 		time.Sleep(answerFirst)
-		select {
-		case r.lanes <- struct{}{}:
-			defer func() { <-r.lanes }()
-		case <-time.After(laneBound):
-		}
 		r.clear(ctx, taken, use, spec.ID)
 	}()
 	return result, nil

@@ -103,11 +103,17 @@ func write(t *testing.T, key string) {
 		}
 	}
 	out.WriteString("}\n")
-	text, err := format.Source(out.Bytes())
+	writeGo(t, "filters_amd64.go", out.Bytes())
+}
+
+// writeGo writes a generated file, formatted.
+func writeGo(t *testing.T, file string, text []byte) {
+	t.Helper()
+	text, err := format.Source(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile("filters_amd64.go", text, 0o644); err != nil {
+	if err := os.WriteFile(file, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"go/format"
 	"os"
 	"reflect"
 	"runtime"
@@ -90,11 +89,5 @@ func writeJobFilter(t *testing.T) {
 			in.FieldByName("JumpIfTrue").Uint(), in.FieldByName("JumpIfFalse").Uint(), in.FieldByName("K").Uint())
 	}
 	out.WriteString("}\n")
-	text, err := format.Source(out.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile("jobfilter_amd64.go", text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	writeGo(t, "jobfilter_amd64.go", out.Bytes())
 }
