@@ -63,9 +63,9 @@ $(RUNSC): | tools/go.mod
 
 # Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together. The tests
 # hold the filters that it brings along against those that runsc would make.
-$(SENTRY): tools/go.mod $(wildcard tools/sentry/*) seccomp/testdata/profile_amd64.json
+$(SENTRY): tools/go.mod $(wildcard tools/sentry/* tools/sentry/umount/*) seccomp/testdata/profile_amd64.json
 	@mkdir -p $(@D)
-	cd tools && mod=$$(sentry/patched $(CACHE)) && $(STATIC) $(GO) test -trimpath -modfile $$mod ./sentry && \
+	cd tools && mod=$$(sentry/patched $(CACHE)) && $(STATIC) $(GO) test -trimpath -modfile $$mod ./sentry/... && \
 		$(STATIC) $(GO) build -trimpath -modfile $$mod -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
 
@@ -103,7 +103,7 @@ vm-base: deps ## the test VM's kernel and base disk, in the cache
 .PHONY: lint
 lint: vet $(LINT) ## vet, and golangci-lint
 	$(LINT) run --build-tags '$(TAGS)' ./...
-	cd tools && $(LINT) run --config ../.golangci.yml ./image ./sentry
+	cd tools && $(LINT) run --config ../.golangci.yml ./image ./sentry/...
 
 $(LINT): | tools/lint/go.mod
 	@mkdir -p $(@D)
@@ -114,7 +114,7 @@ vet: ## formatting and go vet, also for arm64
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
 	$(GO) vet -tags '$(TAGS)' ./...
 	$(STATIC) GOARCH=arm64 $(GO) vet -tags '$(TAGS)' ./...
-	cd tools && $(GO) vet ./image ./sentry
+	cd tools && $(GO) vet ./image ./sentry/...
 
 .PHONY: test
 test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
@@ -131,7 +131,7 @@ test-quick: deps unit build runsc image-python ## unit tests and one boot of the
 unit: ## unit tests with -race; what needs root or cgroup v2 runs in the VM
 	CGO_ENABLED=1 $(GO) test -race -tags '$(TAGS)' ./...
 	cd tools && $(GO) test ./image
-	cd tools && $(STATIC) $(GO) test -trimpath -modfile "$$(sentry/patched $(CACHE))" ./sentry
+	cd tools && $(STATIC) $(GO) test -trimpath -modfile "$$(sentry/patched $(CACHE))" ./sentry/...
 
 .PHONY: test-attacks
 test-attacks: ## the probes of the attack corpus, each under its id (group G: API and auth)

@@ -53,11 +53,22 @@ func (s *Sandbox) ID() string { return s.id }
 const destroyBound = 30 * time.Second
 
 // Boot makes a sandbox of that shape and returns once the job's runner waits in it. When ctx ends first, or anything fails,
-// nothing is left behind. An *ImageError means that the image is at fault.
+// nothing is left behind. An *ImageError means that the image is at fault. A boot that is stuck is given up and tried once more (stuck.go).
 func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
+	s, err := h.tryBoot(ctx, shape, h.patience(ctx, shape))
+	if errors.Is(err, errStuck) && ctx.Err() == nil {
+		return h.tryBoot(ctx, shape, 0)
+	}
+	return s, err
+}
+
+// tryBoot is one try of Boot, given up with errStuck after patience if that is not 0.
+func (h *Host) tryBoot(ctx context.Context, shape Shape, patience time.Duration) (*Sandbox, error) {
 	s := h.newSandbox()
 	s.shape = shape
-	if err := s.boot(ctx); err != nil {
+	watched, stop := s.watch(ctx, patience)
+	defer stop()
+	if err := s.boot(watched); err != nil {
 		return nil, s.undo(ctx, fmt.Errorf("boot sandbox %s: %w", s.id, err))
 	}
 	return s, nil

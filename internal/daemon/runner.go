@@ -150,6 +150,7 @@ func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, 
 	case cause != nil:
 		facts.Cause = job.CancelRequested
 	case errors.Is(err, sandbox.ErrStartup):
+		r.log.Warn("a job's sandbox was not ready in time", "job", spec.ID, "type", spec.Type, "error", err) // the job's result does not say where it was
 		facts.Cause = job.StartupOverrun
 	default:
 		return nil, err

@@ -6,7 +6,10 @@
 //   - it brings the filter for the sentry's own system calls along (filters_amd64.go), as releases of runsc do; built from the module alone,
 //     runsc makes it anew for every sandbox;
 //   - it brings the program of the filter that jobs have along (jobfilter_amd64.go), and makes that of any other as runsc does;
-//   - it collects no garbage while a sandbox boots.
+//   - it collects no garbage while a sandbox boots, and gives its mappings no names;
+//   - what unmounts /proc does so before anything of runsc is initialised (package umount).
+//
+//go:debug decoratemappings=0
 package main
 
 import (
@@ -19,6 +22,8 @@ import (
 	"gvisor.dev/gvisor/runsc/cmd/util"
 	"gvisor.dev/gvisor/runsc/gvisorbinaries"
 	"gvisor.dev/gvisor/runsc/version"
+
+	_ "github.com/tsubo-run/tsubo/tools/sentry/umount"
 )
 
 // version.Version is set by the linker, which drops what nobody refers to.
