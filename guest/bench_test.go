@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // BenchmarkJob boots a sandbox and runs `pass` in it, and reports medians: boot until ready, hand-over until the end of the code. The bare
 // interpreter of the same minutes stands beside it.
 func BenchmarkJob(b *testing.B) {
 	for name, o := range map[string]func() guesttest.Options{
-		"native": func() guesttest.Options { guesttest.Root(b); return guesttest.Options{} },
+		"native": func() guesttest.Options { need.Root(b); return guesttest.Options{} },
 		"runsc":  func() guesttest.Options { return guesttest.Options{Runsc: guesttest.Runsc(b)} },
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/frames"
 	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestStatus(t *testing.T) {
@@ -277,7 +278,7 @@ func TestInterpreterThatDoesNotWait(t *testing.T) {
 
 // A sandbox whose interpreter dies while it waits says so before anybody needs it.
 func TestInterpreterThatDiesWaiting(t *testing.T) {
-	guesttest.Root(t)
+	need.Root(t)
 	s := guesttest.Boot(t, guesttest.Options{})
 	s.KillJob(t)
 	m, err := s.Next()

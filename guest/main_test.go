@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestMain(m *testing.M) { guesttest.Main(m) }
@@ -11,13 +12,13 @@ func TestMain(m *testing.M) { guesttest.Main(m) }
 // here runs f in namespaces of this kernel only: what it asserts is init's own logic, whatever the kernel, and a boot of runsc is slow.
 func here(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 	t.Helper()
-	guesttest.Root(t)
+	need.Root(t)
 	f(t, guesttest.Options{})
 }
 
 // kernels runs f once in namespaces of this kernel and once under runsc.
 func kernels(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 	t.Helper()
-	t.Run("native", func(t *testing.T) { guesttest.Root(t); f(t, guesttest.Options{}) })
+	t.Run("native", func(t *testing.T) { need.Root(t); f(t, guesttest.Options{}) })
 	t.Run("runsc", func(t *testing.T) { f(t, guesttest.Options{Runsc: guesttest.Runsc(t)}) })
 }

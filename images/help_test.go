@@ -10,31 +10,19 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tsubo-run/tsubo/rootfs"
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
 func TestMain(m *testing.M) {
 	rootfs.MaybeChild()
 	os.Exit(m.Run())
-}
-
-// require skips a test that needs what this machine lacks, unless TSUBO_REQUIRE says that it must be there.
-func require(t *testing.T, what string, ok bool) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what) {
-		t.Fatalf("this test requires %s", what)
-	}
-	t.Skipf("this test requires %s", what)
 }
 
 const (
@@ -188,7 +176,7 @@ func openAt(t *testing.T, state string, limits Limits) fixture {
 
 func newFixture(t *testing.T) fixture {
 	t.Helper()
-	require(t, "root", os.Getuid() == 0)
+	need.Root(t)
 	return openAt(t, t.TempDir(), Limits{})
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
@@ -435,7 +436,7 @@ func TestBadArchive(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			require(t, "root", os.Getuid() == 0)
+			need.Root(t)
 			f := openAt(t, t.TempDir(), tt.limits)
 			if tt.max == 0 {
 				tt.max = 1 << 30

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 var treeTests = map[string]func(*testing.T, *Tree){
@@ -392,7 +393,7 @@ func testOOM(t *testing.T, tree *Tree) {
 
 // With swap on, what does not fit must still be an oom, and not a byte may be swapped.
 func testNoSwap(t *testing.T, tree *Tree) {
-	require(t, "swap", required("swap")) // turns swap on for the whole machine: only where that is asked for
+	need.That(t, "swap", need.Promised("swap")) // turns swap on for the whole machine: only where that is asked for
 	swapOn(t, 192<<20)
 	l := newLeaf(t, tree, tiny)
 	out, err := run(t, l.d, "hog")

@@ -17,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +49,7 @@ func newNS(t testing.TB) *NS {
 }
 
 func TestNewIsEmptyAndItsOwn(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	a, b := newNS(t), newNS(t)
 	if inode(t, a.File()) == inode(t, b.File()) {
 		t.Error("two namespaces are the same")
@@ -61,7 +63,7 @@ func TestNewIsEmptyAndItsOwn(t *testing.T) {
 }
 
 func TestCloseRemoves(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	n := newNS(t)
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", n.File().Fd())) // a second pin, to look through
 	if err != nil {
@@ -116,7 +118,7 @@ func visible(t testing.TB) []uint64 {
 }
 
 func TestDoStartsProcessesInside(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	n := newNS(t)
 	var inside string
 	var out bytes.Buffer
@@ -149,7 +151,7 @@ func TestDoStartsProcessesInside(t *testing.T) {
 
 // Goroutines that run beside, and are started inside, must never find themselves in a namespace; nor may any thread stay in one.
 func TestThreadsNeverLeak(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	home, err := current()
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +233,7 @@ func TestThreadsNeverLeak(t *testing.T) {
 
 // The main thread shows in /proc/PID and cannot be thrown away: it must never enter a namespace.
 func TestMainThreadStaysHome(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	home, err := current()
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +260,7 @@ func TestMainThreadStaysHome(t *testing.T) {
 }
 
 func TestDoSurvivesGoexit(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	if err := newNS(t).Do(func() error { runtime.Goexit(); return nil }); err == nil {
 		t.Error("no error for a function that never returned")
 	}
@@ -278,7 +280,7 @@ func TestCheckTypeRefusesOthers(t *testing.T) {
 }
 
 func TestStock(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	ctx := context.Background()
 	s := NewStock(3)
 	seen := make(map[uint64]bool)
@@ -327,7 +329,7 @@ func TestStock(t *testing.T) {
 }
 
 func TestStockClosesUnderLoad(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	for range 5 {
 		s := NewStock(4)
 		var wg sync.WaitGroup

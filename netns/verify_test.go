@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 const devHeader = "Inter-|   Receive                                                |  Transmit\n" +
@@ -48,7 +50,7 @@ func TestChecksOfProc(t *testing.T) {
 
 // Each change makes an empty namespace not empty, and each must be seen by checkEmpty alone.
 func TestCheckEmptySeesEachChange(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	for name, change := range map[string]func() error{
 		"nothing": func() error { return nil },
 		"lo up":   loUp,
@@ -83,7 +85,7 @@ func TestCheckEmptySeesEachChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if name == "another interface" {
 				_, err := os.Stat("/dev/net/tun")
-				require(t, "tun", err == nil)
+				need.That(t, "tun", err == nil)
 			}
 			n, err := New()
 			if err != nil {

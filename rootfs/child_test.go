@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // probe is a step that only this test binary knows: it sets itself up as unpack does and reports what it then can do.
@@ -100,7 +102,7 @@ func names(d *os.File) []string {
 }
 
 func TestChildIsConfined(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	s := openStore(t, Options{MkfsErofs: noTool})
 	dir := t.TempDir()
 	if err := os.Chown(dir, 1<<20, 1<<20); err != nil {
@@ -155,7 +157,7 @@ func TestChildOutsideOfAUserNamespace(t *testing.T) {
 
 // A user namespace whose root is the host's root is none.
 func TestChildInANamespaceThatIsNone(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: idRange}}
 	cmd := exec.Command("/proc/self/exe", childName, "verify") //nolint:gosec // this test
 	cmd.Stdin = strings.NewReader("{}")
@@ -166,7 +168,7 @@ func TestChildInANamespaceThatIsNone(t *testing.T) {
 }
 
 func TestLeafThatCannotBeMade(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	full := errors.New("no leaf")
 	s := openStore(t, Options{MkfsErofs: noTool, Leaf: func(context.Context) (*os.File, func() error, error) { return nil, nil, full }})
 	if _, err := s.Build(context.Background(), someKey, simple(t)); !errors.Is(err, full) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
@@ -249,7 +250,7 @@ func TestHostileLayers(t *testing.T) {
 			tartest.File("a\\b", ""), tartest.Symlink("dangling", "\xff nowhere"), tartest.File(strings.Repeat("n", 254), ""), tartest.File("é", ""), tartest.File("e\u0301", ""),
 		}}, nil},
 	}
-	requireRoot(t)
+	need.Root(t)
 	opts := Options{} // EROFS where it can be had: that adds a step and takes none away but shiftTree's, which has its own test
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -282,7 +283,7 @@ func mountPointsAs(f func(string) tartest.Entry) (entries []tartest.Entry) {
 }
 
 func TestHome(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	s := openStore(t, Options{MkfsErofs: noTool})
 	root := mustBuild(t, s, someKey, source(t, []tartest.Entry{tartest.File("x", "")}))
 	fi, err := os.Lstat(filepath.Join(root.Path, "home/sandbox"))
@@ -295,7 +296,7 @@ func TestHome(t *testing.T) {
 }
 
 func TestBombs(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	zeros := func(n int) []byte { return tartest.Archive(tartest.File("zero", strings.Repeat("\x00", n))) }
 	gz := func(parts ...[]byte) []byte {
 		var b bytes.Buffer
@@ -385,7 +386,7 @@ func paxOf(n int) []byte {
 }
 
 func TestLayerIdentity(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	other := "sha256:" + strings.Repeat("0", 64)
 	tests := []struct {
 		name   string

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
@@ -459,7 +460,7 @@ func onSmallDisk(t *testing.T, dir string) {
 }
 
 func TestShiftTree(t *testing.T) {
-	requireRoot(t)
+	need.Root(t)
 	const base = 1 << 20
 	w := newWitness(t)
 	newTree := func(t *testing.T) (string, *os.File) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
@@ -49,7 +50,7 @@ func TestTool(t *testing.T) {
 		})
 	}
 	t.Run("missing", func(t *testing.T) {
-		requireRoot(t)
+		need.Root(t)
 		s := openStore(t, Options{MkfsErofs: noTool})
 		if version, kind, why := s.Tool(); version != "" || kind != Directory || !strings.Contains(why, "erofs-utils") {
 			t.Errorf("%q, %s, %q", version, kind, why)

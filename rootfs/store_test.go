@@ -12,13 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	erofs "github.com/erofs/go-erofs"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
@@ -30,28 +30,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// require skips a test that needs what this machine lacks, unless TSUBO_REQUIRE says that it must be there.
-func require(t *testing.T, what string, ok bool) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what) {
-		t.Fatalf("this test requires %s", what)
-	}
-	t.Skipf("this test requires %s", what)
-}
-
-func requireRoot(t *testing.T) {
-	t.Helper()
-	require(t, "root", os.Getuid() == 0)
-}
-
 func requireErofs(t *testing.T) {
 	t.Helper()
-	requireRoot(t)
+	need.Root(t)
 	_, err := exec.LookPath("mkfs.erofs")
-	require(t, "erofs", err == nil)
+	need.That(t, "erofs", err == nil)
 	s := openStore(t, Options{})
 	if version, kind, why := s.Tool(); kind != EROFS {
 		t.Fatalf("mkfs.erofs %s is not used: %s", version, why)
@@ -174,7 +157,7 @@ func nothingLeft(t *testing.T, s *Store) {
 func bothKinds(t *testing.T, f func(t *testing.T, s *Store)) {
 	t.Helper()
 	t.Run("directory", func(t *testing.T) {
-		requireRoot(t)
+		need.Root(t)
 		f(t, openStore(t, Options{MkfsErofs: noTool}))
 	})
 	t.Run("erofs", func(t *testing.T) {

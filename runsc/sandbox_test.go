@@ -22,29 +22,18 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/runsc"
 	"github.com/tsubo-run/tsubo/seccomp"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
-
-// require skips the test when what it needs is missing, or fails it when TSUBO_REQUIRE says that it must be there.
-func require(t testing.TB, what string, there bool) {
-	t.Helper()
-	switch {
-	case there:
-	case slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what):
-		t.Fatalf("%s is required and missing", what)
-	default:
-		t.Skipf("needs %s", what)
-	}
-}
 
 // real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own, and the sentry $TSUBO_SENTRY if there is one.
 func real(t testing.TB) *runsc.Runsc {
 	t.Helper()
-	require(t, "root", os.Geteuid() == 0)
+	need.Root(t)
 	path := os.Getenv("TSUBO_RUNSC")
 	if path == "" {
 		path, _ = exec.LookPath("runsc")
 	}
-	require(t, "runsc", path != "")
+	need.That(t, "runsc", path != "")
 	r, err := runsc.Find(path)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +90,7 @@ func trees(t testing.TB, kind string) (root, guest bundle.Tree) {
 	if kind == bundle.EROFS {
 		for _, tree := range []*bundle.Tree{&root, &guest} {
 			mkfs, err := exec.LookPath("mkfs.erofs")
-			require(t, "erofs", err == nil)
+			need.That(t, "erofs", err == nil)
 			if out, err := exec.Command(mkfs, "-Enoinline_data", tree.Path+".erofs", tree.Path).CombinedOutput(); err != nil {
 				t.Fatalf("mkfs.erofs: %v\n%s", err, out)
 			}

@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
 	"github.com/tsubo-run/tsubo/seccomp"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestMain(m *testing.M) {
@@ -32,18 +31,6 @@ func TestMain(m *testing.M) {
 }
 
 var atExit []func()
-
-// require skips the test when what it needs is missing, or fails it when TSUBO_REQUIRE says that it must be there.
-func require(t testing.TB, what string, there bool) {
-	t.Helper()
-	switch {
-	case there:
-	case slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what):
-		t.Fatalf("%s is required and missing", what)
-	default:
-		t.Skipf("needs %s", what)
-	}
-}
 
 // world is what the tests with a real runsc share: the roots of this test process.
 type world struct {
@@ -113,14 +100,14 @@ func (w *world) make() (err error) {
 // realHost is a host with the real runsc, $TSUBO_RUNSC or the one on PATH, the sentry $TSUBO_SENTRY if there is one, and no leaves. After the test nothing of a sandbox may be left.
 func realHost(t *testing.T) (*Host, *world) {
 	t.Helper()
-	require(t, "root", os.Geteuid() == 0)
+	need.Root(t)
 	path := os.Getenv("TSUBO_RUNSC")
 	if path == "" {
 		path, _ = exec.LookPath("runsc")
 	}
-	require(t, "runsc", path != "")
+	need.That(t, "runsc", path != "")
 	_, err := exec.LookPath("mkfs.erofs")
-	require(t, "erofs", err == nil)
+	need.That(t, "erofs", err == nil)
 	w := makeWorld()
 	if w.err != nil {
 		t.Fatal(w.err)
@@ -189,7 +176,7 @@ func (w *world) python(t *testing.T) *images.Use {
 		t.Cleanup(use.Release)
 		return use
 	}
-	require(t, "python-image", false)
+	need.That(t, "python-image", false)
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,29 +14,19 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-)
 
-// require skips the test when what it needs is missing, or fails it when TSUBO_REQUIRE says that it must be there.
-func require(t *testing.T, what string, there bool) {
-	t.Helper()
-	switch {
-	case there:
-	case slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what):
-		t.Fatalf("%s is required and missing", what)
-	default:
-		t.Skipf("needs %s", what)
-	}
-}
+	"github.com/tsubo-run/tsubo/tests/need"
+)
 
 // runsc returns the path of the real runsc, $TSUBO_RUNSC or the one on PATH.
 func runsc(t *testing.T) string {
 	t.Helper()
-	require(t, "root", os.Geteuid() == 0)
+	need.Root(t)
 	path := os.Getenv("TSUBO_RUNSC")
 	if path == "" {
 		path, _ = exec.LookPath("runsc")
 	}
-	require(t, "runsc", path != "")
+	need.That(t, "runsc", path != "")
 	return path
 }
 

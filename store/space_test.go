@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/store"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // fullDir makes this test binary a process that fills a small disk.
@@ -24,7 +25,7 @@ const fullDir = "TSUBO_STORE_FULL_DIR"
 // A full disk is ErrNoSpace for what does not fit, wherever it strikes; what was accepted stays, nothing is half kept, and it goes on
 // once there is room. The disk is a tmpfs in a mount namespace of its own.
 func TestDiskFull(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fullDir+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
@@ -95,18 +96,4 @@ func fillSmallDisk(dir string) error {
 	}
 	fmt.Printf("%d accepted, %d refused\n", len(accepted), refused)
 	return nil
-}
-
-// needRoot skips without root, and fails instead when TSUBO_REQUIRE names it.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	for word := range strings.SplitSeq(os.Getenv("TSUBO_REQUIRE"), ",") {
-		if word == "root" {
-			t.Fatal("needs root")
-		}
-	}
-	t.Skip("needs root")
 }

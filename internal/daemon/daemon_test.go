@@ -26,6 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	rootfs.MaybeChild()
 	goleak.VerifyTestMain(m,
 		// The signal package and database/sql keep these for the life of the process.
 		goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sort"
+	"strings"
 
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/guest/hook"
@@ -16,7 +17,7 @@ import (
 )
 
 // guestImage builds the root that every sandbox sees at /.tsubo: tsubo-init and the hooks of the waiting interpreters. It is leased for the
-// daemon's life. Its key is the digest of its content, so a new tsubo-init is a new image and the old one is removed.
+// daemon's life. Its key has the digest of its content, so a new tsubo-init is a new image, and those of earlier ones are removed.
 func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *rootfs.Store) (rootfs.Root, error) {
 	init, err := os.ReadFile(cfg.InitPath)
 	if err != nil {
@@ -26,12 +27,22 @@ func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *root
 	for name, data := range hook.Files() {
 		files[name] = rootfs.GuestFile{Mode: 0o444, Data: data}
 	}
-	root, err := d.keptRoot(ctx, roots, "guest:"+digest(files), files)
+	root, err := d.keptRoot(ctx, roots, guestPrefix+digest(files), files)
 	if err != nil {
 		return rootfs.Root{}, fmt.Errorf("build the image of /.tsubo: %w", err)
 	}
+	for _, key := range roots.Keys() {
+		if strings.HasPrefix(key, guestPrefix) && key != root.Key {
+			if err := roots.Remove(key); err != nil {
+				d.log.Warn("remove the image of /.tsubo of an earlier tsubo-init", "key", key, "error", err) // it costs its place, no more
+			}
+		}
+	}
 	return root, nil
 }
+
+// guestPrefix begins the keys of images of /.tsubo.
+const guestPrefix = "guest:"
 
 // emptyRoot builds what empty sandboxes wait on. It is leased for the daemon's life.
 func (d *Daemon) emptyRoot(ctx context.Context, roots *rootfs.Store) (rootfs.Root, error) {

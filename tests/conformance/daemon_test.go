@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
-	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // Bounds against hanging; the VM is emulated.
@@ -32,7 +32,7 @@ const outputCap = 64 << 10
 // TestDaemon compares a plain interpreter in the image's root with POST /execute: all programs with TSUBO_FULL=1, else the first variants
 // of each kind.
 func TestDaemon(t *testing.T) {
-	guesttest.Root(t)
+	need.Root(t)
 	d := connect(t)
 	for _, l := range []language{python, node} {
 		t.Run(l.name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func served() bool {
 // connect uses the daemon of $TSUBO_SOCKET, or starts one where this host can enforce its limits.
 func connect(t *testing.T) *daemon {
 	t.Helper()
-	guesttest.Require(t, "cgroup2", served())
+	need.That(t, "cgroup2", served())
 	socket := os.Getenv("TSUBO_SOCKET")
 	if socket == "" {
 		socket = "/run/tsubo/tsubo.sock"

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestMain(m *testing.M) { guesttest.Main(m) }
@@ -12,7 +13,7 @@ func TestMain(m *testing.M) { guesttest.Main(m) }
 // runsc it does so where there is no daemon for TestDaemon, which says more and needs half the boots.
 func TestGuest(t *testing.T) {
 	for name, o := range map[string]func(*testing.T) guesttest.Options{
-		"native": func(t *testing.T) guesttest.Options { guesttest.Root(t); return guesttest.Options{} },
+		"native": func(t *testing.T) guesttest.Options { need.Root(t); return guesttest.Options{} },
 		"runsc":  func(t *testing.T) guesttest.Options { return guesttest.Options{Runsc: guesttest.Runsc(t)} },
 	} {
 		if name == "runsc" && served() {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tsubo-run/tsubo/tests/guesttest"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // language is one that programs are written in.
@@ -108,7 +108,7 @@ func (l language) layout(t *testing.T) string {
 	if l.name == python.name {
 		t.Fatal("no OCI layout of the Python image")
 	}
-	guesttest.Require(t, "image-"+l.name, false)
+	need.That(t, "image-"+l.name, false)
 	return ""
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/frames"
 	"github.com/tsubo-run/tsubo/guest/hook"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // Options of a sandbox. The zero value is the host's python3 in namespaces.
@@ -180,7 +181,7 @@ func (o Options) binds() [][2]string {
 // Start starts init and sends nothing yet.
 func Start(t testing.TB, o Options) *Sandbox {
 	t.Helper()
-	Root(t)
+	need.Root(t)
 	guest, err := build()
 	if err != nil {
 		t.Fatal(err)
