@@ -15,7 +15,7 @@ import (
 func BenchmarkJob(b *testing.B) {
 	for name, o := range map[string]func() guesttest.Options{
 		"native": func() guesttest.Options { need.Root(b); return guesttest.Options{} },
-		"runsc":  func() guesttest.Options { return guesttest.Options{Runsc: guesttest.Runsc(b)} },
+		"runsc":  func() guesttest.Options { return guesttest.Options{Runsc: need.Runsc(b)} },
 	} {
 		b.Run(name, func(b *testing.B) {
 			o := o()

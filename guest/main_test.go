@@ -20,5 +20,5 @@ func here(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 func kernels(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 	t.Helper()
 	t.Run("native", func(t *testing.T) { need.Root(t); f(t, guesttest.Options{}) })
-	t.Run("runsc", func(t *testing.T) { f(t, guesttest.Options{Runsc: guesttest.Runsc(t)}) })
+	t.Run("runsc", func(t *testing.T) { f(t, guesttest.Options{Runsc: need.Runsc(t)}) })
 }

@@ -97,11 +97,10 @@ func (p *Pool) hold(now time.Time) {
 // calm is how many boots for nobody run at the same time as long as enough wait: they leave half of the machine to jobs.
 var calm = max(1, runtime.NumCPU()/2)
 
-// parallel is how many may: calm, and one for each CPU when of some shape two or more are missing. A stock that is full again soon is worth
-// more to those who come than the CPU that its boots take from those who run.
+// parallel is how many may: calm, and one for each CPU when of some shape less than half of what should waits.
 func (p *Pool) parallel(now time.Time) int {
 	for _, s := range p.shelves {
-		if want := s.demand.want(now, p.opt.Min, p.opt.Max); len(s.waiting)+1 < want {
+		if want := s.demand.want(now, p.opt.Min, p.opt.Max); want > 1 && 2*len(s.waiting) < want {
 			return max(calm, runtime.NumCPU())
 		}
 	}

@@ -35,6 +35,27 @@ func (r *Runsc) AllProcesses() ([]int, error) {
 	return r.processes(func(pid int) bool { return r.runs(pid, "") })
 }
 
+// Whereabouts tells, for a log, where in the kernel the threads of each of the Processes of bundle wait, and how many at each place.
+func (r *Runsc) Whereabouts(bundle string) string {
+	pids, err := r.Processes(bundle)
+	if err != nil {
+		return err.Error()
+	}
+	var all []string
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/task", pid)
+		threads, _ := os.ReadDir(dir) // a process that has ended is nowhere
+		places := map[string]int{}
+		for _, t := range threads {
+			if at, err := os.ReadFile(filepath.Join(dir, t.Name(), "wchan")); err == nil {
+				places[string(at)]++
+			}
+		}
+		all = append(all, fmt.Sprintf("%d %v", pid, places))
+	}
+	return strings.Join(all, "; ")
+}
+
 func (r *Runsc) processes(match func(pid int) bool) ([]int, error) {
 	f, err := os.Open("/proc")
 	if err != nil {

@@ -28,12 +28,7 @@ import (
 // real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own, and the sentry $TSUBO_SENTRY if there is one.
 func real(t testing.TB) *runsc.Runsc {
 	t.Helper()
-	need.Root(t)
-	path := os.Getenv("TSUBO_RUNSC")
-	if path == "" {
-		path, _ = exec.LookPath("runsc")
-	}
-	need.That(t, "runsc", path != "")
+	path := need.Runsc(t)
 	r, err := runsc.Find(path)
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ const destroyBound = 30 * time.Second
 // Boot makes a sandbox of that shape and returns once the job's runner waits in it. When ctx ends first, or anything fails,
 // nothing is left behind. An *ImageError means that the image is at fault. A boot that is stuck is given up and tried once more (stuck.go).
 func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
-	s, err := h.tryBoot(ctx, shape, h.patience(ctx, shape))
+	s, err := h.tryBoot(ctx, shape, patience(ctx, shape))
 	if errors.Is(err, errStuck) && ctx.Err() == nil {
 		return h.tryBoot(ctx, shape, 0)
 	}

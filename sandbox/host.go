@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -27,8 +26,6 @@ type Host struct {
 	Seccomp *specs.LinuxSeccomp
 	Dir     string // run-time directory of sandboxes, one folder each, mode 0700
 	Log     *slog.Logger
-
-	stuckAfter time.Duration // for tests: how long a first boot may take; 0: as stuck.go says
 }
 
 // Shape is all of a sandbox that is settled when it boots. Two jobs of one shape could use the same waiting sandbox. Of Limits only

@@ -100,12 +100,7 @@ func (w *world) make() (err error) {
 // realHost is a host with the real runsc, $TSUBO_RUNSC or the one on PATH, the sentry $TSUBO_SENTRY if there is one, and no leaves. After the test nothing of a sandbox may be left.
 func realHost(t *testing.T) (*Host, *world) {
 	t.Helper()
-	need.Root(t)
-	path := os.Getenv("TSUBO_RUNSC")
-	if path == "" {
-		path, _ = exec.LookPath("runsc")
-	}
-	need.That(t, "runsc", path != "")
+	path := need.Runsc(t)
 	_, err := exec.LookPath("mkfs.erofs")
 	need.That(t, "erofs", err == nil)
 	w := makeWorld()

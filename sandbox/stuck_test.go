@@ -18,8 +18,8 @@ func TestStuckBoot(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
 	var log bytes.Buffer
-	h.Log, h.stuckAfter = slog.New(slog.NewTextHandler(&log, nil)), 3*time.Second
-	ctx, cancel := context.WithCancel(t.Context())
+	h.Log = slog.New(slog.NewTextHandler(&log, nil))
+	ctx, cancel := context.WithTimeout(t.Context(), stuckShare*(stuckLeast+time.Second))
 	defer cancel()
 	var stopped atomic.Int32
 	go func() {
@@ -69,7 +69,7 @@ func TestPatience(t *testing.T) {
 		{"too little for two", within(20 * time.Second), Shape{}, 0},
 		{"a preload", within(time.Hour), Shape{Preload: []string{"json"}}, 0},
 	} {
-		if got := (&Host{}).patience(tt.ctx, tt.shape); (got + time.Second - 1).Truncate(time.Second) != tt.want {
+		if got := patience(tt.ctx, tt.shape); (got + time.Second - 1).Truncate(time.Second) != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

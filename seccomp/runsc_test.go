@@ -18,18 +18,6 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// runsc returns the path of the real runsc, $TSUBO_RUNSC or the one on PATH.
-func runsc(t *testing.T) string {
-	t.Helper()
-	need.Root(t)
-	path := os.Getenv("TSUBO_RUNSC")
-	if path == "" {
-		path, _ = exec.LookPath("runsc")
-	}
-	need.That(t, "runsc", path != "")
-	return path
-}
-
 // call mirrors the type of the same name in testdata/probe.
 type call struct {
 	Nr   uintptr  `json:"nr"`
@@ -46,7 +34,7 @@ const (
 // in order. The filter is in force or not as filtered says; everything else is the same.
 func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno {
 	t.Helper()
-	path := runsc(t)
+	path := need.Runsc(t)
 	bundle := t.TempDir()
 	root := filepath.Join(bundle, "root")
 	for _, dir := range []string{"tmp", "proc", "sys", "dev"} {
@@ -116,7 +104,7 @@ func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno
 // table reads number and name of every system call that the real runsc knows.
 func table(t *testing.T) (names []string, number map[string]uintptr) {
 	t.Helper()
-	out, err := exec.Command(runsc(t), "help", "syscalls").Output()
+	out, err := exec.Command(need.Runsc(t), "help", "syscalls").Output()
 	if err != nil {
 		t.Fatalf("runsc help syscalls: %v", err)
 	}

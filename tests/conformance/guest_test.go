@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { guesttest.Main(m) }
 func TestGuest(t *testing.T) {
 	for name, o := range map[string]func(*testing.T) guesttest.Options{
 		"native": func(t *testing.T) guesttest.Options { need.Root(t); return guesttest.Options{} },
-		"runsc":  func(t *testing.T) guesttest.Options { return guesttest.Options{Runsc: guesttest.Runsc(t)} },
+		"runsc":  func(t *testing.T) guesttest.Options { return guesttest.Options{Runsc: need.Runsc(t)} },
 	} {
 		if name == "runsc" && served() {
 			continue

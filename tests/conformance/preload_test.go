@@ -60,7 +60,7 @@ func TestNodePreload(t *testing.T) {
 const acorn = Object.keys(require.cache).filter((f) => f.includes('acorn'));
 console.log(acorn.length > 0, process.moduleLoadList.includes('NativeModule zlib'), process.env.NODE_OPTIONS, module.children.length);
 const before = process.moduleLoadList.length;
-need.That('zlib'); need.That('acorn'); need.That('fs/promises');
+require('zlib'); require('acorn'); require('fs/promises');
 console.log(process.moduleLoadList.length - before, Object.keys(require.cache).length === acorn.length + 1);
 `})
 	if r.Status() != 0 || r.Stdout != "true true undefined 0\n0 true\n" {
@@ -76,7 +76,7 @@ func TestNodeCannotPreload(t *testing.T) {
 		"silent.js": "process.exit(0);",
 		"loud.js":   "console.log('loaded');",
 		"looks.js":  "process.stdout.isTTY;",
-		"closes.js": "need.That('fs').closeSync(3);",
+		"closes.js": "require('fs').closeSync(3);",
 	})
 	for name, want := range map[string]string{
 		"/modules/busy.js":   "cannot preload /modules/busy.js: it leaves work to be done: Timeout",

@@ -3,6 +3,7 @@ package need
 
 import (
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -29,4 +30,16 @@ func Promised(what string) bool {
 func Root(t testing.TB) {
 	t.Helper()
 	That(t, "root", os.Geteuid() == 0)
+}
+
+// Runsc needs root and the real runsc, and returns its path: $TSUBO_RUNSC, or the first on PATH.
+func Runsc(t testing.TB) string {
+	t.Helper()
+	Root(t)
+	path := os.Getenv("TSUBO_RUNSC")
+	if path == "" {
+		path, _ = exec.LookPath("runsc")
+	}
+	That(t, "runsc", path != "")
+	return path
 }

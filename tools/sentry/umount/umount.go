@@ -1,5 +1,5 @@
 // Package umount is runsc's subcommand umount, for which every sandbox's boot executes the sentry binary once: it detaches /proc when a byte is
-// read from descriptor 3. It is done here before anything of runsc is initialised, for that takes five times as long as all else of it. Go
+// read from descriptor 3. It is done here before anything of runsc is initialised, which is most of the time it would take. Go
 // initialises packages in the order of their paths unless one imports another, and this one imports nothing that is not needed at any start.
 package umount
 
@@ -17,7 +17,7 @@ func init() {
 		return
 	}
 	// The sentry takes any other status than 0 for a failure, and looks for itself whether /proc is gone.
-	if n, err := syscall.Read(3, make([]byte, 1)); err != nil || n != 1 || syscall.Unmount("/proc", syscall.MNT_DETACH) != nil {
+	if n, err := os.NewFile(3, "sync file").Read(make([]byte, 1)); err != nil || n != 1 || syscall.Unmount("/proc", syscall.MNT_DETACH) != nil {
 		os.Exit(1)
 	}
 	os.Exit(0)
