@@ -17,6 +17,8 @@ LINT_VERSION  := $(call pinned,lint/,github.com/golangci/golangci-lint/v2)
 RUNSC := $(CACHE)/runsc/$(RUNSC_VERSION)/runsc
 RUNC  := $(CACHE)/runc/$(RUNC_VERSION)/runc
 SENTRY := build/bin/gvisor-bin/gvisor_sentry
+# Where the kernel enters it, on the architectures that have tools/sentry/start_*.s.
+ENTRY := $(if $(wildcard tools/sentry/start_$(shell $(GO) env GOARCH).s),-E main.start)
 LINT  := $(CACHE)/golangci-lint/$(LINT_VERSION)/golangci-lint
 
 # Commands that the targets need, and the Debian packages that have them.
@@ -66,7 +68,7 @@ $(RUNSC): | tools/go.mod
 $(SENTRY): tools/go.mod $(wildcard tools/sentry/* tools/sentry/umount/*) seccomp/testdata/profile_amd64.json
 	@mkdir -p $(@D)
 	cd tools && mod=$$(sentry/patched $(CACHE)) && $(STATIC) $(GO) test -trimpath -modfile $$mod ./sentry/... && \
-		$(STATIC) $(GO) build -trimpath -modfile $$mod -ldflags '-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
+		$(STATIC) $(GO) build -trimpath -modfile $$mod -ldflags '$(ENTRY) -s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
 
 .PHONY: runc

@@ -10,7 +10,7 @@ import (
 	"gvisor.dev/gvisor/pkg/bpf"
 )
 
-// ready is what runsc asks for the program of a container's filter before it makes one (ready.go.patch).
+// ready is what runsc asks for the program of a container's filter before it makes one (runsc.patch).
 //
 //go:linkname ready gvisor.dev/gvisor/runsc/specutils/seccomp.ready
 var ready func(*specs.LinuxSeccomp) (bpf.Program, bool)

@@ -2,14 +2,20 @@
 // nothing else. runsc takes it in its own place when GVISOR_SIDECAR_BINARIES_DIR names its directory. It does what runsc does, in less time
 // until the sandbox runs:
 //
-//   - it links, and so initialises, less than half as much, and that twice for each sandbox;
+//   - it links, and so initialises, less than half as much;
+//   - it becomes the sandbox's user on all its threads instead of executing itself once more as that (runsc.patch, BecomeNobody);
+//   - what takes long with several threads is done before there are any (start_amd64.s);
 //   - it brings the filter for the sentry's own system calls along (filters_amd64.go), as releases of runsc do; built from the module alone,
 //     runsc makes it anew for every sandbox;
-//   - it brings the program of the filter that jobs have along (jobfilter_amd64.go), and makes that of any other as runsc does;
-//   - it collects no garbage while a sandbox boots, and gives its mappings no names;
+//   - it brings the program of the filter that jobs have along (jobfilter_amd64.go; runsc asks for it by runsc.patch), and makes that of any
+//     other as runsc does;
+//   - it collects no garbage while a sandbox boots, gives its mappings no names, and has as many CPUs as runsc tells it, whatever its cgroup says,
+//     whose files the Go runtime would keep open;
 //   - what unmounts /proc does so before anything of runsc is initialised (package umount).
 //
 //go:debug decoratemappings=0
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (
