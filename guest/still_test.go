@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tsubo-run/tsubo/frames"
@@ -38,6 +39,45 @@ func TestNothingDisturbsInit(t *testing.T) {
 		}
 	})
 }
+
+// The end of a child, and that it rests, is told to the one thread that waits for it: where another could take the signal, init would hear of it
+// only when it looks by itself (reapMS).
+func TestNoOtherThreadHears(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("on amd64 only")
+	}
+	here(t, func(t *testing.T, o guesttest.Options) {
+		s := guesttest.Boot(t, o)
+		s.Give(guesttest.Job{Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n"})
+		s.Send(frames.Go{})
+		for ended := false; !ended; {
+			m, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ended = m.(frames.Exit)
+		}
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.Pid()))
+		if err != nil || len(files) < 2 {
+			t.Fatal(files, err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocked, err := strconv.ParseUint(sigBlk.FindStringSubmatch(string(b))[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first := strings.Contains(f, fmt.Sprintf("/task/%d/", s.Pid())); !first && blocked>>(syscall.SIGCHLD-1)&1 == 0 {
+				t.Errorf("%s takes SIGCHLD: %x blocked", f, blocked)
+			}
+		}
+	})
+}
+
+var sigBlk = regexp.MustCompile(`(?m)^SigBlk:\s*([0-9a-f]+)$`)
 
 var voluntary = regexp.MustCompile(`(?m)^voluntary_ctxt_switches:\s*(\d+)$`)
 
