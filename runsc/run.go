@@ -134,7 +134,8 @@ func (r *Runsc) undo(o RunOpts) error {
 	return errors.Join(append(errs, r.RemoveState(o.ID))...)
 }
 
-// command is runsc with an environment that holds nothing of the daemon's, killed when ctx or this thread ends.
+// command is runsc with an environment that holds nothing of the daemon's, in a session of its own and so without the daemon's share of the CPU,
+// killed when ctx or this thread ends.
 func (r *Runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, r.Path, args...)
 	cmd.Dir = "/"
@@ -142,7 +143,7 @@ func (r *Runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	if r.sentry != nil {
 		cmd.Env = append(cmd.Env, sentryDir+"="+filepath.Dir(r.sentry.Path))
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 2 * time.Second
 	return cmd
 }

@@ -39,6 +39,9 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 		for _, m := range missing {
 			log.Warn("NOT ENFORCED on this host", "missing", m.What, "fix", m.Fix)
 		}
+		if err := preferSession(); err != nil {
+			log.Warn("the daemon has no more of the CPU than a sandbox", "error", err)
+		}
 		return nil, lock, nil
 	}
 	subtree, err := limits.FindSubtree(cfg.CgroupParent)
@@ -51,6 +54,27 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 	}
 	env := append(os.Environ(), lockVariable+"="+strconv.Itoa(int(lock.f.Fd())))
 	return nil, nil, errors.Join(entered.Exec(os.Args, env, lock.f), lock.Close())
+}
+
+// autogroupNice gives a session nine times the weight of another.
+const autogroupNice = "-10"
+
+// preferSession sees to it that a daemon without cgroups answers however many sandboxes want the CPU: where the kernel shares the CPU out by session
+// (sched(7), autogroup), that of the daemon gets more than that of a sandbox. With cgroups the daemon has as much as all jobs together. A
+// daemon in somebody else's session, that of a shell for example, leaves it alone.
+func preferSession() error {
+	if sid, err := unix.Getsid(0); err != nil || sid != os.Getpid() {
+		return err
+	}
+	f, err := os.OpenFile("/proc/self/autogroup", os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(autogroupNice)
+	return errors.Join(err, f.Close())
 }
 
 // refuse is everything that strict mode misses on this host, one error each with how to get it, nil when nothing is missing.

@@ -1,11 +1,16 @@
 package daemon
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/limits"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // Strict mode says everything that is missing at once, one line for each thing.
@@ -22,6 +27,40 @@ func TestRefuseNamesEveryMissingThing(t *testing.T) {
 	for i, part := range []string{"controller memory: boot with it", "controller pids: boot with it", "field runsc_path", "field init_path"} {
 		if !strings.Contains(lines[i], part) {
 			t.Errorf("line %q does not say %q", lines[i], part)
+		}
+	}
+}
+
+// A daemon without cgroups has more of the CPU than a sandbox where its session is its own, and changes nobody else's.
+func TestPreferSession(t *testing.T) {
+	const inside = "TSUBO_TEST_PREFER_SESSION"
+	if os.Getenv(inside) != "" {
+		before, err := os.ReadFile("/proc/self/autogroup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := preferSession(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile("/proc/self/autogroup")
+		fmt.Println("changed:", string(before) != string(after), strings.HasSuffix(strings.TrimSpace(string(after)), " nice -10"), err)
+		return
+	}
+	need.Root(t)
+	if _, err := os.Stat("/proc/self/autogroup"); err != nil {
+		t.Skip("this kernel does not share the CPU out by session")
+	}
+	for _, tt := range []struct {
+		attr *syscall.SysProcAttr
+		want string
+	}{
+		{&syscall.SysProcAttr{Setsid: true}, "changed: true true <nil>"},
+		{&syscall.SysProcAttr{Setpgid: true}, "changed: false false <nil>"},
+	} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPreferSession$")
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), inside+"=1"), tt.attr
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("want %q, got %v: %s", tt.want, err, out)
 		}
 	}
 }

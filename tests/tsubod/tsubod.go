@@ -91,7 +91,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	d.cmd = exec.Command(o.Bin, "--config", file)
 	d.cmd.Stderr = &d.log
 	d.cmd.Env = append(os.Environ(), o.Env...)
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is for whoever started it, who then stops it
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as a service manager does it; and a ^C is for whoever started it, who then stops it
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start tsubod: %w", err)
 	}
