@@ -101,6 +101,9 @@ func TestNobody(t *testing.T) {
 		if info, err := os.Stat(dir); err != nil || info.Sys().(*syscall.Stat_t).Uid != 65534 {
 			t.Errorf("%q: not dumpable, as it is after an exec: %v %v", with, info, err)
 		}
+		if env, err := os.ReadFile(filepath.Join(dir, "environ")); err != nil || strings.Contains(string(env), "GO") {
+			t.Errorf("%q: environment %q of the command's (%v)", with, env, err)
+		}
 		fds, err := os.ReadDir(filepath.Join(dir, "fd"))
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -134,12 +135,18 @@ func (r *Runsc) undo(o RunOpts) error {
 	return errors.Join(append(errs, r.RemoveState(o.ID))...)
 }
 
+// environment is that of the runsc command: a chain of short steps, which one thread at a time does in less, and a runtime that neither looks for
+// cgroups nor names its mappings. A sandbox has nothing of it.
+var environment = []string{
+	"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0,decoratemappings=0",
+}
+
 // command is runsc with an environment that holds nothing of the daemon's, in a session of its own and so without the daemon's share of the CPU,
 // killed when ctx or this thread ends.
 func (r *Runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, r.Path, args...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = slices.Clone(environment)
 	if r.sentry != nil {
 		cmd.Env = append(cmd.Env, sentryDir+"="+filepath.Dir(r.sentry.Path))
 	}
