@@ -62,7 +62,7 @@ Seccomp: 2`
 var number = regexp.MustCompile(`[0-9]+`)
 
 // TestNobody: our sentry binary, which becomes the sandbox's user without executing itself again (tools/sentry/runsc.patch), ends up as runsc
-// does by that: every thread is nobody, and no descriptor is open that runsc has closed.
+// does by that: every thread is nobody in an empty root without /proc, and no descriptor is open that runsc has closed.
 func TestNobody(t *testing.T) {
 	sentry := ourSentry(t)
 	root, guest := trees(t, bundle.EROFS)
@@ -103,6 +103,18 @@ func TestNobody(t *testing.T) {
 		}
 		if env, err := os.ReadFile(filepath.Join(dir, "environ")); err != nil || strings.Contains(string(env), "GO") {
 			t.Errorf("%q: environment %q of the command's (%v)", with, env, err)
+		}
+		if cwd, err := os.Readlink(filepath.Join(dir, "cwd")); err != nil || cwd != "/" {
+			t.Errorf("%q: works in %q (%v)", with, cwd, err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "root", "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if file != filepath.Join(dir, "root/etc/localtime") {
+				t.Errorf("%q: its root has %s", with, file)
+			}
 		}
 		fds, err := os.ReadDir(filepath.Join(dir, "fd"))
 		if err != nil {
