@@ -46,7 +46,7 @@ func TestRunFake(t *testing.T) {
 		{"killed", "kill -9 $$", 0, "killed"},
 		{"leaves a child that holds the log", "sleep 5 & exit 3", 0, "exit status 3"},
 		{"sees the daemon's environment", `[ -z "$TSUBO_SECRET" ] || exit 9; exit 7`, 0, "exit status 7"},
-		{"is in the daemon's process group", `set -- $(cat /proc/$$/stat); [ "$5" = $$ ] || exit 9; exit 7`, 0, "exit status 7"},
+		{"is in the daemon's session", `set -- $(cat /proc/$$/stat); [ "$6" = $$ ] || exit 9; exit 7`, 0, "exit status 7"},
 		{"works elsewhere", `[ "$(pwd)" = / ] || exit 9; exit 7`, 0, "exit status 7"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
