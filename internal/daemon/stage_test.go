@@ -39,9 +39,15 @@ func TestPreferSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := preferSession(); err != nil {
-			t.Fatal(err)
+		cfg := &config.Config{SecurityMode: config.Permissive, DataDir: t.TempDir(), CgroupParent: "/no/such/cgroup"}
+		if len(limits.Probe(cfg.CgroupParent).Missing()) == 0 {
+			t.Fatal("a cgroup that does not exist is missed by nobody")
 		}
+		tree, lock, err := enter(t.Context(), cfg, quiet)
+		if err != nil || tree != nil {
+			t.Fatal(tree, err)
+		}
+		defer func() { _ = lock.Close() }()
 		after, err := os.ReadFile("/proc/self/autogroup")
 		fmt.Println("changed:", string(before) != string(after), strings.HasSuffix(strings.TrimSpace(string(after)), " nice -10"), err)
 		return
