@@ -18,7 +18,7 @@ const (
 	OwnEnd          Cause = iota // the program exited or died by a signal that tsubo did not send
 	StartupOverrun               // startup_timeout passed before the code's first byte
 	Overrun                      // timeout passed
-	OutOfMemory                  // memory.events oom_kill of the leaf
+	OutOfMemory                  // memory.events oom_kill of the leaf, or memory.stat of one that thrashes
 	OutOfPIDs                    // pids.events max of the leaf
 	CancelRequested              // ErrCancelRequested or ErrCallerGone
 	Interrupted                  // ErrShutdown

@@ -30,6 +30,21 @@ func (l *Leaf) Events() (Events, error) {
 	return Events{OOM: m[0], OOMKill: m[1], PIDsMax: p[0]}, nil
 }
 
+// Stat is what a leaf's memory is made of.
+type Stat struct {
+	Own    int64 // anon and shmem: bytes that only the end of processes gives back, as nothing is swapped
+	Reread int64 // workingset_refault_file: bytes of files that were read again after the limit had taken them away, in all
+}
+
+// Stat reads memory.stat. It works as long as the leaf exists.
+func (l *Leaf) Stat() (Stat, error) {
+	m, err := l.d.keyed("memory.stat", "anon", "shmem", "workingset_refault_file")
+	if err != nil {
+		return Stat{}, fmt.Errorf("read memory of leaf %s: %w", l.ID, err)
+	}
+	return Stat{Own: int64(m[0] + m[1]), Reread: int64(m[2]) * int64(os.Getpagesize())}, nil //nolint:gosec // what a machine has
+}
+
 // openPeak opens memory.peak for writing where it can be reset (a reset counts for the one descriptor), else for reading.
 func (l *Leaf) openPeak() {
 	f, err := l.d.open("memory.peak", unix.O_RDWR)

@@ -29,7 +29,7 @@ func (e *CanaryError) Error() string {
 
 // Canary boots a sandbox on root and proves each layer by its behaviour: identity, filter, read-only root, empty network, and, where
 // there are leaves, that the memory limit strikes. A *CanaryError means that a layer does not hold and nothing may be served; any other error,
-// that a sandbox could not even be run, ErrSilent that it stopped answering, which proves nothing either way.
+// that a sandbox could not even be run, ErrSilent that it did not come to its end, which proves nothing either way.
 func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error {
 	return h.canary(ctx, l, root, h.Boot)
 }
@@ -46,11 +46,10 @@ func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) e
 	})
 }
 
-// ErrSilent says that a canary did not get to the end of its report.
-var ErrSilent = errors.New("the canary has not reported")
+// ErrSilent says that a canary was ended before it had come to its end, so that nothing is known.
+var ErrSilent = errors.New("the canary has not come to its end")
 
-// canaryTimeout is some hundred times what a canary takes. Under emulation on a loaded host, taking its memory has lasted longer than half
-// of it.
+// canaryTimeout is some hundred times what a canary takes, and ten times what it takes under emulation.
 const canaryTimeout = time.Minute
 
 func deref(n *int64) int64 {
@@ -85,18 +84,24 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 		Timeout: canaryTimeout, StartupTimeout: time.Minute,
 	}
 	result, err := s.Run(ctx, spec, time.Now(), nil)
+	killed := s.oomKilled()
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
 	if err := errors.Join(err, s.Destroy(clean)); err != nil {
 		return err
 	}
-	if result.Status == job.Timeout && !strings.Contains(result.Stdout, "\nready\n") {
-		return fmt.Errorf("%w within %s (CPU %v ms) after %q", ErrSilent, canaryTimeout, deref(result.Usage.CPUTimeMS), result.Stdout)
+	if silent(result.Status, killed) {
+		return fmt.Errorf("%w: %s (CPU %v ms) after %q", ErrSilent, result.Status, deref(result.Usage.CPUTimeMS), result.Stdout)
 	}
 	if wrong := judge(result, probes, l, h.Leaves != nil); len(wrong) > 0 {
 		return &CanaryError{Wrong: wrong}
 	}
 	return nil
+}
+
+// silent tells of a canary that was ended before its end: by its deadline, or as one that thrashes, which its memory limit was to prevent.
+func silent(status job.Status, killed bool) bool {
+	return status == job.Timeout || status == job.OOM && !killed
 }
 
 // judge holds the report against what must be. It is pure.

@@ -37,6 +37,7 @@ func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch
 	}
 	defer context.AfterFunc(ctx, func() { r.end(causeOf(context.Cause(ctx))) })()
 	r.timers.after(spec.Timeout, func() { r.end(job.Overrun) })
+	r.watchMemory()
 	r.err = r.read()
 	return r.result(), nil
 }
@@ -310,22 +311,33 @@ func causeOf(err error) job.Cause {
 type timers struct {
 	mu      sync.Mutex
 	stopped bool
-	all     []*time.Timer
+	all     map[*time.Timer]bool // those that have not fired
 }
 
 func (t *timers) after(d time.Duration, f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.stopped {
-		t.all = append(t.all, time.AfterFunc(d, f))
+	if t.stopped {
+		return
 	}
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		t.mu.Lock()
+		delete(t.all, timer)
+		t.mu.Unlock()
+		f()
+	})
+	if t.all == nil {
+		t.all = map[*time.Timer]bool{}
+	}
+	t.all[timer] = true
 }
 
 // stopLocked stops the timers so far; later ones still run.
 func (t *timers) stopLocked() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, timer := range t.all {
+	for timer := range t.all {
 		timer.Stop()
 	}
 	t.all = nil

@@ -63,7 +63,7 @@ func (d *Daemon) keptRoot(ctx context.Context, roots *rootfs.Store, key string, 
 		return rootfs.Root{}, err
 	}
 	d.undo.push(func() error { lease.Release(); return nil })
-	return lease.Root, nil
+	return lease.Root, lease.Root.ReadAhead(ctx)
 }
 
 func digest(files map[string]rootfs.GuestFile) string {

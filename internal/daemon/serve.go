@@ -96,6 +96,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if err := catalogue.Preload(ctx, cfg.Images.PreloadDirs); err != nil {
 		log.Error("preload images", "error", err)
 	}
+	d.readAhead(ctx, roots)
 	if len(catalogue.List()) == 0 {
 		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
 	}
@@ -198,6 +199,9 @@ func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Ho
 		return false, err
 	}
 	defer lease.Release()
+	if err := lease.Root.ReadAhead(ctx); err != nil {
+		return false, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, canaryBound)
 	defer cancel()
 	start := time.Now()

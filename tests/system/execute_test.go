@@ -3,6 +3,7 @@ package system
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -178,5 +179,23 @@ func TestHealth(t *testing.T) {
 	}
 	if resp.StatusCode != http.StatusOK || h.Status != "healthy" || !h.GVisorAvailable || h.DockerAvailable {
 		t.Errorf("HTTP %d %+v", resp.StatusCode, h)
+	}
+}
+
+// A job that has used up its memory ends as such also where the kernel could go on for long taking away and reading again the text of the
+// program and of the sentry, which is charged to the leaf when it was not in the page cache before.
+func TestMemoryRunsOutCold(t *testing.T) {
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		t.Fatal(err)
+	}
+	a := shared.run(t, map[string]any{"job_type": "small", "timeout": 60, "code": `
+import json
+b = [b"x" * (95 << 20)]
+while True:
+    b.append(b"y" * (64 << 10))
+    json.loads(json.dumps({"n": len(b)}))
+`})
+	if a.Status != job.OOM || a.ErrorType == nil || *a.ErrorType != job.ErrOOM {
+		t.Errorf("%+v, want oom", a)
 	}
 }
