@@ -46,7 +46,7 @@ func Pages(t testing.TB, path string) int {
 	}
 	defer unix.Munmap(b) //nolint:errcheck // only read
 	vec := make([]byte, Size(t, path))
-	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), uintptr(unsafe.Pointer(unsafe.SliceData(vec)))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), uintptr(unsafe.Pointer(unsafe.SliceData(vec)))); errno != 0 { //nolint:gosec // no pointer outlives the call
 		t.Fatal(errno)
 	}
 	n := 0
