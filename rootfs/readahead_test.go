@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
+	"path/filepath"
 	"testing"
 
 	"github.com/tsubo-run/tsubo/tests/pagecache"
@@ -13,7 +15,12 @@ func TestReadAhead(t *testing.T) {
 	requireErofs(t)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
-	root, err := openStore(t, Options{}).BuildTree(t.Context(), "ahead", map[string]GuestFile{"f": {Mode: 0o444, Data: data}})
+	s, err := Open(filepath.Join(pagecache.Dir(t), "rootfs"), Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	root, err := s.BuildTree(t.Context(), "ahead", map[string]GuestFile{"f": {Mode: 0o444, Data: data}})
 	if err != nil {
 		t.Fatal(err)
 	}

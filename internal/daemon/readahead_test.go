@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"crypto/rand"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -19,15 +18,7 @@ func TestReadAhead(t *testing.T) {
 	need.Root(t)
 	_, err := exec.LookPath("mkfs.erofs")
 	need.That(t, "erofs", err == nil)
-	dir, err := os.MkdirTemp("", "tsubo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // images are unpacked by another user
-		t.Fatal(err)
-	}
-	roots, err := rootfs.Open(filepath.Join(dir, "rootfs"), rootfs.Options{Logger: quiet})
+	roots, err := rootfs.Open(filepath.Join(pagecache.Dir(t), "rootfs"), rootfs.Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,21 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// Evict takes a file out of the page cache. It needs a file system with a disk below it.
+// Dir makes a directory, for the time of the test, that everybody may go through and that has a disk below it where /var/tmp has one.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "tsubo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // it is meant
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Evict takes a file in a Dir out of the page cache.
 func Evict(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.Open(path)
