@@ -399,3 +399,13 @@ func TestPlans(t *testing.T) {
 		}
 	}
 }
+
+func TestVirtualises(t *testing.T) {
+	for text, want := range map[string]bool{
+		"flags\t\t: fpu svm sse\n": true, "flags: vmx": true, "flags\t\t: fpu svm_lock\n": false, "flags : fpu hypervisor": false, "": false,
+	} {
+		if got := virtualises(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
