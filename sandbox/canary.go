@@ -46,7 +46,7 @@ func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) e
 	})
 }
 
-// ErrSilent says that a canary was ended before it had come to its end, so that nothing is known.
+// ErrSilent says that a canary was ended before it had come to its end, and had reported nothing wrong until then.
 var ErrSilent = errors.New("the canary has not come to its end")
 
 // canaryTimeout is some hundred times what a canary takes, and ten times what it takes under emulation.
@@ -90,18 +90,23 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 	if err := errors.Join(err, s.Destroy(clean)); err != nil {
 		return err
 	}
-	if silent(result.Status, killed) {
-		return fmt.Errorf("%w: %s (CPU %v ms) after %q", ErrSilent, result.Status, deref(result.Usage.CPUTimeMS), result.Stdout)
-	}
-	if wrong := judge(result, probes, l, h.Leaves != nil); len(wrong) > 0 {
-		return &CanaryError{Wrong: wrong}
-	}
-	return nil
+	return verdict(result, killed, probes, l, h.Leaves != nil)
 }
 
-// silent tells of a canary that was ended before its end: by its deadline, or as one that thrashes, which its memory limit was to prevent.
-func silent(status job.Status, killed bool) bool {
-	return status == job.Timeout || status == job.OOM && !killed
+// verdict is what a canary's result says; killed is whether the kernel ended it for its memory. One that was ended otherwise, by its deadline or
+// as one that thrashes, says nothing of its memory limit, and of the rest only what it had reported in full. It is pure.
+func verdict(r *job.Result, killed bool, probes []seccomp.Probe, l job.Limits, leaves bool) error {
+	silent := r.Status == job.Timeout || r.Status == job.OOM && !killed
+	if silent && !strings.Contains(r.Stdout, "\nready\n") {
+		return fmt.Errorf("%w: %s (CPU %v ms) after %q", ErrSilent, r.Status, deref(r.Usage.CPUTimeMS), r.Stdout)
+	}
+	if wrong := judge(r, probes, l, leaves && !silent); len(wrong) > 0 {
+		return &CanaryError{Wrong: wrong}
+	}
+	if silent {
+		return fmt.Errorf("%w: %s (CPU %v ms) while it took its memory", ErrSilent, r.Status, deref(r.Usage.CPUTimeMS))
+	}
+	return nil
 }
 
 // judge holds the report against what must be. It is pure.

@@ -1,25 +1,52 @@
 package sandbox
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/tsubo-run/tsubo/job"
 )
 
-func TestSilent(t *testing.T) {
-	for _, c := range []struct {
-		status job.Status
-		killed bool // by the kernel, for its memory
-		want   bool
+// report is what a canary says in a sandbox that holds, without the system calls.
+func report(l job.Limits) string {
+	status := "Uid 1000,1000,1000,1000\nGid 1000,1000,1000,1000\nGroups \nCapInh 0\nCapPrm 0\nCapEff 0\nCapBnd 0\nCapAmb 0\nNoNewPrivs 1\nSeccomp 2"
+	status = strings.ReplaceAll(status, " 0\n", " 0000000000000000\n")
+	return "status " + strings.ReplaceAll(status, "\n", "\nstatus ") + fmt.Sprintf("\nwrite 30\nconnect 101\niface lo\nnproc %d\nready\n", l.Tasks().Hard)
+}
+
+func TestVerdict(t *testing.T) {
+	l := job.Limits{PIDs: 20, NProc: job.Rlimit{Soft: 20, Hard: 20}}
+	good := report(l)
+	half, _, _ := strings.Cut(good, "iface")
+	writes := strings.Replace(good, "write 30", "write 0", 1)
+	held := job.Enforced{Memory: true, Swap: true, CPU: true, PIDs: true, Devices: true}
+	wrong := errors.New("a *CanaryError")
+	for name, c := range map[string]struct {
+		status   job.Status
+		killed   bool // by the kernel, for its memory
+		stdout   string
+		enforced job.Enforced
+		leaves   bool
+		want     error
 	}{
-		{job.OOM, true, false},
-		{job.OOM, false, true},
-		{job.Timeout, false, true},
-		{job.Succeeded, false, false}, // it survived: an answer, and a wrong one
-		{job.Failed, false, false},
+		"holds":                              {job.OOM, true, good, held, true, nil},
+		"holds, without leaves":              {job.Succeeded, false, good, job.Enforced{}, false, nil},
+		"survived":                           {job.Succeeded, false, good + "survived\n", held, true, wrong},
+		"not what is in force":               {job.OOM, true, good, job.Enforced{}, true, wrong},
+		"writes":                             {job.OOM, true, writes, held, true, wrong},
+		"stops in its report":                {job.OOM, true, half, held, true, wrong},
+		"ended in its report":                {job.Timeout, false, half, held, true, ErrSilent},
+		"ended as it takes its memory":       {job.Timeout, false, good, held, true, ErrSilent},
+		"thrashes":                           {job.OOM, false, good, held, true, ErrSilent},
+		"ended as it takes its memory, bad":  {job.Timeout, false, writes, held, true, wrong},
+		"ended in its report without leaves": {job.Timeout, false, half, job.Enforced{}, false, ErrSilent},
 	} {
-		if got := silent(c.status, c.killed); got != c.want {
-			t.Errorf("%s, killed %v: %v", c.status, c.killed, got)
+		err := verdict(&job.Result{Status: c.status, Stdout: c.stdout, Enforced: c.enforced}, c.killed, nil, l, c.leaves)
+		switch answer := (*CanaryError)(nil); {
+		case c.want == wrong && !errors.As(err, &answer), c.want != wrong && !errors.Is(err, c.want):
+			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }

@@ -53,6 +53,7 @@ func (d *Daemon) emptyRoot(ctx context.Context, roots *rootfs.Store) (rootfs.Roo
 	return root, nil
 }
 
+// keptRoot builds a root that is leased for the daemon's life and read ahead.
 func (d *Daemon) keptRoot(ctx context.Context, roots *rootfs.Store, key string, files map[string]rootfs.GuestFile) (rootfs.Root, error) {
 	root, err := roots.BuildTree(ctx, key, files)
 	if err != nil {

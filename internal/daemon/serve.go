@@ -190,26 +190,18 @@ func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.R
 // that is never served either: permissive lets limits go, not the sandbox. It reports whether empty sandboxes may be used, which have a
 // canary of their own: one that answers wrong is fatal, too; one that cannot be run is not, since jobs have another way.
 func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) (warm bool, err error) {
-	root, err := roots.BuildTree(ctx, canaryKey, canaryTree())
+	root, err := d.keptRoot(ctx, roots, canaryKey, canaryTree())
 	if err != nil {
-		return false, err
-	}
-	lease, err := roots.Acquire(root.Key)
-	if err != nil {
-		return false, err
-	}
-	defer lease.Release()
-	if err := lease.Root.ReadAhead(ctx); err != nil {
-		return false, err
+		return false, fmt.Errorf("build the canary's root: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, canaryBound)
 	defer cancel()
 	start := time.Now()
-	if err := d.ask(ctx, host.Canary, lease.Root); err != nil {
+	if err := d.ask(ctx, host.Canary, root); err != nil {
 		return false, err
 	}
 	if cfg.Pool.Enabled && cfg.Pool.WarmMax > 0 {
-		err := d.ask(ctx, host.CanaryWarm, lease.Root)
+		err := d.ask(ctx, host.CanaryWarm, root)
 		var wrong *sandbox.CanaryError
 		switch {
 		case errors.As(err, &wrong):

@@ -124,13 +124,8 @@ func startDaemon(dir, name, extra string) (*daemon, error) {
 		return nil, err
 	}
 	if data := filepath.Join(dir, "data"); shared != nil && !exists(data) {
-		if err := os.Mkdir(data, 0o700); err != nil {
+		if err := copyImages(data); err != nil {
 			return nil, err
-		}
-		for _, sub := range []string{"rootfs", "images"} {
-			if out, err := exec.Command("cp", "-a", filepath.Join(shared.dir, "data", sub), data).CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("copy the images: %w\n%s", err, out)
-			}
 		}
 	}
 	d := &daemon{dir: dir, socket: "/run/tsubo-" + name + "/tsubo.sock", exited: make(chan error, 1)}
@@ -164,6 +159,19 @@ func startDaemon(dir, name, extra string) (*daemon, error) {
 			return nil, fmt.Errorf("not healthy\n%s", d.logText())
 		}
 	}
+}
+
+// copyImages makes the state directory data with the images of the shared daemon.
+func copyImages(data string) error {
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return err
+	}
+	for _, sub := range []string{"rootfs", "images"} {
+		if out, err := exec.Command("cp", "-a", filepath.Join(shared.dir, "data", sub), data).CombinedOutput(); err != nil {
+			return fmt.Errorf("copy the images: %w\n%s", err, out)
+		}
+	}
+	return nil
 }
 
 func exists(path string) bool {

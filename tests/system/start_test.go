@@ -5,12 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/pagecache"
 )
 
 // refused runs a tsubod that must not serve and returns what it says.
@@ -119,6 +121,35 @@ func TestStartSweepsAfterKill(t *testing.T) {
 	}
 	if a := d.run(t, map[string]any{"code": "print(1)"}); !a.Success {
 		t.Errorf("%+v", a)
+	}
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// After a start the images are in the page cache, before any job has touched them.
+func TestStartReadsImagesAhead(t *testing.T) {
+	dir := pagecache.Dir(t)
+	if err := copyImages(filepath.Join(dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	images := glob(t, filepath.Join(dir, "data/rootfs/roots/*/root.erofs"))
+	if len(images) < 2 {
+		t.Fatalf("images %v: want that of the jobs and those of every sandbox", images)
+	}
+	for _, image := range images {
+		pagecache.Evict(t, image)
+	}
+	d, err := startDaemon(dir, "ahead", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(4 * slack * time.Second); len(images) > 0; time.Sleep(50 * time.Millisecond) {
+		images = slices.DeleteFunc(images, func(image string) bool { return pagecache.Pages(t, image) == pagecache.Size(t, image) })
+		if time.Now().After(deadline) {
+			t.Errorf("not read: %v", images)
+			break
+		}
 	}
 	if err := d.stop(); err != nil {
 		t.Error(err)
