@@ -35,5 +35,8 @@ func Args(root string, f Flags, o RunOpts) []string {
 	if f.IgnoreCgroups {
 		args = append(args, "--ignore-cgroups")
 	}
+	if f.NoSyscallPatching {
+		args = append(args, "--systrap-disable-syscall-patching")
+	}
 	return append(args, "run", "--detach", "--bundle="+o.Bundle, "--pid-file="+o.pidFile(), o.ID)
 }

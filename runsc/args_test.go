@@ -20,19 +20,19 @@ func TestArgs(t *testing.T) {
 		"--allow-packet-socket-write", "--pod-init-config", "--metric-server", "--trace", "--overlay=", "--fsgofer-host-uds", "--shared-root",
 	}
 	for _, root := range []string{"/run/tsubo/runsc", "/r"} {
-		for _, ignore := range []bool{false, true} {
+		for _, flags := range []Flags{{}, {IgnoreCgroups: true}, {NoSyscallPatching: true}, {IgnoreCgroups: true, NoSyscallPatching: true}} {
 			for _, id := range []string{"0123456789abcdef", "a"} {
 				for _, bundle := range []string{"/run/tsubo/b/1", "/b"} {
-					args := Args(root, Flags{IgnoreCgroups: ignore}, RunOpts{ID: id, Bundle: bundle})
+					args := Args(root, flags, RunOpts{ID: id, Bundle: bundle})
 					name := strings.Join(args, " ")
-					flags := map[string]int{}
+					given := map[string]int{}
 					for _, a := range args {
 						if strings.HasPrefix(a, "-") {
 							if !strings.HasPrefix(a, "--") {
 								t.Errorf("%s: %s has one dash", name, a)
 							}
 							flag, _, _ := strings.Cut(a, "=")
-							flags[flag]++
+							given[flag]++
 						}
 						for _, bad := range never {
 							if strings.HasPrefix(a, bad) {
@@ -40,7 +40,7 @@ func TestArgs(t *testing.T) {
 							}
 						}
 					}
-					for flag, n := range flags {
+					for flag, n := range given {
 						if n > 1 {
 							t.Errorf("%s: %s is given %d times", name, flag, n)
 						}
@@ -51,8 +51,10 @@ func TestArgs(t *testing.T) {
 							t.Errorf("%s: %s is missing or after the verb", name, want)
 						}
 					}
-					if got := slices.Contains(args, "--ignore-cgroups"); got != ignore {
-						t.Errorf("%s: --ignore-cgroups %v, want %v", name, got, ignore)
+					for flag, want := range map[string]bool{"--ignore-cgroups": flags.IgnoreCgroups, "--systrap-disable-syscall-patching": flags.NoSyscallPatching} {
+						if got := slices.Contains(args[:run], flag); got != want {
+							t.Errorf("%s: %s %v, want %v", name, flag, got, want)
+						}
 					}
 					for _, want := range []string{"--detach", "--bundle=" + bundle, "--pid-file=" + bundle + "/pid"} {
 						if slices.Index(args, want) < run {

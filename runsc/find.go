@@ -36,6 +36,9 @@ type Runsc struct {
 type Flags struct {
 	// IgnoreCgroups runs sandboxes without a leaf: only in permissive mode, on a host whose cgroups cannot be used.
 	IgnoreCgroups bool
+	// NoSyscallPatching leaves the code of what runs in the sandbox as it is, at the price of a signal for each of its system calls:
+	// on an emulated processor. Find sets it.
+	NoSyscallPatching bool
 }
 
 // identity is what tells one binary from another.
@@ -73,7 +76,7 @@ func find(path, top string, owners []uint32) (*Runsc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find runsc: %w", err)
 	}
-	r := &Runsc{Path: real, owners: append([]uint32{0}, owners...), top: top}
+	r := &Runsc{Path: real, Flags: Flags{NoSyscallPatching: Emulated()}, owners: append([]uint32{0}, owners...), top: top}
 	if r.id, err = r.inspect(); err != nil {
 		return nil, err
 	}

@@ -435,3 +435,16 @@ func describe(pids []int) string {
 	}
 	return out.String()
 }
+
+// TestThreadsMeetPatches: threads of programs that make their first system calls at the same places at the same time all go on. On an
+// emulated processor they would not, were system calls patched there (Emulated).
+func TestThreadsMeetPatches(t *testing.T) {
+	r := real(t)
+	root, guest := trees(t, bundle.Directory)
+	b := boot(t, r, root, guest)
+	for range 10 {
+		if got := b.ask(t, "patch 5"); got != "5" {
+			t.Fatalf("patch: %q", got)
+		}
+	}
+}

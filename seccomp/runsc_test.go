@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/tsubo-run/tsubo/runsc"
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
@@ -76,6 +77,9 @@ func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno
 		"--ignore-cgroups", "--gofer-network-namespace=new"}
 	if filtered {
 		args = append(args, "--oci-seccomp")
+	}
+	if runsc.Emulated() {
+		args = append(args, "--systrap-disable-syscall-patching")
 	}
 	cmd := exec.Command(path, append(args, "run", "--bundle="+bundle, "seccomp-"+strconv.Itoa(os.Getpid()))...)
 	var out, stderr bytes.Buffer

@@ -55,7 +55,7 @@ func bareSpec(written []byte, rootDir string) ([]byte, error) {
 
 // bareArgs is tsubo's command line, attached: without --detach, and without a leaf.
 func bareArgs(root, bundle, id string) []string {
-	args := runsc.Args(root, runsc.Flags{IgnoreCgroups: true}, runsc.RunOpts{ID: id, Bundle: bundle})
+	args := runsc.Args(root, runsc.Flags{IgnoreCgroups: true, NoSyscallPatching: runsc.Emulated()}, runsc.RunOpts{ID: id, Bundle: bundle})
 	return slices.DeleteFunc(args, func(a string) bool { return a == "--detach" })
 }
 

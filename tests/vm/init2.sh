@@ -75,7 +75,7 @@ if [[ $ended == "$stop" ]]; then
 	status=stopped
 	{
 		echo "what was running in the VM (kernel threads left out):"
-		ps -o pid,ppid,stat,etimes,wchan:24,args --cols 160 --ppid 2 -p 2 -N
+		ps -o pid,ppid,stat,etimes,cputimes,wchan:24,args --cols 160 --ppid 2 -p 2 -N
 		echo "warnings of the VM's kernel:"
 		dmesg --level=warn+ | tail -n 40
 	} >&5
