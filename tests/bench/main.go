@@ -49,7 +49,7 @@ func main() {
 	if err := b.place(*bin, *runscBin, *layouts); err != nil {
 		fail(err)
 	}
-	err := errors.Join(b.run(ctx, *leaf), b.close(), os.RemoveAll(b.dir))
+	err := errors.Join(b.run(ctx, *leaf), b.close(), os.RemoveAll(b.dir), os.RemoveAll(filepath.Dir(b.opt.Init)))
 	if err != nil {
 		fail(err)
 	}
@@ -83,14 +83,19 @@ func (b *bench) place(bin, runscBin, layouts string) error {
 		return real
 	}
 	b.opt = tsubod.Options{
-		Bin: absolute(filepath.Join(bin, "tsubod")), Init: absolute(filepath.Join(bin, "tsubo-init")), Runsc: absolute(runscBin), Images: absolute(filepath.Join(layouts, "python")),
+		Bin: absolute(filepath.Join(bin, "tsubod")), Runsc: absolute(runscBin), Images: absolute(filepath.Join(layouts, "python")),
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w (make build runsc image-python)", err)
 	}
+	installed, err := tsubod.Install(bin)
+	if err != nil {
+		return fmt.Errorf("%w (make build)", err)
+	}
+	b.opt.Init = filepath.Join(installed, "tsubo-init")
 	dir, err := os.MkdirTemp("", "tb")
 	if err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(installed))
 	}
 	b.dir, b.opt.Dir = dir, dir
 	b.strict = tsubod.CanEnforce()

@@ -30,7 +30,7 @@ func main() {
 	o, err := place(*bin, *runscBin, *layouts)
 	if err == nil {
 		s := &soak{opt: o, jobs: *jobs, width: *width}
-		err = errors.Join(s.run(ctx), os.RemoveAll(o.Dir))
+		err = errors.Join(s.run(ctx), os.RemoveAll(o.Dir), os.RemoveAll(filepath.Dir(o.Init)))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
@@ -67,14 +67,19 @@ func place(bin, runscBin, layouts string) (o tsubod.Options, err error) {
 		return real
 	}
 	o = tsubod.Options{
-		Name: "soak", Bin: absolute(filepath.Join(bin, "tsubod")), Init: absolute(filepath.Join(bin, "tsubo-init")), Runsc: absolute(runscBin),
+		Name: "soak", Bin: absolute(filepath.Join(bin, "tsubod")), Runsc: absolute(runscBin),
 		Images: absolute(filepath.Join(layouts, "python")), Strict: tsubod.CanEnforce(), Config: config, Env: []string{"GOTRACEBACK=all"},
 	}
 	if err := errors.Join(errs...); err != nil {
 		return o, fmt.Errorf("%w (make build runsc image-python)", err)
 	}
+	installed, err := tsubod.Install(bin)
+	if err != nil {
+		return o, fmt.Errorf("%w (make build)", err)
+	}
+	o.Init = filepath.Join(installed, "tsubo-init")
 	if o.Dir, err = os.MkdirTemp("", "ts"); err != nil {
-		return o, err
+		return o, errors.Join(err, os.RemoveAll(installed))
 	}
 	return o, os.Chmod(o.Dir, 0o755) //nolint:gosec // roots below it are read by unprivileged sandboxes
 }

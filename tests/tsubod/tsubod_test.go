@@ -2,8 +2,17 @@ package tsubod
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 func TestBundleOf(t *testing.T) {
@@ -33,6 +42,54 @@ func TestConfig(t *testing.T) {
 	o.Strict = true
 	if c := o.config(); !strings.Contains(c, "security_mode: strict\ncgroup_parent: /tsubo-n\n") {
 		t.Errorf("strict: %s", c)
+	}
+}
+
+// TestInstall: whoever the clone belongs to and whatever the umask is, everybody can execute what lies there and only its owner replace it.
+func TestInstall(t *testing.T) {
+	need.Root(t)
+	bin := t.TempDir()
+	write := func(name string) {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(bin, name)), 0o700), os.WriteFile(filepath.Join(bin, name), []byte(name), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Install(bin); err == nil {
+		t.Error("nothing was there")
+	}
+	write("tsubo-init")
+	for _, files := range [][]string{{"tsubo-init"}, {"tsubo-init", "gvisor-bin/gvisor_sentry"}} {
+		write(files[len(files)-1])
+		umask := unix.Umask(0o077)
+		dir, err := Install(bin)
+		unix.Umask(umask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		var found []string
+		err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			info, err2 := e.Info()
+			if err := errors.Join(err, err2); err != nil {
+				return err
+			}
+			if info.Mode().Perm() != 0o755 {
+				t.Errorf("%s: %v", path, info.Mode())
+			}
+			if !e.IsDir() {
+				name, _ := filepath.Rel(dir, path)
+				data, err := os.ReadFile(path)
+				if string(data) != name {
+					t.Errorf("%s has %q, %v", name, data, err)
+				}
+				found = append(found, name)
+			}
+			return nil
+		})
+		slices.Sort(files)
+		if err != nil || !slices.Equal(found, files) {
+			t.Errorf("%q, %v, want %q", found, err, files)
+		}
 	}
 }
 
