@@ -18,7 +18,7 @@ func TestTranslated(t *testing.T) {
 		"no name":       {"processor\t: 0\n", false},
 		"nothing":       {"", false},
 	} {
-		if got := translated(c.cpuinfo); got != c.want {
+		if got := translated(strings.NewReader(c.cpuinfo)); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -74,7 +74,7 @@ func host(cfg *config.Config) []finding {
 		out = append(out, finding{worse, "user", "not root: what only root sees is not checked", "run it with sudo"})
 	}
 	if runsc.Emulated() {
-		out = append(out, finding{worse, "processor", "emulated by QEMU: programs run many times slower, and their system calls slower still", "a VM with KVM"})
+		out = append(out, finding{worse, "processor", "emulated by QEMU: programs run many times slower, and their system calls are not patched", "a VM with KVM"})
 	}
 	for _, m := range h.Missing() {
 		out = append(out, finding{bad, "limits", "missing: " + m.What, m.Fix})
