@@ -10,6 +10,9 @@ import (
 // allows evaluates the conditions of one call as runsc does.
 func allows(name string, args ...uint64) bool {
 	for _, rule := range Profile().Syscalls {
+		if rule.Action != specs.ActAllow {
+			continue
+		}
 		for _, n := range rule.Names {
 			if n != name {
 				continue

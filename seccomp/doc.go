@@ -3,7 +3,7 @@
 // honest program needs (mounts, namespaces, tracing, io_uring, keys…), and it is loaded by runsc only under --oci-seccomp.
 //
 // Rules that come from the pinned runsc (runsc/specutils/seccomp), each held by a test:
-//   - every refusal is EPERM: errnoRet is ignored;
+//   - every SCMP_ACT_ERRNO is EPERM: errnoRet is ignored;
 //   - a name that runsc does not know is dropped without an error, so every name here is checked against its table;
 //   - comparisons are made on 64 bits although the sentry reads most arguments as 32, so every condition here masks to 32 bits:
 //     an unmasked "not equal" is passed by any value with a bit above them;
@@ -11,10 +11,12 @@
 //   - numbers that the table does not hold (x32, later kernels) are refused as EPERM, not ENOSYS.
 //
 // Decisions: seccomp(2) and PR_SET_SECCOMP are refused (a job's own filter would cost the sentry time and buys the job nothing).
-// clone3 is allowed because glibc's threads need it and its flags lie behind a pointer; a job can so become root of a user
-// namespace of its own inside the sandbox, where nothing that such a root could use (mount, chroot, setns, keys) is allowed. ioctl
-// is not filtered: what the sentry answers acts on the sandbox's own objects, it has no TIOCSTI, and programs tell ENOTTY from
-// EPERM. Own-child debugging (ptrace, process_vm_*) is refused. prctl, socket, clone, personality, mknod: see the table.
+// clone3 answers ENOSYS, because a filter cannot read its flags behind a pointer: with CLONE_NEWUSER a job got every capability
+// over a user namespace of its own, attached a TUN device and made veth and bridge links over netlink. ENOSYS makes glibc, musl
+// and Go fall back to clone, whose flags are filtered; EPERM breaks glibc's threads. The errno comes from SCMP_ACT_TRACE: a
+// traced call without a tracer is ENOSYS (seccomp(2)), and ptrace is refused, so that no job has a tracer. ioctl is not filtered:
+// what the sentry answers acts on the sandbox's own objects, it has no TIOCSTI, and programs tell ENOTTY from EPERM. Own-child
+// debugging (ptrace, process_vm_*) is refused. prctl, socket, clone, personality, mknod: see the table.
 //
 // Not here because nothing that is expected to run needs them, and because runsc compiles the list at every boot in a time that grows
 // with the square of its length (some 5 ms for these, 20 ms for 350 names): System V IPC, names that the C

@@ -62,7 +62,6 @@ var groups = []group{
 	{
 		purpose: "threads and scheduling",
 		names: []string{
-			"clone3", // see the package comment
 			"set_tid_address", "set_robust_list", "rseq", "futex", "gettid",
 			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_setscheduler",
 			"sched_get_priority_max", "sched_get_priority_min", "getpriority", "setpriority", "getcpu",
@@ -152,7 +151,15 @@ var prctlOptions = []specs.LinuxSeccompArg{
 	is(0, low32, 0x53564d41), // PR_SET_VMA, by which runtimes name their mappings
 }
 
-// conditional are the calls that are allowed for some arguments only. Entries of one name are alternatives.
+// cloneByPointer is the call that must answer ENOSYS rather than EPERM, see the package comment.
+const cloneByPointer = "clone3"
+
+// unimplemented reports whether the rule makes cloneByPointer, and nothing else, answer ENOSYS.
+func unimplemented(rule specs.LinuxSyscall) bool {
+	return rule.Action == specs.ActTrace && len(rule.Names) == 1 && rule.Names[0] == cloneByPointer && len(rule.Args) == 0
+}
+
+// conditional are the calls that are allowed for some arguments only, and clone3. Entries of one name are alternatives.
 func conditional(arch string) []specs.LinuxSyscall {
 	allow := func(name string, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
 		return specs.LinuxSyscall{Names: []string{name}, Action: specs.ActAllow, Args: args}
@@ -160,6 +167,7 @@ func conditional(arch string) []specs.LinuxSyscall {
 	out := []specs.LinuxSyscall{
 		// Threads and processes, never a namespace.
 		allow("clone", is(0, newNamespaces, 0)),
+		{Names: []string{cloneByPointer}, Action: specs.ActTrace},
 		// Local and loopback sockets; never raw or packet. getaddrinfo asks a route socket which addresses there are.
 		allow("socket", is(0, low32, afUnix)),
 		allow("socket", is(0, low32&^inetDiffer, afInet), is(1, sockTypeMask, sockStream)),
