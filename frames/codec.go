@@ -226,7 +226,7 @@ func decode(t Type, p []byte) (Message, error) {
 	case TypeStarted:
 		m = Started{}
 	case TypeExit:
-		v := Exit{Code: d.u8("code"), Signal: d.u8("signal")}
+		v := Exit{Code: d.u8("code"), Signal: d.u8("signal"), Survivors: d.bool("survivors")}
 		d.check(v.Signal <= 64 && (v.Signal == 0 || v.Code == 0), "signal")
 		m = v
 	case TypeArtifact:
@@ -313,7 +313,7 @@ func (Stop) appendTo(b []byte) []byte      { return b }
 func (Started) appendTo(b []byte) []byte   { return b }
 
 func (m Ready) appendTo(b []byte) []byte       { return put32(put16(b, m.Version), uint32(m.PID)) }
-func (m Exit) appendTo(b []byte) []byte        { return append(b, m.Code, m.Signal) }
+func (m Exit) appendTo(b []byte) []byte        { return putBool(append(b, m.Code, m.Signal), m.Survivors) }
 func (m Artifact) appendTo(b []byte) []byte    { return put64(putString(b, m.Name), m.Size) }
 func (m ArtifactEnd) appendTo(b []byte) []byte { return putBool(b, m.Complete) }
 func (m Skip) appendTo(b []byte) []byte        { return append(putString(b, m.Name), byte(m.Reason)) }

@@ -14,7 +14,7 @@
 //	     ◀─────────────────────────────────── Started        the code has been released
 //	     ◀─────────────────────────────────── Stdout… Stderr…
 //	Stop (any time, optional) ──────────────▶                kill it now, report what there is
-//	     ◀─────────────────────────────────── Exit           everything that the job started is dead
+//	     ◀─────────────────────────────────── Exit           everything that the job started is dead, or Survivors
 //	     ◀─────────────────────────────────── Artifact Content… ArtifactEnd | Skip …
 //	     ◀─────────────────────────────────── Done
 //	close ──────────────────────────────────▶                init exits

@@ -70,11 +70,13 @@ type Stdout []byte
 // Stderr is standard error, likewise.
 type Stderr []byte
 
-// Exit is the end of the job's own process, and tells that no other process of it is left. Exactly one of the two is meaningful:
-// Signal when it is not 0, else Code.
+// Exit is the end of the job's own process. Exactly one of Code and Signal is meaningful: Signal when it is not 0, else Code. Without Survivors
+// no process of the job is left. With Survivors some have not died of SIGKILL in time: Done follows at once, without artifacts, and the daemon
+// must kill the sandbox.
 type Exit struct {
-	Code   uint8
-	Signal uint8
+	Code      uint8
+	Signal    uint8
+	Survivors bool
 }
 
 // Artifact announces a regular file of /output; Content messages follow, then ArtifactEnd.

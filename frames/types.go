@@ -1,7 +1,7 @@
 package frames
 
 // Version of the conversation. Boot and Ready carry it; both sides refuse another one.
-const Version = 2
+const Version = 3
 
 const (
 	// MaxPayload bounds the payload of one frame in bytes.

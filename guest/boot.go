@@ -16,7 +16,6 @@ type process struct {
 
 	ended  bool
 	status syscall.WaitStatus
-	rests  bool // it has ended with status 0 and is not dead yet: restNice
 }
 
 // start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and, when first is not nil, with one end of the

@@ -17,13 +17,10 @@ const (
 	queueEntries = 32
 )
 
-// collect reads the top of /output and sends what it holds, then Done. Nothing else runs any more, but for a process that rests and has arranged to be woken, and nothing is followed all the same:
-// names are opened beneath the directory, links and special files are never opened through, and what was opened is looked at
+// collect reads the top of /output and sends what it holds, then Done. Nothing of the job runs any more, and nothing is followed all the same: names are opened beneath the directory, links and special files are never opened through, and what was opened is looked at
 // before it is read. result.json comes first and is found however many entries there are; the others come in the order of their bytes.
 func (g *guest) collect() *failure {
-	done := frames.Done{StdoutTotal: g.pump.out.total, StderrTotal: g.pump.err.total}
-	tail := g.pump.err.tail
-	done.StderrTail = string(tail[max(0, len(tail)-frames.MaxTail):])
+	done := g.done()
 	dir, err := syscall.Open(outputDir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fail(frames.StageCollect, "open "+outputDir, err)
@@ -57,6 +54,12 @@ func (g *guest) collect() *failure {
 	}
 	closeFD(&dir)
 	return nil
+}
+
+// done is Done without a word about artifacts.
+func (g *guest) done() frames.Done {
+	tail := g.pump.err.tail
+	return frames.Done{StdoutTotal: g.pump.out.total, StderrTotal: g.pump.err.total, StderrTail: string(tail[max(0, len(tail)-frames.MaxTail):])}
 }
 
 // list returns at most limit names of the directory, in its own order, and whether there are more. It holds no more than them and one

@@ -36,7 +36,7 @@ func TestStatus(t *testing.T) {
 // The end of the job's own process is the end of the job, whatever it left running and however that hides.
 func TestLeftoversAreKilled(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		for end, status := range map[string]int{"os._exit(5)": 5, "": 0} { // the second one rests
+		for end, status := range map[string]int{"os._exit(5)": 5, "": 0} {
 			leftovers(t, o, end, status)
 		}
 	})

@@ -14,8 +14,7 @@ import (
 //
 // The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
 // why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes); for CPython
-// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more, and "="
-// when it has no word that keeps the hook from telling how it ends (words).
+// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more.
 // Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
 // stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
 // Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
@@ -183,13 +182,10 @@ func lastLine(b []byte) string {
 
 // jobMessage is what the waiting hook is told.
 func (g *guest) jobMessage() []byte {
-	fields := make([]string, 0, 4+len(g.spec.Args)+len(g.spec.Env))
+	fields := make([]string, 0, 3+len(g.spec.Args)+len(g.spec.Env))
 	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
 	r := runnerOf(g.boot.Language)
 	fields = append(append(fields, r.undo(g.boot.Env)), g.spec.Env...)
-	if r.cpython && !g.devious {
-		fields = append(fields, "=")
-	}
 	if r.cpython && !g.archive {
 		fields = append(fields, "="+r.args[len(r.args)-1])
 	}

@@ -111,7 +111,6 @@ func (g *guest) write(m frames.Data) *failure {
 	if g.file.code {
 		whole := int64(len(m)) == g.file.left // what comes in pieces is not put together to be read
 		g.archive = g.archive || !whole || endsArchive(m)
-		g.devious = g.devious || !whole || devious(m)
 	}
 	if err := writeAll(g.file.fd, m); err != nil {
 		return fail(frames.StageFiles, "write a file", err)
@@ -125,28 +124,6 @@ func (g *guest) write(m frames.Data) *failure {
 
 // endsArchive reports whether b has the bytes that every zip archive has near its end.
 func endsArchive(b []byte) bool { return contains(b, "PK\x05\x06") }
-
-// words are those with which a program of Python can hide from the hook's shortcut how it ends, or look at what it changes: the name that
-// the interpreter takes away from a program that has ended, the ways to it by another name, and those who are called for what nobody else sees.
-// One that does it in other words is told a wrong exit status of its own, which it could choose as well.
-var words = [...]string{"__file__", "__dict__", "__globals__", "globals", "locals", "vars", "exec", "eval", "modules", "delattr", "last_", "frame", "coding",
-	"atexit", "import gc", "trace", "profile", "monitoring", "audit", "putenv", "INSPECT"}
-
-// maxHonest bounds the programs that are read for words.
-const maxHonest = 32 << 10
-
-// devious reports whether a program may use any of words.
-func devious(b []byte) bool {
-	if len(b) > maxHonest {
-		return true
-	}
-	for _, w := range words {
-		if contains(b, w) {
-			return true
-		}
-	}
-	return false
-}
 
 func contains(b []byte, s string) bool {
 	for i := 0; i+len(s) <= len(b); i++ {

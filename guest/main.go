@@ -53,7 +53,6 @@ type guest struct {
 	code, input int // directories that files are written below
 	file        incoming
 	archive     bool // a file in /code may be a zip archive
-	devious     bool // or may hide how it ends
 	spec        frames.Run
 	stdin       []byte
 	job         process
@@ -107,12 +106,6 @@ func (g *guest) run() *failure {
 	}
 	if f := g.collect(); f != nil {
 		return f
-	}
-	if g.job.rests {
-		// A timer of its own could wake it, and nothing of a job goes on after its answer.
-		if err := syscall.Kill(g.job.pid, syscall.SIGKILL); err != nil {
-			return fail(frames.StageReap, "kill", err)
-		}
 	}
 	return g.awaitClose()
 }

@@ -135,9 +135,10 @@ func (g *guest) feed() *failure {
 	return nil
 }
 
-// drain takes what is left in the pipes. It comes after the death of every process, so that nobody can add to them; it does not wait for
-// their end of file, since a descriptor that was sent into a socket and lost there may keep a dead pipe open.
-func (g *guest) drain() *failure {
+// drain takes what is left in the pipes. It comes after the death of every process, so that nobody can add to them; if there are survivors, who
+// can, it does drainReads reads at most. It does not wait for the end of file, since a descriptor that was sent into a socket and lost there may
+// keep a dead pipe open.
+func (g *guest) drain(survivors bool) *failure {
 	if g.pump.buf == nil {
 		g.beginPump()
 	}
@@ -145,7 +146,7 @@ func (g *guest) drain() *failure {
 		fd *int
 		s  *stream
 	}{{&g.job.stdout, &g.pump.out}, {&g.job.stderr, &g.pump.err}} {
-		for *s.fd >= 0 && g.forward(s.fd, s.s, pollIn) > 0 {
+		for n := 0; *s.fd >= 0 && (!survivors || n < drainReads) && g.forward(s.fd, s.s, pollIn) > 0; n++ {
 		}
 		closeFD(s.fd)
 	}

@@ -7,84 +7,82 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// killMS bounds how long init tries to kill what the job left. The daemon's own patience is shorter: it kills the whole leaf.
-const killMS = 5000
-
-// restNice is the niceness, of all, with which an interpreter stops itself where it would call _exit(0) (hook/sitecustomize.py): what the kernel
-// of the sandbox does at the end of a process takes longer than many a job, and whoever waits for the answer need not wait for it. It is killed
-// once the answer is out. Code that does the same has ended with status 0, as if it had called _exit(0).
-const restNice = 13
-
-// rests reports whether the job's process, which has been stopped by a signal, rests.
-func (g *guest) rests(sig syscall.Signal) bool {
-	if sig != syscall.SIGSTOP {
-		return false
-	}
-	nice, err := niceness(g.job.pid)
-	return err == nil && nice == restNice
-}
-
-// alone reports whether nobody but the job's own process is left, so that nothing happens while it rests.
-func (g *guest) alone() bool {
-	n, err := numbers("/proc")
-	return err == nil && n == 2
-}
+const (
+	// killMS bounds how long init kills and reaps what the job left, by the monotonic clock. SIGKILL ends a process only once its system call
+	// is over, and a few calls of the sandbox's kernel look at no signal for many seconds.
+	killMS = 3000
+	// drainReads bounds how much output is taken while a process survives SIGKILL: more than two pipes of the largest size hold.
+	drainReads = 64
+)
 
 // reap collects every child that has ended, orphans included, and reports whether any child is left.
 func (g *guest) reap() (left bool) {
 	for {
 		var st syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &st, syscall.WNOHANG|syscall.WUNTRACED|wAll, nil)
+		pid, err := syscall.Wait4(-1, &st, syscall.WNOHANG|wAll, nil)
 		switch {
 		case again(err):
 		case err != nil:
 			return false // ECHILD
 		case pid == 0:
 			return true
-		case pid == g.job.pid && !g.job.ended && (st.Exited() || st.Signaled()):
+		case pid == g.job.pid && !g.job.ended && (st.Exited() || st.Signaled()): // a tracee of init's may be reported as stopped
 			g.job.ended, g.job.status = true, st
-		case pid == g.job.pid && !g.job.ended && st.Stopped() && g.rests(st.StopSignal()):
-			g.job.ended, g.job.rests = true, true
 		}
 	}
 }
 
 // awaitEnd waits for the end of the job's process and reports whether it came in time.
-func (g *guest) awaitEnd(ms int) bool {
-	for ; !g.job.ended && ms >= 0; ms -= 100 {
+func (g *guest) awaitEnd(ms int64) bool {
+	for begun := monotonicMS(); !g.job.ended && monotonicMS()-begun <= ms; g.reap() {
 		if poll([]pollFD{{fd: int32(g.job.pidfd), events: pollIn}}, 100) != nil {
 			return false
 		}
-		g.reap()
 	}
 	return g.job.ended
 }
 
-// end kills and reaps until init is alone, or has nobody but a process that rests, takes the last output and reports how the job ended. No child
-// at all means alone: whatever lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped.
-func (g *guest) end() *failure {
-	for ms := 0; g.reap() && (!g.job.rests || ms > 0 || !g.alone()); ms++ {
-		if ms > killMS {
-			return fail(frames.StageReap, "processes survive SIGKILL", nil)
-		}
+// killAll kills and reaps until init is alone, and reports whether processes of the job survive after killMS. No child at all means alone:
+// whatever lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped. A child in any other state,
+// a stopped one included, is no end.
+func (g *guest) killAll() (survivors bool, f *failure) {
+	if !g.reap() {
+		return false, nil
+	}
+	for begun := monotonicMS(); ; {
 		if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fail(frames.StageReap, "kill", err)
+			return false, fail(frames.StageReap, "kill", err)
 		}
 		// Each death ends this early: the signal comes to the one thread that there is.
 		if err := poll(nil, 1); err != nil {
-			return fail(frames.StageReap, "poll", err)
+			return false, fail(frames.StageReap, "poll", err)
 		}
+		if !g.reap() {
+			return false, nil
+		}
+		if monotonicMS()-begun > killMS {
+			return true, nil
+		}
+	}
+}
+
+// end kills what the job left, takes the last output and reports how the job ended. If processes survive, /output must not be read, since they
+// may still change it: end sends Exit with Survivors, Done without artifacts, and waits for the daemon to kill the sandbox.
+func (g *guest) end() *failure {
+	survivors, f := g.killAll()
+	if f != nil {
+		return f
 	}
 	closeFD(&g.job.pidfd)
 	closeFD(&g.job.stdin)
 	closeFD(&g.job.hook)
 	g.stdin = nil
 	if g.job.pid != 0 {
-		if f := g.drain(); f != nil {
+		if f := g.drain(survivors); f != nil {
 			return f
 		}
 	}
-	x := frames.Exit{Signal: uint8(syscall.SIGKILL)} // stopped before it was started
+	x := frames.Exit{Signal: uint8(syscall.SIGKILL)} // stopped before it was started, or it survives its SIGKILL
 	if g.job.ended {
 		if g.job.status.Signaled() {
 			x.Signal = uint8(g.job.status.Signal())
@@ -92,8 +90,15 @@ func (g *guest) end() *failure {
 			x = frames.Exit{Code: uint8(g.job.status.ExitStatus())}
 		}
 	}
+	x.Survivors = survivors
 	if g.out.Queue(x) != nil {
 		return closed
 	}
-	return nil
+	if !survivors {
+		return nil
+	}
+	if g.out.Send(g.done()) != nil {
+		return closed
+	}
+	return g.awaitClose()
 }

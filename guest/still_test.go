@@ -40,8 +40,8 @@ func TestNothingDisturbsInit(t *testing.T) {
 	})
 }
 
-// The end of a child, and that it rests, is told to the one thread that waits for it: where another could take the signal, init would hear of it
-// only when it looks by itself (reapMS).
+// SIGCHLD goes to the one thread that waits for it: if another thread could take the signal, init would learn of a child's end only when it
+// looks by itself (reapMS).
 func TestNoOtherThreadHears(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("on amd64 only")

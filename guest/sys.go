@@ -19,9 +19,8 @@ const (
 	prCapAmbient    = 47
 	ambientClearAll = 4
 
-	fionread    = 0x541b
-	sigBlock    = 0 // of rt_sigprocmask
-	prioProcess = 0
+	fionread = 0x541b
+	sigBlock = 0 // of rt_sigprocmask
 
 	wAll = 0x40000000 // __WALL: children of every kind, whatever signal their end sends
 
@@ -111,13 +110,13 @@ func blockSignal(sig syscall.Signal) error {
 	return nil
 }
 
-// niceness is that of a process, -20 to 19.
-func niceness(pid int) (int, error) {
-	n, _, e := syscall.Syscall(syscall.SYS_GETPRIORITY, prioProcess, uintptr(pid), 0)
-	if e != 0 {
-		return 0, e
-	}
-	return 20 - int(n), nil
+// monotonicMS is the monotonic clock in milliseconds. The kernel never refuses CLOCK_MONOTONIC.
+func monotonicMS() int64 {
+	const clockMonotonic = 1
+	var ts syscall.Timespec
+	//nolint:gosec // the kernel writes it by address
+	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&ts)), 0)
+	return ts.Nano() / 1e6
 }
 
 // again reports whether a call is worth repeating at once.

@@ -87,6 +87,8 @@ func (r *run) fillArtifacts(res *job.Result, cause job.Cause) {
 		res.ArtifactsNote = "lost: /output was in the memory that ran out"
 	case r.exit == nil:
 		res.ArtifactsNote = "lost: the sandbox was killed before /output could be read"
+	case r.exit.Survivors:
+		res.ArtifactsNote = "lost: a process that the program left behind could not be ended in time, and may have changed /output"
 	case r.done == nil:
 		res.ArtifactsNote = "incomplete: the collection took too long or broke off"
 	case r.done.More:

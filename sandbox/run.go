@@ -269,9 +269,15 @@ func (r *run) take(m frames.Message) error {
 			return err
 		}
 		r.done = &m
+		if r.exit.Survivors {
+			r.kill() // nothing of a job goes on behind its result
+		}
 	case frames.Fatal:
 		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
 	default:
+		if r.exit.Survivors {
+			return fmt.Errorf("%w: type %#x although processes survive", errOrder, m.Type())
+		}
 		return r.collect.take(m)
 	}
 	return nil
@@ -285,12 +291,17 @@ func beforeExit(m frames.Message) bool {
 	return false
 }
 
-// beginCollection gives init the guest's whole CPU and a bound of its own: the job is dead, no deadline of it counts any more.
+// beginCollection gives init the guest's whole CPU and a bound of its own: the job is dead, no deadline of it counts any more. If processes of
+// the job survive, the CPU limit stays, nothing is collected, and the sandbox is killed once Done has come.
 func (r *run) beginCollection(exit *frames.Exit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.exit, r.died = exit, time.Now()
 	r.timers.stopLocked()
+	if exit.Survivors {
+		r.timers.after(stopGrace, r.kill)
+		return
+	}
 	if r.s.leaf != nil {
 		if err := r.s.leaf.Lift(); err != nil {
 			r.s.host.Log.Warn("lift cpu.max for the collection", "sandbox", r.s.id, "error", err)

@@ -98,6 +98,34 @@ func TestRunReportsWhatInitSays(t *testing.T) {
 	}
 }
 
+// A process that survives its SIGKILL does not take the program's own end away, but nothing is collected beside it.
+func TestRunWithSurvivors(t *testing.T) {
+	for _, after := range [][]frames.Message{
+		{frames.Exit{Survivors: true}, frames.Done{StdoutTotal: 5}},
+		{frames.Exit{Code: 3, Survivors: true}, frames.Done{StdoutTotal: 5}},
+		{frames.Exit{Survivors: true}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true}, frames.Done{StdoutTotal: 5}},
+	} {
+		s, g := newGuest(t)
+		go func() {
+			if g.await(frames.TypeGo) == nil {
+				_ = g.w.Send(append([]frames.Message{frames.Started{}, frames.Stdout("done\n")}, after...)...)
+			}
+			g.f.Close()
+		}()
+		res, err := s.Run(context.Background(), testSpec(), time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exit := after[0].(frames.Exit)
+		if res.ExitCode == nil || *res.ExitCode != int(exit.Code) || (res.Status == job.Succeeded) != (exit.Code == 0) || res.Stdout != "done\n" {
+			t.Errorf("%+v: %+v", exit, res)
+		}
+		if !strings.HasPrefix(res.ArtifactsNote, "lost: ") || len(res.Artifacts) > 0 {
+			t.Errorf("%+v: artifacts %v, note %q", exit, res.Artifacts, res.ArtifactsNote)
+		}
+	}
+}
+
 // The exception's line is at the end of stderr, which is not among what is kept of a flood.
 func TestRunClassifiesByTheEndOfStderr(t *testing.T) {
 	res := play(t, testSpec(), frames.Started{}, frames.Stderr(strings.Repeat("log\n", 250)+"l"), frames.Exit{Code: 1},
