@@ -11,7 +11,9 @@ STATIC := CGO_ENABLED=0
 GO      = go
 
 pinned = $(shell awk '$$1 == "require" && $$2 == "$(2)" { print $$3 } $$1 == "$(2)" { print $$2 }' tools/$(1)go.mod)
-RUNSC_VERSION := $(call pinned,,gvisor.dev/gvisor)
+# runsc and the sentry that boots for it are used together only when they are of the same version, which so names what the sentry is made of.
+SENTRY_PARTS := tools/go.mod tools/go.sum $(wildcard tools/sentry/* tools/sentry/umount/*) seccomp/testdata/profile_amd64.json
+RUNSC_VERSION := $(call pinned,,gvisor.dev/gvisor)+$(shell cat $(sort $(filter-out tools/sentry/umount,$(SENTRY_PARTS))) | sha256sum | cut -c1-12)
 RUNC_VERSION  := $(call pinned,runc/,github.com/opencontainers/runc)
 LINT_VERSION  := $(call pinned,lint/,github.com/golangci/golangci-lint/v2)
 RUNSC := $(CACHE)/runsc/$(RUNSC_VERSION)/runsc
@@ -63,13 +65,17 @@ $(RUNSC): | tools/go.mod
 	cd tools && $(STATIC) $(GO) build -trimpath -ldflags '-X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $@.$$$$ gvisor.dev/gvisor/runsc && $(place)
 
-# Beside tsubo-init, where tsubod looks for it. Its version is that of the module, as runsc's is: only the same is used together. The tests
+# Beside tsubo-init, where tsubod looks for it. The tests
 # hold the filters that it brings along against those that runsc would make.
-$(SENTRY): tools/go.mod $(wildcard tools/sentry/* tools/sentry/umount/*) seccomp/testdata/profile_amd64.json
+$(SENTRY): $(SENTRY_PARTS) $(RUNSC)
 	@mkdir -p $(@D)
 	cd tools && mod=$$(sentry/patched $(CACHE)) && $(STATIC) $(GO) test -trimpath -modfile $$mod ./sentry/... && \
 		$(STATIC) $(GO) build -trimpath -modfile $$mod -ldflags '$(ENTRY) -s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)' \
 		-o $(CURDIR)/$@.$$$$ ./sentry && cd .. && $(place)
+
+.PHONY: runsc-path
+runsc-path: # where the cache has runsc, for scripts
+	@echo $(RUNSC)
 
 .PHONY: runc
 runc: $(RUNC) ## the pinned runc, an optional fallback of permissive mode, in the cache and as build/bin/runc

@@ -44,6 +44,7 @@ type Config struct {
 	Socket          string // path, at most 107 bytes
 	SocketGroup     string // "" when the default group does not exist: then only root reaches the socket
 	RunscPath       string // absolute
+	RunscSHA256     string // 64 lower-case hex digits that the file at RunscPath must have; "" for any
 	InitPath        string // absolute
 	MkfsErofsPath   string // absolute, or "" for the one on PATH
 	CgroupParent    string // absolute path in the hierarchy, or "" for the default
@@ -275,6 +276,10 @@ func (c *Config) bindPlaces(r *reader, h host) {
 		}
 	}
 	r.path("runsc_path", &c.RunscPath)
+	r.text("runsc_sha256", &c.RunscSHA256, 64, 64)
+	if c.RunscSHA256 != "" && !sha256RE.MatchString(c.RunscSHA256) {
+		r.fail("runsc_sha256", "must be 64 lower-case hex digits: sha256sum prints them")
+	}
 	r.path("init_path", &c.InitPath)
 	r.path("mkfs_erofs_path", &c.MkfsErofsPath)
 	r.path("cgroup_parent", &c.CgroupParent)

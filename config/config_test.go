@@ -77,6 +77,7 @@ data_dir: /srv/tsubo/
 run_dir: /run/t
 socket_group: staff
 runsc_path: /opt/runsc
+runsc_sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 init_path: /opt/tsubo-init
 mkfs_erofs_path: /opt/mkfs.erofs
 cgroup_parent: /own
@@ -157,7 +158,7 @@ max_retry_attempts: 1
 	if !reflect.DeepEqual(got, Config{
 		Warnings:       []string{"security_mode is permissive: jobs run even where this host cannot enforce their limits"},
 		ProductionMode: true, LogLevel: "DEBUG", SecurityMode: Permissive, DataDir: "/srv/tsubo", RunDir: "/run/t", Socket: "/run/t/tsubo.sock", SocketGroup: "staff",
-		RunscPath: "/opt/runsc", InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
+		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
 		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
 		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
@@ -257,6 +258,8 @@ func TestRefused(t *testing.T) {
 		{"data_dir: 5", "data_dir", "absolute path"},
 		{"socket: /" + strings.Repeat("a", 107), "socket", "108 bytes"},
 		{"run_dir: /" + strings.Repeat("a", 100), "run_dir", "a Unix socket can have 107"},
+		{"runsc_sha256: hunter2", "runsc_sha256", "64"},
+		{"runsc_sha256: " + strings.Repeat("g", 64), "runsc_sha256", "hex digits"},
 		{"socket_group: hunter2", "socket_group", "no such group"},
 		{"cgroup_parent: /", "cgroup_parent", "root of the hierarchy"},
 		{"cgroup_parent: /a/..", "cgroup_parent", "root of the hierarchy"},

@@ -42,6 +42,7 @@ const minKey = 16
 
 var (
 	headerRE  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	sha256RE  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	keyHashRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 

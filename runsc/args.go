@@ -11,6 +11,12 @@ package runsc
 //   - --gofer-network-namespace=new: see the package comment;
 //   - --character-device-policy=emulated-only, --allow-suid=false, --net-raw=false, --allow-flag-override=false: the safe defaults, said;
 //   - --systemd-cgroup=false: the leaf is a path, made before;
+//   - --iouring, --nvproxy, --tpuproxy, --rdmaproxy=false: no device and no ring of the host's reaches the sentry;
+//   - --debug, --strace, --profile=false: nothing of a job is logged, and --profile loosens the sentry's own filter;
+//   - --file-access=exclusive: nobody else changes a root;
+//   - --sidecar-usage-policy: STRICT would also ask for a prewarmer, so runsc may boot by itself where [Runsc.UseSentry] has
+//     found no sentry; Run refuses a sandbox whose process executes anything but the file that was checked;
+//   - --sidecar-release-enforcement-policy=ALWAYS: a sentry of another version than runsc's ends at its start;
 //   - --host-settings=ignore: boot looks at nothing of the host but what it needs.
 func Args(root string, f Flags, o RunOpts) []string {
 	args := []string{
@@ -31,6 +37,16 @@ func Args(root string, f Flags, o RunOpts) []string {
 		"--gofer-network-namespace=new",
 		"--systemd-cgroup=false",
 		"--host-settings=ignore",
+		"--iouring=false",
+		"--nvproxy=false",
+		"--tpuproxy=false",
+		"--rdmaproxy=false",
+		"--debug=false",
+		"--strace=false",
+		"--profile=false",
+		"--file-access=exclusive",
+		"--sidecar-usage-policy=LEGACY_DEPRECATED_SLOW_EMBEDDED_FALLBACK",
+		"--sidecar-release-enforcement-policy=ALWAYS",
 	}
 	if f.IgnoreCgroups {
 		args = append(args, "--ignore-cgroups")

@@ -100,7 +100,13 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 		_ = complaints.SetReadDeadline(time.Now().Add(time.Second)) // should a child of the command hold the other end
 		return 0, fmt.Errorf("boot sandbox %s: runsc: %w%s", o.ID, errors.Join(context.Cause(ctx), err), <-said)
 	}
-	return readPID(o.pidFile())
+	if pid, err = readPID(o.pidFile()); err != nil {
+		return 0, err
+	}
+	if err = r.checkExecutable(pid); err != nil {
+		return 0, fmt.Errorf("boot sandbox %s: %w", o.ID, err)
+	}
+	return pid, nil
 }
 
 // undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended. The
@@ -147,9 +153,11 @@ func (r *Runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, r.Path, args...)
 	cmd.Dir = "/"
 	cmd.Env = slices.Clone(environment)
+	sentries := noSentries
 	if r.sentry != nil {
-		cmd.Env = append(cmd.Env, sentryDir+"="+filepath.Dir(r.sentry.Path))
+		sentries = filepath.Dir(r.sentry.Path)
 	}
+	cmd.Env = append(cmd.Env, sentryDir+"="+sentries)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 2 * time.Second
 	return cmd

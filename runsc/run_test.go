@@ -34,7 +34,8 @@ func TestRunFake(t *testing.T) {
 		pid          int
 		err          string
 	}{
-		{"pid", pidFile + `printf 4242 >"$f"`, 4242, ""},
+		{"another program", pidFile + `printf $PPID >"$f"`, 0, "instead of"},
+		{"pid of nobody", pidFile + `printf 4194305 >"$f"`, 0, "executes"},
 		{"no pid file", "true", 0, "pid file"},
 		{"empty pid file", pidFile + `: >"$f"`, 0, "no pid"},
 		{"pid of init", pidFile + `printf 1 >"$f"`, 0, "no pid"},

@@ -448,3 +448,50 @@ func TestThreadsMeetPatches(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedSentryDoesNotBoot: runsc looks for a sentry beside its own file, and takes none that UseSentry has not checked.
+func TestRefusedSentryDoesNotBoot(t *testing.T) {
+	original := need.Runsc(t)
+	dir, err := os.MkdirTemp("/var/lib", "tsubo-test") // in no sticky directory, which Find refuses
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path, stray := filepath.Join(dir, "runsc"), filepath.Join(dir, "gvisor-bin", "gvisor_sentry")
+	data, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Dir(stray), 0o755), os.WriteFile(path, data, 0o755),
+		os.WriteFile(stray, data, 0o755), os.Chmod(stray, 0o777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := runsc.Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.UseSentry(t.Context(), stray); err == nil {
+		t.Fatal("a sentry that everybody may write was taken")
+	}
+	if err := r.UseRoot(filepath.Join(shortDir(t), "r")); err != nil {
+		t.Fatal(err)
+	}
+	r.Flags.IgnoreCgroups = true
+	if err := runsc.BecomeSubreaper(); err != nil {
+		t.Fatal(err)
+	}
+	root, guest := trees(t, bundle.EROFS)
+	b := boot(t, r, root, guest)
+	got, err := os.Stat(fmt.Sprintf("/proc/%d/exe", b.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(got, want) {
+		t.Error("the sandbox process does not execute the runsc that was found")
+	}
+}

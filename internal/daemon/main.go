@@ -108,6 +108,9 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	ctx, hurry, reload, forget := listen(ctx, log)
 	defer forget()
 	syscall.Umask(0o077)
+	if err := noCoreDumps(); err != nil {
+		return exitRefused, err
+	}
 	leaves, locks, err := enter(ctx, cfg, log)
 	if err != nil {
 		return exitRefused, err
@@ -129,6 +132,15 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 		return exitFailure, err
 	}
 	return exitOK, nil
+}
+
+// noCoreDumps keeps the host's core handler, which runs as root, away from the memory of the daemon and of every process that it
+// starts. A sandbox process that breaks its filter is killed by a signal that dumps core, with memory that a job has written.
+func noCoreDumps() error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		return fmt.Errorf("set RLIMIT_CORE to 0: %w", err)
+	}
+	return nil
 }
 
 // listen tells what the operator's signals say: stop ends with the first SIGTERM or SIGINT, hurry with the second, and the third ends the

@@ -152,6 +152,7 @@ func needRestart(old, new *config.Config) []string {
 		{"socket", old.Socket == new.Socket},
 		{"socket_group", old.SocketGroup == new.SocketGroup},
 		{"runsc_path", old.RunscPath == new.RunscPath},
+		{"runsc_sha256", old.RunscSHA256 == new.RunscSHA256},
 		{"init_path", old.InitPath == new.InitPath},
 		{"mkfs_erofs_path", old.MkfsErofsPath == new.MkfsErofsPath},
 		{"cgroup_parent", old.CgroupParent == new.CgroupParent},

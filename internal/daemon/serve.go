@@ -137,9 +137,9 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	}
 	stopCollecting := runsc.CollectOrphans()
 	d.undo.push(func() error { stopCollecting(); return nil })
-	bin, err := runsc.Find(cfg.RunscPath)
+	bin, err := d.findRunsc(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
+		return nil, err
 	}
 	if err := d.useSentry(ctx, cfg, bin); err != nil {
 		return nil, err
@@ -169,6 +169,27 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Empty: empty, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
 	}
 	return host, host.Sweep(ctx)
+}
+
+// findRunsc finds the binary of runsc_path and holds it against runsc_sha256 and against the version that tsubo is tested with.
+func (d *Daemon) findRunsc(ctx context.Context, cfg *config.Config) (*runsc.Runsc, error) {
+	bin, err := runsc.Find(cfg.RunscPath)
+	if err != nil {
+		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
+	}
+	if want := cfg.RunscSHA256; want != "" && want != bin.SHA256() {
+		return nil, fmt.Errorf("field runsc_sha256: %s has sha256 %s, not %s: install the build that was pinned, or change the field",
+			bin.Path, bin.SHA256(), want)
+	}
+	version, err := bin.Version(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("field runsc_path: %w", err)
+	}
+	if runsc.Outdated(version) {
+		d.log.Warn("runsc is older than the one that tsubo is tested with: update it", "path", bin.Path, "version", version,
+			"tested", runsc.Pinned)
+	}
+	return bin, nil
 }
 
 // useSentry lets runsc boot sandboxes with the sentry that lies beside tsubo-init, should one be there that goes with this runsc.

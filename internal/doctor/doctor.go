@@ -97,10 +97,14 @@ func sentry(ctx context.Context, cfg *config.Config) []finding {
 	if err != nil {
 		return []finding{{bad, "runsc", fmt.Sprintf("%s does not tell its version: %v", bin.Path, err), "set runsc_path to a working runsc"}}
 	}
-	return []finding{
-		{good, "runsc", bin.Path + " " + version, ""},
-		{good, "runsc sha256", bin.SHA256(), ""},
+	out := []finding{{good, "runsc", bin.Path + " " + version, ""}}
+	if runsc.Outdated(version) {
+		out[0] = finding{worse, "runsc", bin.Path + " " + version + " is older than " + runsc.Pinned + ", with which tsubo is tested", "update it"}
 	}
+	if want := cfg.RunscSHA256; want != "" && want != bin.SHA256() {
+		return append(out, finding{bad, "runsc sha256", bin.SHA256() + " is not runsc_sha256", "install the build that was pinned, or change runsc_sha256"})
+	}
+	return append(out, finding{good, "runsc sha256", bin.SHA256(), ""})
 }
 
 func parts(ctx context.Context, cfg *config.Config) []finding {

@@ -2,10 +2,14 @@ package system
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,5 +190,32 @@ func TestImportThroughTheAPI(t *testing.T) {
 	}
 	if a := d.run(t, map[string]any{"code": "print(1)"}); a.Status != job.Succeeded {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestNoCoreDumps: neither the daemon nor a sandbox hands its memory to the host's core handler.
+func TestNoCoreDumps(t *testing.T) {
+	id := shared.submit(t, map[string]any{"code": "import time\ntime.sleep(600)", "timeout": 300})
+	defer shared.ask(t, http.MethodPost, "/jobs/"+id+"/cancel", "")
+	pids := map[string]int{"tsubod": shared.cmd.Process.Pid}
+	for deadline := time.Now().Add(10 * slack * time.Second); pids["sandbox"] == 0; time.Sleep(50 * time.Millisecond) {
+		files, err := filepath.Glob("/run/tsubo-shared/sandboxes/*/pid")
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("no sandbox runs: %v", err)
+		}
+		for _, file := range files {
+			data, _ := os.ReadFile(file)
+			pids["sandbox"], _ = strconv.Atoi(string(data)) // 0 while runsc writes it
+		}
+	}
+	for name, pid := range pids {
+		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := regexp.MustCompile(`Max core file size +(\S+) +(\S+)`).FindStringSubmatch(string(limits))
+		if len(line) != 3 || line[1] != "0" || line[2] != "0" {
+			t.Errorf("%s: core file size %q", name, line)
+		}
 	}
 }

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # The two small disks of a run. Sourced by run, after common.sh; uses $work.
 
-# runsc_version prints the pinned version of runsc, which names its place in the cache.
-runsc_version() {
-	awk '$1 == "gvisor.dev/gvisor" { print $2; exit } $1 == "require" && $2 == "gvisor.dev/gvisor" { print $3; exit }' "$vm_repo/tools/go.mod" 2>/dev/null
+# runsc_path prints where the cache has the runsc of this tree.
+runsc_path() {
+	make -s --no-print-directory -C "$vm_repo" CACHE="$vm_cache" runsc-path
 }
 
 # make_payload FILE makes the read-only disk with our programs, runsc, the images and init2.sh, out of what is built by now, or
 # links the one in the cache when nothing changed.
 make_payload() {
-	local runsc=${TSUBO_RUNSC:-$vm_cache/runsc/$(runsc_version)/runsc} stage=$work/stage key size img f
+	local runsc=${TSUBO_RUNSC:-$(runsc_path)} stage=$work/stage key size img f
 	[[ -x $runsc ]] || runsc=''
 	key=$({
 		cat "$vm_here"/{init2.sh,payload.sh}
