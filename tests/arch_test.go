@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"keys":            {},
 	"internal/daemon": {"*"},
 	"internal/doctor": {"*"},
+	"internal/owned":  {"config"},
 	"internal/cli":    {"*"},
 	"cmd/tsubod":      {"internal/daemon"},
 	"cmd/tsubo":       {"internal/cli"},

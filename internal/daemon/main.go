@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/internal/owned"
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
@@ -109,6 +110,9 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	defer forget()
 	syscall.Umask(0o077)
 	if err := noCoreDumps(); err != nil {
+		return exitRefused, err
+	}
+	if err := owned.Refuse(cfg); err != nil {
 		return exitRefused, err
 	}
 	leaves, locks, err := enter(ctx, cfg, log)

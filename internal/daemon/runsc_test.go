@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,5 +40,25 @@ func TestNoCoreDumps(t *testing.T) {
 	out, err := exec.Command("/bin/sh", "-c", "ulimit -Hc; ulimit -Sc").Output()
 	if err != nil || string(out) != "0\n0\n" {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// TestRefusesOthersPaths: who can write to run_dir could exchange bundles. The daemon refuses before it touches anything.
+func TestRefusesOthersPaths(t *testing.T) {
+	dir := need.RootDir(t)
+	run := filepath.Join(dir, "run")
+	file := filepath.Join(dir, "tsubo.yaml")
+	text := fmt.Sprintf("data_dir: %s/data\nrun_dir: %s\nrunsc_path: /nowhere/runsc\n", dir, run)
+	err := errors.Join(os.Mkdir(run, 0o750), os.Chown(run, 1234, 0), os.WriteFile(file, []byte(text), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	if status := Main([]string{"tsubod", "--config", file}, &said); status != exitRefused || !strings.Contains(said.String(), "field run_dir: ") ||
+		!strings.Contains(said.String(), "uid 1234") {
+		t.Errorf("status %d, %q", status, said.String())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		t.Error("data_dir was made")
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tsubo-run/tsubo/api"
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/images"
+	"github.com/tsubo-run/tsubo/internal/owned"
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
 	"github.com/tsubo-run/tsubo/limits"
@@ -151,7 +152,7 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 		return nil, err
 	}
 	bin.Flags.IgnoreCgroups = leaves == nil
-	dir := filepath.Join(cfg.RunDir, "sandboxes")
+	dir := owned.SandboxesDir(cfg)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("field run_dir: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/client"
 	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/internal/owned"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/rootfs"
 	"github.com/tsubo-run/tsubo/runsc"
@@ -109,6 +110,13 @@ func sentry(ctx context.Context, cfg *config.Config) []finding {
 
 func parts(ctx context.Context, cfg *config.Config) []finding {
 	var out []finding
+	for _, o := range owned.Paths(cfg) {
+		if o.Err != nil {
+			out = append(out, finding{bad, "owner of " + o.Path, o.Err.Error(), "make it root's, or set " + o.Field + " to another path"})
+		} else {
+			out = append(out, finding{good, "owner of " + o.Path, "nobody but root can replace it", ""})
+		}
+	}
 	if _, err := os.Stat(cfg.InitPath); err != nil {
 		out = append(out, finding{bad, "tsubo-init", err.Error(), "install it there, or set init_path"})
 	} else {

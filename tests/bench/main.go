@@ -93,7 +93,7 @@ func (b *bench) place(bin, runscBin, layouts string) error {
 		return fmt.Errorf("%w (make build)", err)
 	}
 	b.opt.Init = filepath.Join(installed, "tsubo-init")
-	dir, err := os.MkdirTemp("", "tb")
+	dir, err := os.MkdirTemp("/var/lib", "tb") // nobody else can write above it
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(installed))
 	}

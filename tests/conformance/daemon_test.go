@@ -103,7 +103,7 @@ func connect(t *testing.T) *daemon {
 	socket := os.Getenv("TSUBO_SOCKET")
 	if socket == "" {
 		socket = "/run/tsubo/tsubo.sock"
-		file := filepath.Join(t.TempDir(), "tsubo.yaml")
+		file := filepath.Join(need.RootDir(t), "tsubo.yaml")
 		if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 			t.Fatal(err)
 		}

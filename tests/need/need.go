@@ -43,3 +43,19 @@ func Runsc(t testing.TB) string {
 	That(t, "runsc", path != "")
 	return path
 }
+
+// RootDir needs root and returns a temporary directory for what a tsubod trusts: nobody else can write to a directory above it.
+func RootDir(t testing.TB) string {
+	t.Helper()
+	Root(t)
+	dir, err := os.MkdirTemp("/run", "tsubo-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}

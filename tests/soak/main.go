@@ -78,7 +78,7 @@ func place(bin, runscBin, layouts string) (o tsubod.Options, err error) {
 		return o, fmt.Errorf("%w (make build)", err)
 	}
 	o.Init = filepath.Join(installed, "tsubo-init")
-	if o.Dir, err = os.MkdirTemp("", "ts"); err != nil {
+	if o.Dir, err = os.MkdirTemp("/var/lib", "ts"); err != nil {
 		return o, errors.Join(err, os.RemoveAll(installed))
 	}
 	return o, os.Chmod(o.Dir, 0o755) //nolint:gosec // roots below it are read by unprivileged sandboxes

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // ask sends a request, with a JSON body when there is one, and returns what came.
@@ -213,7 +214,7 @@ default_timeout: 250
 
 // One slot, and everybody in order; what is cancelled before its turn never runs; a full queue refuses and keeps nothing.
 func TestQueue(t *testing.T) {
-	d, err := startDaemon(t.TempDir(), "queue", oneSlot)
+	d, err := startDaemon(need.RootDir(t), "queue", oneSlot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestQueue(t *testing.T) {
 
 // Ruling 4 with the real daemon: over kill -9, over a stop that a second signal hurries, and over a stop in peace.
 func TestRestarts(t *testing.T) {
-	dir := t.TempDir()
+	dir := need.RootDir(t)
 	extra := "  - name: again\n    retry_on_interrupt: true\n    memory_limit: 128m\n" + strings.Replace(oneSlot, "1", "2", 1)
 	start := func() *daemon {
 		t.Helper()

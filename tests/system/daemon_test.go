@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 		fmt.Println("skipped:", why)
 		return 0
 	}
-	dir, err := os.MkdirTemp("", "tsubo-system-")
+	dir, err := os.MkdirTemp("/run", "tsubo-system-") // nobody else can write above it
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/need"
 )
 
 // report is a program that says everything of itself that a sandbox which has waited could have wrong.
@@ -119,7 +120,7 @@ warm_max: 1`
 
 // I14: a sandbox that has waited, whichever way, is the same as one that was booted for its job, also after others of its kind were used.
 func TestWaitingSandboxesAreAsNew(t *testing.T) {
-	d, err := startDaemon(t.TempDir(), "pool", pooled)
+	d, err := startDaemon(need.RootDir(t), "pool", pooled)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func (d *daemon) killWaiting(t *testing.T) {
 
 // Death while idle: whoever comes next is served, by another one.
 func TestWaitingSandboxesDie(t *testing.T) {
-	d, err := startDaemon(t.TempDir(), "dying", "\npool_min: 1\npool_max: 1\nwarm_max: 1")
+	d, err := startDaemon(need.RootDir(t), "dying", "\npool_min: 1\npool_max: 1\nwarm_max: 1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +221,7 @@ func TestWaitingSandboxesDie(t *testing.T) {
 
 // A daemon that is killed with a full pool: the next one sweeps all of it, and fills its own.
 func TestRestartWithAFullPool(t *testing.T) {
-	dir := t.TempDir()
+	dir := need.RootDir(t)
 	d, err := startDaemon(dir, "full", "\npool_min: 1\npool_max: 1\nwarm_max: 1")
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
+	"github.com/tsubo-run/tsubo/tests/need"
 	"github.com/tsubo-run/tsubo/tests/pagecache"
 )
 
@@ -43,7 +44,7 @@ func TestStartRefusals(t *testing.T) {
 		"no such group":   {"socket_group: nosuchgroup", "socket_group"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := need.RootDir(t)
 			config, err := writeConfig(dir, "refused", c.extra)
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +67,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	if !strings.Contains(said, "data_dir") {
 		t.Errorf("same state: said %q", said)
 	}
-	dir := t.TempDir()
+	dir := need.RootDir(t)
 	config, err := writeConfig(dir, "second", "")
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 
 // A daemon that was killed leaves sandboxes behind; the next one finds them before it serves.
 func TestStartSweepsAfterKill(t *testing.T) {
-	dir := t.TempDir()
+	dir := need.RootDir(t)
 	d, err := startDaemon(dir, "crash", "")
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +172,7 @@ func glob(t *testing.T, pattern string) []string {
 
 // Without an image tsubod serves, and tells whoever submits what to do; with one imported through the API it runs.
 func TestImportThroughTheAPI(t *testing.T) {
-	d, err := startDaemon(t.TempDir(), "empty", "")
+	d, err := startDaemon(need.RootDir(t), "empty", "")
 	if err != nil {
 		t.Fatal(err)
 	}
