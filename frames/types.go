@@ -152,3 +152,6 @@ func (s Stage) String() string {
 	}
 	return stages[s]
 }
+
+// MaxStdin bounds the standard input of a job, which init holds in memory, in bytes.
+const MaxStdin = 64 << 20

@@ -7,9 +7,6 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// maxStdin bounds the standard input that init holds for a job; the daemon's own caps are below it.
-const maxStdin = 64 << 20
-
 // incoming is the file that Data messages belong to.
 type incoming struct {
 	fd   int
@@ -59,10 +56,11 @@ func (g *guest) load() *failure {
 				return f
 			}
 		case frames.Run:
-			if haveRun || m.Stdin > maxStdin {
+			if haveRun || m.Stdin > frames.MaxStdin {
 				return g.outOfPlace(m)
 			}
 			g.spec, haveRun = m, true
+			g.stdin = make([]byte, 0, m.Stdin) // grown by append, it would be there twice
 		case frames.Stdin:
 			if int64(len(g.stdin)+len(m)) > g.spec.Stdin {
 				return g.outOfPlace(m)

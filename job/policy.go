@@ -68,6 +68,9 @@ func (p *Policy) CheckTimeout(seconds *int64) error {
 	return nil
 }
 
+// MaxStdin is the most standard input that a sandbox takes, in bytes: frames.MaxStdin.
+const MaxStdin = 64 << 20
+
 // Spec is the complete job of a request under this policy: the one way in which a request becomes one, when it is submitted, run again,
 // or dispatched after a restart. What the caller wrote is checked before anything is looked up, and nothing is clamped. The error is a
 // *Refusal. The Spec shares the request's data, which must not be changed while it is in use.
@@ -109,6 +112,9 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	}
 	if s.Environment, err = t.environment(r.Environment); err != nil {
 		return nil, err
+	}
+	if n := len(r.Stdin); n > MaxStdin {
+		return nil, Refuse(Invalid, "stdin has %d bytes: it must have at most %d; send more as a file", n, MaxStdin)
 	}
 	if n := sizeOf(r); n > s.Limits.Memory/2 {
 		return nil, Refuse(Invalid, "code, input_data, files and stdin have %d bytes, more than half of the job's memory (%d bytes)", n, s.Limits.Memory)

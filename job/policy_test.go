@@ -109,6 +109,7 @@ func TestPolicyRefuses(t *testing.T) {
 		{"cpu high", Request{CPULimit: 1.01}, Invalid, "cpu_limit must be less than or equal to what job type 'default' allows (1)"},
 		{"cpu infinite", Request{JobType: "big", CPULimit: math.Inf(1)}, Invalid, "cpu_limit must be less than or equal to what job type 'big' allows (4)"},
 		{"environment", Request{Environment: map[string]string{"A": "1", "LD_PRELOAD": "x"}}, Invalid, "environment: job type 'default' does not let a request set LD_PRELOAD"},
+		{"stdin", Request{Stdin: make([]byte, MaxStdin+1)}, Invalid, "stdin has 67108865 bytes: it must have at most 67108864; send more as a file"},
 		{"too much to hold", Request{MemoryLimit: 64 * MiB, Stdin: make([]byte, 20*MiB), Files: []File{{Name: "f", Data: make([]byte, 12*MiB+1)}}}, Invalid,
 			"code, input_data, files and stdin have 33554433 bytes, more than half of the job's memory (67108864 bytes)"},
 	} {

@@ -33,7 +33,13 @@ func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch
 	r := &run{s: s, spec: spec, watch: watch, turn: turn}
 	defer r.finish()
 	if err := r.begin(ctx); err != nil {
-		return nil, fmt.Errorf("hand over job %s: %w", spec.ID, err)
+		err = fmt.Errorf("hand over job %s: %w", spec.ID, err)
+		if !s.oomKilled() {
+			return nil, err
+		}
+		// What the caller sent did not fit beside the interpreter: the job's own end, and another try would be the same.
+		r.cause, r.err, r.started = job.OutOfMemory, err, time.Now()
+		return r.result(), nil
 	}
 	defer context.AfterFunc(ctx, func() { r.end(causeOf(context.Cause(ctx))) })()
 	r.timers.after(spec.Timeout, func() { r.end(job.Overrun) })
@@ -125,6 +131,9 @@ func (r *run) begin(ctx context.Context) error {
 		r.watch.Started()
 		return nil
 	case frames.Fatal:
+		if m.Stage == frames.StageExec && r.spec.Language == job.Command {
+			return &ImageError{Message: m.Message} // the program is looked for and started at hand-over
+		}
 		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
 	}
 	return fmt.Errorf("frame of type %#x instead of started", m.Type())
@@ -309,6 +318,9 @@ func (r *run) beginCollection(exit *frames.Exit) {
 	}
 	r.timers.after(collectBound, r.kill)
 }
+
+// Both are one number: job imports nothing, and what it admits must be what init takes.
+var _, _ = [job.MaxStdin - frames.MaxStdin]struct{}{}, [frames.MaxStdin - job.MaxStdin]struct{}{}
 
 // causeOf maps the cause of a context to that of a run.
 func causeOf(err error) job.Cause {

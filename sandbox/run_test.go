@@ -396,3 +396,33 @@ func TestGreet(t *testing.T) {
 		})
 	}
 }
+
+// The program of a command type is looked for at hand-over: that it cannot be run is the image's fault, and for an interpreter,
+// which has waited already, tsubo's.
+func TestHandOverThatFails(t *testing.T) {
+	for _, test := range []struct {
+		language job.Language
+		stage    frames.Stage
+		image    bool
+	}{
+		{job.Command, frames.StageExec, true},
+		{job.Command, frames.StageFiles, false},
+		{job.Python, frames.StageExec, false},
+		{job.Node, frames.StageExec, false},
+	} {
+		s, g := newGuest(t)
+		go func() {
+			if g.await(frames.TypeGo) == nil {
+				_ = g.w.Send(frames.Fatal{Stage: test.stage, Message: "nonesuch not found in PATH"})
+			}
+			g.f.Close()
+		}()
+		spec := testSpec()
+		spec.Language = test.language
+		res, err := s.Run(context.Background(), spec, time.Now(), nil)
+		image := (*ImageError)(nil)
+		if res != nil || err == nil || errors.As(err, &image) != test.image {
+			t.Errorf("%s at %s: result %v, error %v", test.language, test.stage, res, err)
+		}
+	}
+}

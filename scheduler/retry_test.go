@@ -250,6 +250,11 @@ func TestBreakerStopsLaunches(t *testing.T) {
 		if rec := b.m.record("7"); !strings.Contains(rec.Error.Message, "at the moment") {
 			t.Errorf("%+v", rec.Error)
 		}
+		other := spec("other", "a", 1)
+		other.Image = "another"
+		b.accept(other)
+		b.status("other", job.Running)
+		b.finishAll("other")
 		time.Sleep(breaker.Pause)
 		b.accept(spec("trial", "a", 1))
 		b.status("trial", job.Running)

@@ -61,7 +61,7 @@ const (
 type Scheduler struct {
 	opt     Options
 	log     *slog.Logger
-	breaker breaker.Breaker
+	breaker breaker.Group
 
 	mu       sync.Mutex
 	state    state

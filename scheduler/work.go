@@ -261,7 +261,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	if refused := e.spec.Refused(); refused != nil {
 		return refused, nil
 	}
-	leave := s.breaker.Allow()
+	leave := s.breaker.Allow(e.spec.Type + "\x00" + e.spec.Image)
 	if leave == nil {
 		return job.FailedResult(job.ErrUnavailable, job.PhaseStartup,
 			"Sandboxes cannot be started at the moment; the server's log has the reason"), &failure{transient: true}

@@ -120,3 +120,41 @@ func (b *Breaker) State() job.Breaker {
 	}
 	return s
 }
+
+// Group is a breaker for each key, so that launches that fail for what one image or job type brings along refuse no other. Its zero
+// value is ready; it is safe for concurrent use. Keys are never forgotten: they must be few.
+type Group struct {
+	mu    sync.Mutex
+	byKey map[string]*Breaker
+}
+
+// Allow gives leave to launch once for key, nil when there is none now.
+func (g *Group) Allow(key string) *Permit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.byKey[key]
+	if b == nil {
+		if g.byKey == nil {
+			g.byKey = map[string]*Breaker{}
+		}
+		b = &Breaker{}
+		g.byKey[key] = b
+	}
+	return b.Allow()
+}
+
+// State is the state of the breaker that is worst off: an open one before a half-open and a closed one, then the one with most
+// failures.
+func (g *Group) State() job.Breaker {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rank := map[string]int{"closed": 0, "half_open": 1, "open": 2}
+	worst := (&Breaker{}).State()
+	for _, b := range g.byKey {
+		s := b.State()
+		if worst.LastFailure == nil || rank[s.State] > rank[worst.State] || s.State == worst.State && s.FailureCount > worst.FailureCount {
+			worst = s
+		}
+	}
+	return worst
+}

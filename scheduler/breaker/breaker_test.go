@@ -71,3 +71,30 @@ func TestBreaker(t *testing.T) {
 		is("closed", 0, 0)
 	})
 }
+
+// TestGroup: one key's failures refuse that key alone, and /health sees them.
+func TestGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		if s := g.State(); s.State != "closed" || s.LastFailure != nil {
+			t.Errorf("at first %+v", s)
+		}
+		for range Failures {
+			g.Allow("bad").Failed()
+		}
+		g.Allow("good").Launched()
+		if g.Allow("bad") != nil {
+			t.Error("a permit for the key that fails")
+		}
+		if g.Allow("good") == nil || g.Allow("new") == nil {
+			t.Error("no permit for another key")
+		}
+		if s := g.State(); s.State != "open" || s.FailureCount != Failures {
+			t.Errorf("%+v, want the open one", s)
+		}
+		time.Sleep(Pause)
+		if s := g.State(); s.State != "half_open" {
+			t.Errorf("%+v", s)
+		}
+	})
+}

@@ -105,6 +105,9 @@ job_types:
     max_memory_limit: 128m
     environment: {KEPT: type}
     allowed_environment: [ASKED]
+  - name: nonesuch
+    image: python
+    command: [/nonesuch]
   - name: shared
     shared_memory: 16m
   - name: smallshared
