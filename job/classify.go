@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +35,8 @@ type Facts struct {
 	ExitCode int
 	Signal   syscall.Signal
 	Unknown  bool
+	// MemoryReached reports that the leaf's own counters show that the job's memory limit was reached.
+	MemoryReached bool
 	// Stderr is the END of what the program wrote to stderr: a few KiB suffice, and its first line may be cut.
 	Stderr []byte
 	// Timeout and StartupTimeout are what the job had.
@@ -110,16 +111,25 @@ func Classify(f Facts) Verdict {
 		if !known {
 			t = ErrRuntime
 		}
-		return end(Failed, code, t, lastLine(f.Stderr, code))
-	}
-	if line, class := exceptionLine(f.Stderr); class != "" {
-		t, known := exceptionTypes[class]
-		if !known {
-			t = ErrRuntime
+		line, memory := fatalLine(f.Stderr)
+		if memory && f.MemoryReached && t == ErrAbort {
+			t = ErrOOM
 		}
-		return end(Failed, code, t, shorten(Sanitize(line)))
+		if line != "" {
+			return end(Failed, code, t, shorten(Sanitize(line)))
+		}
+		return end(Failed, code, t, lastLine(beforeStack(f.Stderr), code))
 	}
-	if line, t := nodeExceptionLine(f.Stderr); line != "" {
+	line, t := exceptionLine(f.Stderr)
+	if line == "" {
+		line, t = nodeExceptionLine(f.Stderr)
+	}
+	if line != "" {
+		if t == outOfMemory {
+			if t = ErrRuntime; f.MemoryReached {
+				t = ErrOOM
+			}
+		}
 		return end(Failed, code, t, shorten(Sanitize(line)))
 	}
 	return end(Failed, code, ErrRuntime, lastLine(f.Stderr, code))
@@ -162,9 +172,14 @@ func lastLine(stderr []byte, code int) string {
 	return shorten(Sanitize(line))
 }
 
-// exceptionTypes maps the class of a Python exception to its error type; a class that is not here is a runtime_error. MemoryError is
-// not oom: that is a fact about the leaf, and a program must not be able to state it.
+// outOfMemory is the type of an exception for a refused allocation: oom if the leaf's counters show that the limit was reached, which a program
+// cannot state, else runtime_error.
+const outOfMemory ErrorType = "out of memory"
+
+// exceptionTypes maps the class of a Python exception to its error type; a class that is not here is a runtime_error.
 var exceptionTypes = map[string]ErrorType{
+	"MemoryError":            outOfMemory,
+	"_ArrayMemoryError":      outOfMemory, // numpy's
 	"PermissionError":        "permission",
 	"SyntaxError":            "syntax_error",
 	"IndentationError":       "syntax_error",
@@ -205,40 +220,4 @@ var exceptionTypes = map[string]ErrorType{
 	"gaierror":               "network_error",
 	"URLError":               "network_error",
 	"TimeoutError":           "network_timeout",
-}
-
-var (
-	exceptionRE = regexp.MustCompile(`^((?:[\pL_][\pL\pN_]*\.)*)([\pL_][\pL\pN_]*)(?:: .*|:)?$`)
-	frameRE     = regexp.MustCompile(`^  File ".*", line [0-9]+`)
-)
-
-// exceptionLine finds the line of the last Python traceback in the end of a stderr that names the exception, and the exception's
-// class without its module. A traceback is a header or a frame, indented lines, and then that line, which is not indented; a
-// syntax error has frames and no header. Tracebacks that Python prints without failing for them (of a thread, of a finaliser)
-// count only when there is no other. Both are "" when there is none.
-func exceptionLine(stderr []byte) (line, class string) {
-	inside, ignored := false, false // in a traceback; it is one that Python does not fail for
-	foundFatal := false
-	previous := ""
-	for l := range strings.Lines(Decode(stderr)) {
-		l = strings.TrimRight(l, "\r\n")
-		switch {
-		case l == "Traceback (most recent call last):":
-			inside = true
-			ignored = strings.HasPrefix(previous, "Exception ignored ") || strings.HasPrefix(previous, "Exception in thread ")
-		case !inside && frameRE.MatchString(l):
-			inside, ignored = true, false
-		case inside && strings.HasPrefix(l, " "):
-		case inside:
-			inside = false
-			m := exceptionRE.FindStringSubmatch(l)
-			if m == nil || (ignored && foundFatal) {
-				break
-			}
-			line, class = l, m[2]
-			foundFatal = foundFatal || !ignored
-		}
-		previous = l
-	}
-	return line, class
 }

@@ -15,7 +15,7 @@ func TestClassifyNode(t *testing.T) {
 		head + "Error: EROFS: read-only file system, open '/x'" + tail:                                                                         {Type: "permission", Message: "Error: EROFS: read-only file system, open '/x'"},
 		head + "AssertionError [ERR_ASSERTION]: Expected values to be strictly equal:\n\n1 !== 2\n" + tail:                                     {Type: "assertion_error", Message: "AssertionError [ERR_ASSERTION]: Expected values to be strictly equal:"},
 		"/code/main.js:1\nthrow undefined;\n^\nundefined\n(Use `node --trace-uncaught ...` to show where)\n\nNode.js v20.20.2\n":               {Type: "runtime_error", Message: "undefined"},
-		"node:internal:288\n            trigger(err);\n            ^\n\n[UnhandledPromiseRejection: \"42\".] {\n  code: 'X'\n}\n\nNode.js v18": {Type: "runtime_error", Message: "[UnhandledPromiseRejection: \"42\".] {"},
+		"node:internal:288\n            trigger(err);\n            ^\n\n[UnhandledPromiseRejection: \"42\".] {\n  code: 'X'\n}\n\nNode.js v18": {Type: "runtime_error", Message: "UnhandledPromiseRejection: \"42\"."},
 		head + "TypeError: boom\n": {Type: "runtime_error", Message: "TypeError: boom"},
 		"Node.js v18.20.4":         {Type: "runtime_error", Message: "Node.js v18.20.4"},
 		"   ^\n\nNode.js v18.20.4": {Type: "runtime_error", Message: "Node.js v18.20.4"},

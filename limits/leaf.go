@@ -57,6 +57,7 @@ type Leaf struct {
 	mu      sync.Mutex
 	seen    job.Enforced // what the last read-back showed; only the leaf's own fields
 	cpu0    uint64       // usage_usec at the baseline
+	full0   uint64       // max and oom of memory.events at the baseline
 	peak    *os.File     // memory.peak, on which a reset is remembered; nil if there is none
 	peak0   uint64       // memory.peak at a baseline that could not reset it
 	fresh   bool         // the peak counts from the baseline

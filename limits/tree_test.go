@@ -382,12 +382,24 @@ func testOOM(t *testing.T, tree *Tree) {
 	if e, err := l.Events(); err != nil || e.OOM == 0 || e.OOMKill < 2 || e.PIDsMax != 0 {
 		t.Errorf("Events = %+v, %v", e, err)
 	}
+	if reached, err := l.MemoryReached(); !reached || err != nil {
+		t.Errorf("MemoryReached = %v, %v", reached, err)
+	}
+	if err := l.Baseline(); err != nil {
+		t.Fatal(err)
+	}
+	if reached, err := l.MemoryReached(); reached || err != nil {
+		t.Errorf("MemoryReached after the baseline = %v, %v", reached, err)
+	}
 	roomy := newLeaf(t, tree, Boot{Memory: 256 << 20, CPU: 1, Tasks: 10})
 	if out, err := run(t, roomy.d, "hog"); out != "survived" || err != nil {
 		t.Errorf("128 MiB in a leaf of 256: %q, %v", out, err)
 	}
 	if e, err := roomy.Events(); e != (Events{}) || err != nil {
 		t.Errorf("Events = %+v, %v", e, err)
+	}
+	if reached, err := roomy.MemoryReached(); reached || err != nil {
+		t.Errorf("MemoryReached with room = %v, %v", reached, err)
 	}
 }
 

@@ -30,6 +30,26 @@ func (l *Leaf) Events() (Events, error) {
 	return Events{OOM: m[0], OOMKill: m[1], PIDsMax: p[0]}, nil
 }
 
+// full is how often the leaf's memory has met memory.max: max and oom of memory.events.
+func (l *Leaf) full() (uint64, error) {
+	m, err := l.d.keyed("memory.events", "max", "oom")
+	if err != nil {
+		return 0, fmt.Errorf("read events of leaf %s: %w", l.ID, err)
+	}
+	return m[0] + m[1], nil
+}
+
+// MemoryReached reports whether the leaf's memory has met memory.max since the Baseline. It works as long as the leaf exists.
+func (l *Leaf) MemoryReached() (bool, error) {
+	full, err := l.full()
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return full > l.full0, nil
+}
+
 // Stat is what a leaf's memory is made of.
 type Stat struct {
 	Own    int64 // anon and shmem: bytes that only the end of processes gives back, as nothing is swapped
@@ -62,9 +82,13 @@ func (l *Leaf) Baseline() error {
 	if err != nil {
 		return fmt.Errorf("read usage of leaf %s: %w", l.ID, err)
 	}
+	full, err := l.full()
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cpu0 = cpu[0]
+	l.cpu0, l.full0 = cpu[0], full
 	if l.peak == nil {
 		return nil
 	}

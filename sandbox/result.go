@@ -4,11 +4,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tsubo-run/tsubo/frames"
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// stderrTail is how much of the end of stderr the classification looks at.
-const stderrTail = 8 << 10
+// stderrTail is how much of the end of stderr the classification looks at: the message of an exception may be long, and its class comes before.
+const stderrTail = 64 << 10
 
 // resultFile is the artifact whose JSON becomes the result's Output (wire.md section 3).
 const resultFile = "result.json"
@@ -35,6 +36,7 @@ func (r *run) result() *job.Result {
 	}
 	if r.exit != nil {
 		facts.ExitCode, facts.Signal = int(r.exit.Code), syscall.Signal(r.exit.Signal)
+		facts.MemoryReached = cause == job.OwnEnd && *r.exit != (frames.Exit{}) && r.memoryReached()
 	}
 	verdict := job.Classify(facts)
 	res.Status, res.ExitCode, res.Error = verdict.Status, verdict.ExitCode, verdict.Error
@@ -76,6 +78,18 @@ func (r *run) settleCause() job.Cause {
 		r.cause = job.OutOfPIDs
 	}
 	return r.cause
+}
+
+// memoryReached reports whether the job's memory has met its limit, by the leaf's own counters.
+func (r *run) memoryReached() bool {
+	if r.s.leaf == nil {
+		return false
+	}
+	reached, err := r.s.leaf.MemoryReached()
+	if err != nil {
+		r.s.host.Log.Error("read the leaf's events", "sandbox", r.s.id, "error", err)
+	}
+	return reached
 }
 
 func (r *run) fillArtifacts(res *job.Result, cause job.Cause) {
