@@ -26,27 +26,60 @@ func (c *call) readBody(limit int64) bool {
 	}
 	_ = c.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails where there is no connection
 	body, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
+	c.body = body
+	return c.bodyRead(int64(len(body)), limit, err)
+}
+
+// bodyRead answers when a body of n bytes is over the limit or could not be read, and then returns false.
+func (c *call) bodyRead(n, limit int64, err error) bool {
 	switch {
-	case int64(len(body)) > limit:
+	case n > limit:
 		c.tooLarge(limit)
 		return false
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.w.Header().Set("Connection", "close")
+		c.leaveBody()
 		c.refuse(http.StatusRequestTimeout, "The request body took too long")
 		return false
 	case err != nil:
-		c.w.Header().Set("Connection", "close")
+		c.leaveBody()
 		c.refuse(http.StatusBadRequest, "The request body is malformed")
 		return false
 	}
 	// The connection is read on for the hang-up of the caller; a deadline would look like one.
 	_ = c.control.SetReadDeadline(time.Time{})
-	c.body = body
 	return true
 }
 
-func (c *call) tooLarge(limit int64) {
+// skipBody is for a route that takes no body. A body over the limit is refused (wire.md 1.0). Nothing is kept: a body of
+// known length is not read and its connection is closed; one of unknown length is counted and discarded. When skipBody
+// returns false it has answered.
+func (c *call) skipBody(limit int64) bool {
+	switch {
+	case c.Body == nil || c.Body == http.NoBody:
+		return true
+	case c.ContentLength > limit:
+		c.tooLarge(limit)
+		return false
+	case c.ContentLength >= 0:
+		c.leaveBody()
+		return true
+	}
+	_ = c.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails where there is no connection
+	n, err := io.Copy(io.Discard, io.LimitReader(c.Body, limit+1))
+	return c.bodyRead(n, limit, err)
+}
+
+// leaveBody has the connection closed behind the answer, without a wait for the rest of the body.
+func (c *call) leaveBody() {
 	c.w.Header().Set("Connection", "close")
+	if c.Body != nil && c.Body != http.NoBody {
+		// net/http reads some of the rest before it closes.
+		_ = c.control.SetReadDeadline(time.Now().Add(unreadTimeout)) // fails where there is no connection
+	}
+}
+
+func (c *call) tooLarge(limit int64) {
+	c.leaveBody()
 	c.refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("Payload too large: the limit is %d bytes", limit))
 }
 

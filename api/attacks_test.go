@@ -139,7 +139,7 @@ func attackKeys(t *testing.T) {
 	for name, line := range map[string]string{
 		"none": "", "wrong": "X-API-Key: 0123456789012345\r\n", "empty": "X-API-Key: \r\n", "prefix": "X-API-Key: " + aliceKey[:8] + "\r\n",
 		"longer": "X-API-Key: " + aliceKey + "x\r\n", "basic": "Authorization: Basic " + aliceKey + "\r\n", "cookie": "Cookie: X-API-Key=" + aliceKey + "\r\n",
-		"two": "Authorization: Bearer " + aliceKey + "\r\nAuthorization: Bearer " + aliceKey + "\r\n", "bad and good": "X-API-Key: wrong-0123456789\r\nAuthorization: Bearer " + aliceKey + "\r\n",
+		"two": "Authorization: Bearer " + aliceKey + "\r\nAuthorization: Bearer " + bobKey + "\r\n", "bad and good": "X-API-Key: wrong-0123456789\r\nAuthorization: Bearer " + aliceKey + "\r\n",
 		"its hash": "X-API-Key: sha256:abc\r\n", "not ASCII": "X-API-Key: \xff\xfe\xfd0123456789abc\r\n", "space in it": "X-API-Key: " + aliceKey[:4] + " " + aliceKey[4:] + "\r\n",
 	} {
 		if status, body := ask(line); status != 401 || body != same {
@@ -151,6 +151,9 @@ func attackKeys(t *testing.T) {
 	}
 	if status, body := ask("X-API-Key: " + aliceKey + "\r\n"); status != 200 {
 		t.Errorf("the key itself: %d %s", status, body)
+	}
+	if status, _ := ask("Authorization: Basic eDp5\r\nX-API-Key: " + aliceKey + "\r\nAuthorization: Bearer " + aliceKey + "\r\n"); status != 200 {
+		t.Errorf("the same key twice beside an Authorization of another scheme: %d", status)
 	}
 	if status, _ := ask("authorization: bEARER " + aliceKey + "\r\n"); status != 200 {
 		t.Errorf("another case of the scheme: %d", status)

@@ -56,18 +56,24 @@ func (s *Server) enter(c *call) bool {
 	if unix {
 		c.caller = Caller{Name: uidName(uid), Admin: uid == 0 || slices.Contains(c.policy.AdminUIDs, uid)}
 		if allowed := c.policy.AllowedUIDs; len(allowed) > 0 && !c.caller.Admin && !slices.Contains(allowed, uid) && !exempt(c.URL.EscapedPath()) {
-			c.w.Header().Set("Connection", "close") // the body is not read
+			c.leaveBody()
 			c.refuse(http.StatusForbidden, notAllowed)
 			return false
 		}
-		return s.pace(c, c.caller.Name, c.policy.Door.UnixRequests)
+		return s.pace(c, &s.paces.uids, c.caller.Name, c.policy.Door.UnixRequests)
 	}
 	known, refusal := c.policy.Door.identify(c)
-	identity := c.caller.Name
-	if !known {
-		identity = "ip:" + c.ip() // whoever tries keys is counted, too
+	// The key comes first: no table of addresses stands in a good key's way. Whoever tries keys is counted by address.
+	table, identity := &s.paces.keys, c.caller.Name
+	if !known || c.policy.Door.open() {
+		table, identity = &s.paces.addresses, "ip:"+network(c.ip())
 	}
-	if !s.pace(c, identity, c.policy.Door.Requests) {
+	if known {
+		if conn, is := c.Context().Value(connKey{}).(*boundedConn); is {
+			conn.know(identity, c.policy.Door.open())
+		}
+	}
+	if !s.pace(c, table, identity, c.policy.Door.Requests) {
 		return false
 	}
 	if known || exempt(c.URL.EscapedPath()) && refusal != notLocal {
@@ -76,21 +82,24 @@ func (s *Server) enter(c *call) bool {
 	switch refusal {
 	case noKey:
 		c.w.Header().Set("WWW-Authenticate", "Bearer")
-		c.w.Header().Set("Connection", "close") // the body is not read
+		c.leaveBody()
 		c.refuse(http.StatusUnauthorized, noKey)
 	default:
-		c.w.Header().Set("Connection", "close")
+		c.leaveBody()
 		c.refuse(http.StatusForbidden, refusal)
 	}
 	return false
 }
+
+// open reports whether callers on TCP are known by their address alone.
+func (d *Door) open() bool { return !d.Auth && d.LoopbackRole == OpenToAll }
 
 // identify knows a caller on TCP, or says why not.
 func (d *Door) identify(c *call) (known bool, refusal string) {
 	switch {
 	case d.Auth:
 		return d.byKey(c)
-	case d.LoopbackRole == OpenToAll:
+	case d.open():
 		c.caller = Caller{Name: "ip:" + c.ip()}
 		return true, ""
 	case d.LoopbackRole == "":
@@ -102,21 +111,20 @@ func (d *Door) identify(c *call) (known bool, refusal string) {
 	return true, ""
 }
 
-// byKey wants exactly one credential. Upstream takes the first in wire order; net/http does not keep the order of different headers, so a
-// request with two is refused: a bad one is then never rescued by a good one, whichever came first.
+// byKey wants one key (wire.md ruling 30). An Authorization of another scheme than Bearer does not count, and the same key
+// twice is one key. Two different keys are refused: net/http does not keep the order of headers, so neither comes first.
 func (d *Door) byKey(c *call) (bool, string) {
 	var given []string
-	if d.Header != "" {
+	if d.Header != "" && !strings.EqualFold(d.Header, "Authorization") {
 		given = append(given, c.Header.Values(d.Header)...)
 	}
 	for _, value := range c.Header.Values("Authorization") {
-		scheme, token, ok := strings.Cut(value, " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
-			return false, noKey
+		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "Bearer") {
+			given = append(given, token)
 		}
-		given = append(given, token)
 	}
-	if len(given) != 1 || given[0] == "" {
+	slices.Sort(given)
+	if given = slices.Compact(given); len(given) != 1 || given[0] == "" {
 		return false, noKey
 	}
 	sum := sha256.Sum256([]byte(given[0]))
@@ -165,6 +173,21 @@ func (c *call) ip() string {
 		return "unknown"
 	}
 	return host
+}
+
+// network is what connections and requests of an address are counted by: the address, and for IPv6 its /64, all of which one
+// host may have.
+func network(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a.String()
+	}
+	p, _ := a.Prefix(64) // 64 fits every IPv6 address
+	return p.String()
 }
 
 // exempt are the paths that need no key and are not counted (wire.md 1.0), as they are sent: no second spelling is one of them.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/tsubo-run/tsubo/scheduler"
 )
 
 func TestDoorByKey(t *testing.T) {
@@ -39,7 +41,12 @@ func TestDoorByKey(t *testing.T) {
 		"in a cookie":            {http.Header{"Cookie": {"X-API-Key=" + user}}, false, false},
 		"bad first, good second": {http.Header{"X-Api-Key": {"wrong-key-0123456789", user}}, false, false},
 		"good first, bad second": {http.Header{"X-Api-Key": {user}, "Authorization": {"Bearer wrong"}}, false, false},
-		"two authorization":      {http.Header{"Authorization": {"Bearer " + user, "Bearer " + user}}, false, false},
+		"the same twice":         {http.Header{"Authorization": {"Bearer " + user, "Bearer " + user}}, true, false},
+		"the same, both headers": {http.Header{"X-Api-Key": {admin}, "Authorization": {"Bearer " + admin}}, true, true},
+		"two good ones":          {http.Header{"X-Api-Key": {user}, "Authorization": {"Bearer " + admin}}, false, false},
+		"good and empty":         {http.Header{"X-Api-Key": {"", user}}, false, false},
+		"basic beside a good":    {http.Header{"X-Api-Key": {user}, "Authorization": {"Basic eDp5"}}, true, false},
+		"no scheme beside it":    {http.Header{"X-Api-Key": {user}, "Authorization": {admin}}, true, false},
 		"no scheme":              {http.Header{"Authorization": {user}}, false, false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/executions?X-API-Key="+user, nil)
@@ -152,5 +159,34 @@ func TestAllowedUIDs(t *testing.T) {
 		if a := r.do("GET", "/health", ""); a.status != 200 {
 			t.Errorf("health for uid %d: %d", uid, a.status)
 		}
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "2001:db8:1:2::9": "2001:db8:1:2::/64",
+		"2001:db8:1:3::9": "2001:db8:1:3::/64", "fe80::1%eth0": "fe80::/64", "::1": "::/64", "unknown": "unknown",
+	} {
+		if got := network(ip); got != want {
+			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+}
+
+// A table full of addresses shuts no key out.
+func TestKeysBeforeAddresses(t *testing.T) {
+	f := newFull(t, func(p *Policy, _ *scheduler.Options) {
+		keyed(p, nil)
+		p.Door.Requests, p.Door.WindowSeconds = 3, 3600
+	})
+	for i := range 2 * maxIdentities {
+		f.server.paces.addresses.take(strconv.Itoa(i), 3, time.Hour, time.Now())
+	}
+	address := f.tcp(TCPOptions{})
+	if status, body := say(t, "tcp", address, "GET /executions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: "+aliceKey+"\r\n\r\n"); status != 200 {
+		t.Errorf("a good key: %d %s", status, body)
+	}
+	if status, _ := say(t, "tcp", address, "GET /executions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: wrong\r\n\r\n"); status != 429 {
+		t.Errorf("a wrong key from a new address: %d, want 429", status)
 	}
 }

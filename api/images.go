@@ -52,7 +52,7 @@ func (s *Server) importImage(c *call) {
 	case archive.over:
 		c.tooLarge(limit)
 	case err != nil:
-		c.w.Header().Set("Connection", "close") // the rest of the archive is not read
+		c.leaveBody() // the rest of the archive is not read
 		s.failed(c, "Import error", err)
 	default:
 		c.json(http.StatusCreated, imageAnswer{image, job.StampOf(image.CreatedAt)})
@@ -66,7 +66,7 @@ func (c *call) imageName() (string, bool) {
 		if err != nil || len(echo) > 1024 {
 			echo = json.RawMessage("null")
 		}
-		c.w.Header().Set("Connection", "close")
+		c.leaveBody()
 		c.invalid([]strictjson.Problem{{Type: kind, Loc: []any{"query", "name"}, Msg: message, Input: echo}})
 	}
 	query, err := url.ParseQuery(c.URL.RawQuery)

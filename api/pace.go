@@ -12,6 +12,9 @@ import (
 // bounded, and who was there is not pushed out.
 const maxIdentities = 10000
 
+// paces counts each kind of identity in a table of its own, so that a flood of addresses or uids takes no room from keys.
+type paces struct{ keys, uids, addresses windows }
+
 // windows counts requests in fixed windows, one for each identity. The zero value is ready.
 type windows struct {
 	mu    sync.Mutex
@@ -61,17 +64,17 @@ func (w *windows) sweep(now time.Time) bool {
 }
 
 // pace refuses a request of an identity that has asked too often. Exempt paths are not counted.
-func (s *Server) pace(c *call, identity string, most int) bool {
+func (s *Server) pace(c *call, table *windows, identity string, most int) bool {
 	if most <= 0 || exempt(c.URL.EscapedPath()) {
 		return true
 	}
 	length := time.Duration(c.policy.Door.WindowSeconds) * time.Second
-	wait, ok := s.windows.take(identity, most, length, time.Now())
+	wait, ok := table.take(identity, most, length, time.Now())
 	if ok {
 		return true
 	}
 	c.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
-	c.w.Header().Set("Connection", "close") // the body is not read
+	c.leaveBody()
 	c.refuse(http.StatusTooManyRequests, tooMany)
 	return false
 }

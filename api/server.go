@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,7 +35,7 @@ type Server struct {
 	policy  atomic.Pointer[Policy]
 	log     *slog.Logger
 	routes  []route
-	windows windows
+	paces   paces
 	openAPI []byte // as JSON
 	docs    []byte
 
@@ -45,6 +46,7 @@ type Server struct {
 const (
 	headerTimeout  = 10 * time.Second
 	bodyTimeout    = 30 * time.Second // for a whole buffered body
+	unreadTimeout  = time.Second      // for the rest of a body that is not read, before its connection is closed
 	archiveTimeout = 60 * time.Second // between two reads of an archive
 	idleTimeout    = 2 * time.Minute
 	writeTimeout   = 60 * time.Second
@@ -94,6 +96,12 @@ func (s *Server) HTTP() *http.Server {
 			if p, is := c.(*peerConn); is {
 				return context.WithValue(ctx, peerKey{}, p.uid)
 			}
+			if t, is := c.(*tls.Conn); is {
+				c = t.NetConn()
+			}
+			if b, is := c.(*boundedConn); is {
+				return context.WithValue(ctx, connKey{}, b)
+			}
 			return ctx
 		},
 	}
@@ -105,7 +113,11 @@ type Caller struct {
 	Admin bool
 }
 
-type peerKey struct{}
+// Keys of a connection's context: the uid of a peer, and the *boundedConn of a caller on TCP.
+type (
+	peerKey struct{}
+	connKey struct{}
+)
 
 // call is one request on its way through the surface.
 type call struct {
@@ -182,9 +194,15 @@ func (s *Server) authorize(c *call) bool {
 	return false
 }
 
-// bounded reads the body within its limit, also where there is no route; a route that streams reads its own.
+// bounded reads the body within its limit where the route takes one. A route that streams reads its own body.
 func (s *Server) bounded(c *call) bool {
-	return c.route != nil && c.route.stream || c.readBody(c.policy.MaxPayloadBytes)
+	switch {
+	case c.route == nil || c.route.method != http.MethodPost:
+		return c.skipBody(c.policy.MaxPayloadBytes)
+	case c.route.stream:
+		return true
+	}
+	return c.readBody(c.policy.MaxPayloadBytes)
 }
 
 // contain turns a handler's panic into a 500, or a broken connection where the answer has begun.
