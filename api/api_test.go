@@ -362,7 +362,7 @@ func TestRequirementsAreRefusedRuns(t *testing.T) {
 // answerKeys of POST /execute, all always there.
 var answerKeys = []string{
 	"artifacts", "artifacts_note", "artifacts_skipped", "enforced", "error", "error_type", "execution_id", "execution_time", "exit_code", "job_type",
-	"output", "resource_usage", "runtime", "status", "stderr", "stderr_truncated", "stdout", "stdout_truncated", "success", "timing",
+	"output", "output_error", "resource_usage", "runtime", "status", "stderr", "stderr_truncated", "stdout", "stdout_truncated", "success", "timing",
 }
 
 func TestExecuteAnswer(t *testing.T) {
@@ -409,7 +409,12 @@ func TestExecuteAnswersFailuresWith200(t *testing.T) {
 		{"list as output", job.Result{Status: job.Succeeded, ExitCode: ptr(0), Output: json.RawMessage(`[1,2]`)},
 			map[string]any{"success": true, "output": []any{1.0, 2.0}}},
 		{"output that is no JSON", job.Result{Status: job.Succeeded, ExitCode: ptr(0), Output: json.RawMessage(`{"a":NaN}`)},
-			map[string]any{"success": true, "output": nil}},
+			map[string]any{"success": true, "output": nil, "output_error": "result.json is not JSON: NaN, line 1, column 6"}},
+		// A store from before ruling 25 may hold what strict parsers refuse.
+		{"a lone surrogate", job.Result{Status: job.Succeeded, ExitCode: ptr(0), Output: json.RawMessage(`{"a":"\ud83d"}`)},
+			map[string]any{"success": true, "output": map[string]any{"a": "\ufffd"}}},
+		{"a number that Python refuses", job.Result{Status: job.Succeeded, ExitCode: ptr(0), Output: json.RawMessage(strings.Repeat("9", 5000))},
+			map[string]any{"success": true, "output": nil, "output_error": "result.json has a number of more than 4300 digits"}},
 	} {
 		r.exec.run = func(context.Context, *job.Spec) (*job.Result, error) { return &c.result, nil }
 		a := r.do("POST", "/execute", `{"code":"1"}`)
@@ -629,7 +634,7 @@ func TestHealthAndVersion(t *testing.T) {
 		{"no runsc", Facts{Ready: true, Breaker: job.Breaker{State: "closed"}}, 200,
 			`{"status":"degraded","docker_available":false,"gvisor_available":false,"circuit_breaker":{"state":"closed","failure_count":0,"success_count":0,"last_failure":null},` +
 				`"version":"1.2.3","production_mode":false,"queue_stats":` + stats + `}`},
-		{"breaker open", Facts{Ready: true, GVisor: true, Breaker: job.Breaker{State: "open", FailureCount: 5, LastFailure: ptr(1.5)}}, 200,
+		{"breaker open", Facts{Ready: true, GVisor: true, Breaker: job.Breaker{State: "open", FailureCount: 5, LastFailure: ptr(job.Decimal(1.5))}}, 200,
 			`{"status":"degraded","docker_available":false,"gvisor_available":true,"circuit_breaker":{"state":"open","failure_count":5,"success_count":0,"last_failure":1.5},` +
 				`"version":"1.2.3","production_mode":false,"queue_stats":` + stats + `}`},
 		{"starting", Facts{}, 503, `{"status":"starting","detail":"Server is not ready yet"}`},

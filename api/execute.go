@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -110,14 +109,14 @@ func (s *Server) executeAnswer(spec *job.Spec, record *job.Record, r *job.Result
 	if record != nil {
 		a.ExecutionID = &record.ID
 	}
-	if json.Valid(r.Output) {
-		a.Output = r.Output
-	}
+	a.Output, a.OutputError = output(r.Output, r.OutputError)
+	total := int64(0)
 	for _, ms := range []*int64{r.Timing.StartupMS, r.Timing.ExecutionMS} {
 		if ms != nil {
-			a.ExecutionTime += float64(*ms) / 1000
+			total += *ms
 		}
 	}
+	a.ExecutionTime = job.Seconds(total)
 	if r.Error != nil {
 		message := job.Sanitize(r.Error.Message)
 		a.Error, a.ErrorType = &message, &r.Error.Type

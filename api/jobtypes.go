@@ -70,7 +70,7 @@ func (s *Server) imageNames(c *call) (map[string]bool, bool) {
 
 func typeAnswer(t job.Type, images map[string]bool) job.TypeAnswer {
 	a := job.TypeAnswer{
-		Name: t.Name, Requirements: t.Requirements, PythonVersion: t.PythonVersion, MemoryLimit: size(t.Limits.Memory), CPULimit: t.Limits.CPU,
+		Name: t.Name, Requirements: t.Requirements, PythonVersion: t.PythonVersion, MemoryLimit: size(t.Limits.Memory), CPULimit: job.Decimal(t.Limits.CPU),
 		Timeout: int64(t.Timeout / time.Second), ImageExists: t.Image != "" && images[t.Image],
 	}
 	if a.Requirements == nil {

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"encoding/json"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tsubo-run/tsubo/job"
@@ -20,6 +22,17 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
+// output is what an answer has of result.json. Records that were stored before ruling 25 may hold what no strict parser reads.
+func output(value json.RawMessage, fault string) (json.RawMessage, *string) {
+	if len(value) > 0 {
+		var more string
+		if value, more = job.ParseOutput(slices.Clone(value)); fault == "" {
+			fault = more
+		}
+	}
+	return value, orNull(fault)
+}
+
 // record is a record as the view shows it.
 func (s *Server) record(r *job.Record, view string) any {
 	slim := job.RecordAnswer{
@@ -27,9 +40,8 @@ func (s *Server) record(r *job.Record, view string) any {
 		CreatedAt: job.StampOf(r.CreatedAt), StartedAt: job.StampOf(r.StartedAt), EndedAt: job.StampOf(r.EndedAt), DurationMS: r.DurationMS,
 		ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr, Timing: r.Timing,
 	}
-	if len(r.Output) > 0 {
-		slim.Output = r.Output
-	}
+	value, fault := output(r.Output, r.OutputError)
+	slim.Output = value
 	if r.Error != nil {
 		e := *r.Error
 		e.Message = job.Sanitize(e.Message)
@@ -49,7 +61,7 @@ func (s *Server) record(r *job.Record, view string) any {
 		ResourceUsage: r.Usage, CodeHash: orNull(r.CodeHash), InputHash: orNull(r.InputHash), ParentExecutionID: orNull(r.ParentID),
 		Relationship: orNull(r.Relationship), StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated,
 		IdempotencyKey: orNull(r.IdempotencyKey), Metadata: r.Metadata, Enforced: r.Enforced,
-		ArtifactsSkipped: r.Skipped, ArtifactsNote: orNull(r.ArtifactsNote),
+		ArtifactsSkipped: r.Skipped, ArtifactsNote: orNull(r.ArtifactsNote), OutputError: fault,
 	}
 	if full.Metadata == nil {
 		full.Metadata = map[string]string{}

@@ -47,7 +47,7 @@ func ask(section, says, method, path, body string, status int, contains ...strin
 const (
 	slimKeys = "created_at duration_ms ended_at error execution_id exit_code job_type job_version output runtime started_at status stderr stdout timing"
 	fullKeys = "artifacts artifacts_note artifacts_skipped code_hash created_at duration_ms ended_at enforced error execution_id exit_code idempotency_key " +
-		"input_artifacts input_hash job_ref job_type job_version metadata output parent_execution_id relationship resource_usage runtime started_at status stderr " +
+		"input_artifacts input_hash job_ref job_type job_version metadata output output_error parent_execution_id relationship resource_usage runtime started_at status stderr " +
 		"stderr_truncated stdout stdout_truncated timing"
 	queued  = `"status":"queued"`
 	maxText = "timeout must be less than or equal to the configured max_timeout (300 seconds)"
@@ -429,7 +429,7 @@ var wireRules = []rule{
 	{"1.10", "the keys of a job type; timeout is a whole number", func(t *testing.T, f *full) {
 		alice, _, _ := f.on(t)
 		a := alice.do("GET", "/job-types/default", "")
-		if strings.TrimSpace(a.text) != `{"name":"default","requirements":[],"python_version":"3.11","memory_limit":"512m","cpu_limit":1,"timeout":30,`+
+		if strings.TrimSpace(a.text) != `{"name":"default","requirements":[],"python_version":"3.11","memory_limit":"512m","cpu_limit":1.0,"timeout":30,`+
 			`"session_enabled":false,"gpu_enabled":false,"gpu_vendor":null,"image_exists":true}` {
 			t.Errorf("got %s", a.text)
 		}
@@ -544,7 +544,7 @@ var wireRules = []rule{
 	{"3", "what is no JSON in result.json is null, and the run has succeeded all the same", func(t *testing.T, f *full) {
 		alice, _, _ := f.on(t)
 		for _, text := range []string{"", "nope", "{", "NaN", "\xff"} {
-			if job.ParseOutput([]byte(text)) != nil {
+			if value, fault := job.ParseOutput([]byte(text)); value != nil || fault == "" {
 				t.Errorf("%q is a result", text)
 			}
 		}

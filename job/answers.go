@@ -117,6 +117,7 @@ type FullAnswer struct {
 	Enforced         *Enforced         `json:"enforced"`
 	ArtifactsSkipped []Skipped         `json:"artifacts_skipped"`
 	ArtifactsNote    *string           `json:"artifacts_note"`
+	OutputError      *string           `json:"output_error"` // what is wrong with result.json and where
 }
 
 // Page is one page of a listing; Items are in the order of the listing.
@@ -134,7 +135,7 @@ type TypeAnswer struct {
 	Requirements   []string `json:"requirements"`
 	PythonVersion  string   `json:"python_version"`
 	MemoryLimit    string   `json:"memory_limit"`
-	CPULimit       float64  `json:"cpu_limit"`
+	CPULimit       Decimal  `json:"cpu_limit"`
 	Timeout        int64    `json:"timeout"`
 	SessionEnabled bool     `json:"session_enabled"`
 	GPUEnabled     bool     `json:"gpu_enabled"`

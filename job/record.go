@@ -52,7 +52,7 @@ type Record struct {
 	Artifacts                        []ArtifactRef
 	InputArtifacts                   []ArtifactRef // the replay data: _code.py and _input.json
 	Skipped                          []Skipped
-	ArtifactsNote                    string
+	ArtifactsNote, OutputError       string
 
 	ClientIP, CorrelationID string
 	ParentID                string

@@ -76,7 +76,7 @@ type Timing struct {
 
 // Usage is what the leaf's own files say, counted from hand-over (ruling 18). Null where the kernel does not tell.
 type Usage struct {
-	MaxRSSMB   *float64 `json:"max_rss_mb"`
+	MaxRSSMB   *Decimal `json:"max_rss_mb"`
 	CPUTimeMS  *int64   `json:"cpu_time_ms"`
 	WallTimeMS *int64   `json:"wall_time_ms"`
 }
@@ -122,6 +122,8 @@ type Result struct {
 	Output    json.RawMessage // /output/result.json when it holds JSON, else nil
 	Artifacts []Artifact
 	Skipped   []Skipped
+	// OutputError is what is wrong with result.json, and where; "" for nothing.
+	OutputError string
 	// ArtifactsNote says why artifacts are missing or cut short ("" when complete).
 	ArtifactsNote string
 

@@ -8,7 +8,7 @@ import "encoding/json"
 type ExecuteAnswer struct {
 	Success       bool            `json:"success"`
 	Output        json.RawMessage `json:"output"` // what /output/result.json holds, else null
-	ExecutionTime float64         `json:"execution_time"`
+	ExecutionTime Decimal         `json:"execution_time"`
 	Stdout        string          `json:"stdout"`
 	Stderr        string          `json:"stderr"`
 	ExitCode      *int            `json:"exit_code"`
@@ -25,6 +25,8 @@ type ExecuteAnswer struct {
 	Timing          Timing           `json:"timing"`
 	ResourceUsage   Usage            `json:"resource_usage"`
 	Artifacts       []ArtifactAnswer `json:"artifacts"`
+	// OutputError is what is wrong with result.json and where, null for nothing.
+	OutputError *string `json:"output_error"`
 	// ArtifactsSkipped and ArtifactsNote say what of /output is not in Artifacts, and why.
 	ArtifactsSkipped []Skipped `json:"artifacts_skipped"`
 	ArtifactsNote    *string   `json:"artifacts_note"`
@@ -68,7 +70,7 @@ type Breaker struct {
 	State        string   `json:"state"`
 	FailureCount int      `json:"failure_count"`
 	SuccessCount int      `json:"success_count"`
-	LastFailure  *float64 `json:"last_failure"`
+	LastFailure  *Decimal `json:"last_failure"`
 }
 
 // HealthAnswer is the body of GET /health once the daemon serves.

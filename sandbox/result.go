@@ -112,7 +112,7 @@ func (r *run) fillArtifacts(res *job.Result, cause job.Cause) {
 	}
 	for _, a := range res.Artifacts {
 		if a.Name == resultFile {
-			res.Output = job.ParseOutput(a.Data)
+			res.Output, res.OutputError = job.ParseOutput(a.Data)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (r *run) usage(end time.Time) job.Usage {
 	cpu := used.CPU.Milliseconds()
 	u.CPUTimeMS = &cpu
 	if used.Peak > 0 {
-		mb := float64(used.Peak) / job.MiB
+		mb := job.Decimal(float64(used.Peak) / job.MiB)
 		u.MaxRSSMB = &mb
 	}
 	return u

@@ -29,7 +29,7 @@ func (s *Scheduler) complete(e *entry, r *job.Result) *job.Record {
 	}
 	rec.Stdout, rec.StdoutTruncated = r.Stdout, r.StdoutTruncated
 	rec.Stderr, rec.StderrTruncated = r.Stderr, r.StderrTruncated
-	rec.Output, rec.Skipped, rec.ArtifactsNote = r.Output, r.Skipped, r.ArtifactsNote
+	rec.Output, rec.OutputError, rec.Skipped, rec.ArtifactsNote = r.Output, r.OutputError, r.Skipped, r.ArtifactsNote
 	if r.Timing != (job.Timing{}) {
 		timing := r.Timing
 		rec.Timing = &timing

@@ -30,6 +30,7 @@ type rest struct {
 	InputArtifacts  []job.ArtifactRef `json:"input_artifacts,omitempty"`
 	Skipped         []job.Skipped     `json:"skipped,omitempty"`
 	ArtifactsNote   string            `json:"artifacts_note,omitempty"`
+	OutputError     string            `json:"output_error,omitempty"`
 	ClientIP        string            `json:"client_ip,omitempty"`
 	CorrelationID   string            `json:"correlation_id,omitempty"`
 	ParentID        string            `json:"parent_id,omitempty"`
@@ -53,7 +54,8 @@ func restOf(r *job.Record) ([]byte, error) {
 		JobRef: r.JobRef, MaxTries: r.MaxTries, DurationMS: r.DurationMS, CodeHash: r.CodeHash, InputHash: r.InputHash, ExitCode: r.ExitCode,
 		StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated, Error: r.Error, Timing: r.Timing, Usage: r.Usage,
 		Enforced: r.Enforced, Artifacts: r.Artifacts, InputArtifacts: r.InputArtifacts, Skipped: r.Skipped, ArtifactsNote: r.ArtifactsNote,
-		ClientIP: r.ClientIP, CorrelationID: r.CorrelationID, ParentID: r.ParentID, Relationship: r.Relationship, Metadata: r.Metadata,
+		OutputError: r.OutputError,
+		ClientIP:    r.ClientIP, CorrelationID: r.CorrelationID, ParentID: r.ParentID, Relationship: r.Relationship, Metadata: r.Metadata,
 	}
 	if !r.Async {
 		keep.Key = r.IdempotencyKey
@@ -98,6 +100,7 @@ func scanRecord(row scanner, after ...any) (*job.Record, error) {
 	r.JobRef, r.MaxTries, r.DurationMS, r.CodeHash, r.InputHash, r.ExitCode = keep.JobRef, keep.MaxTries, keep.DurationMS, keep.CodeHash, keep.InputHash, keep.ExitCode
 	r.StdoutTruncated, r.StderrTruncated, r.Error, r.Timing, r.Usage = keep.StdoutTruncated, keep.StderrTruncated, keep.Error, keep.Timing, keep.Usage
 	r.Enforced, r.Artifacts, r.InputArtifacts, r.Skipped, r.ArtifactsNote = keep.Enforced, keep.Artifacts, keep.InputArtifacts, keep.Skipped, keep.ArtifactsNote
+	r.OutputError = keep.OutputError
 	r.ClientIP, r.CorrelationID, r.ParentID, r.Relationship, r.Metadata = keep.ClientIP, keep.CorrelationID, keep.ParentID, keep.Relationship, keep.Metadata
 	return &r, nil
 }

@@ -164,6 +164,9 @@ func (t *tool) save(dir *os.Root, artifacts []job.ArtifactAnswer, a *job.Execute
 	for _, s := range a.ArtifactsSkipped {
 		fmt.Fprintf(t.err, "tsubo: %.80q in /output was not kept: %s\n", s.Name, s.Reason)
 	}
+	if a.OutputError != nil {
+		fmt.Fprintf(t.err, "tsubo: %s\n", *a.OutputError)
+	}
 	if a.ArtifactsNote != nil {
 		fmt.Fprintf(t.err, "tsubo: artifacts: %s\n", *a.ArtifactsNote)
 	}

@@ -115,7 +115,7 @@ func (b *Breaker) State() job.Breaker {
 		}
 	}
 	if !b.last.IsZero() {
-		at := float64(b.last.UnixMilli()) / 1000
+		at := job.Seconds(b.last.UnixMilli())
 		s.LastFailure = &at
 	}
 	return s

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tsubo-run/tsubo/job"
 )
 
 func TestBreaker(t *testing.T) {
@@ -40,7 +42,7 @@ func TestBreaker(t *testing.T) {
 		is("closed", Failures-1, 0)
 		trial().Failed()
 		is("open", Failures, 0)
-		if l := b.State().LastFailure; l == nil || *l != float64(time.Now().Unix()) {
+		if l := b.State().LastFailure; l == nil || *l != job.Decimal(time.Now().Unix()) {
 			t.Errorf("last failure %v", l)
 		}
 		time.Sleep(Pause - time.Nanosecond)

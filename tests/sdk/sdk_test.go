@@ -120,7 +120,7 @@ func (native) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result
 		sum := sha256.Sum256(data)
 		r.Artifacts = append(r.Artifacts, job.Artifact{Name: e.Name(), Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Data: data})
 		if e.Name() == "result.json" {
-			r.Output = job.ParseOutput(data)
+			r.Output, r.OutputError = job.ParseOutput(data)
 		}
 	}
 	return r, nil
