@@ -268,7 +268,7 @@ func raw(t Type, p []byte) Message {
 
 func (d *decoder) boot() Boot {
 	v := Boot{Version: d.u16("version"), Language: Language(d.u8("language")), Argv: d.strings("argv"), Env: d.env("env"),
-		Cwd: d.string(4096, "cwd"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload")}
+		Cwd: d.string(4096, "cwd"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload"), AddressSpace: d.count("address space")}
 	d.check(v.Version == Version, "version")
 	d.check(v.Language.known(), "language")
 	d.check(v.Language.Waits() && len(v.Argv) == 0 || !v.Language.Waits() && len(v.Argv) > 0 && v.Argv[0] != "", "argv")
@@ -290,7 +290,7 @@ func (d *decoder) run() Run {
 func (m Boot) appendTo(b []byte) []byte {
 	b = append(put16(b, m.Version), byte(m.Language))
 	b = putString(putStrings(putStrings(b, m.Argv), m.Env), m.Cwd)
-	return putStrings(put32(put32(b, m.UID), m.GID), m.Preload)
+	return put64(putStrings(put32(put32(b, m.UID), m.GID), m.Preload), m.AddressSpace)
 }
 
 func (m File) appendTo(b []byte) []byte {

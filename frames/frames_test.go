@@ -24,6 +24,7 @@ func boot() Boot {
 // one of every message, in the order of the type numbers
 var everyMessage = []Message{
 	Boot{Version: Version, Language: Python, Env: []string{"PATH=/bin", "EMPTY="}, Cwd: "/", UID: 1000, GID: 1000, Preload: []string{"json", "xml.etree"}},
+	Boot{Version: Version, Language: Python, Cwd: "/", UID: 1, GID: 1, AddressSpace: 1 << 40},
 	File{Dir: DirInput, Name: "données.json", Mode: 0o444, Size: 7},
 	Data("abc"),
 	Run{Args: []string{"a", ""}, Env: []string{"K=V=W"}, Stdin: 3, Caps: Caps{1, 2, 3, 4, 5}},

@@ -16,6 +16,8 @@ type Boot struct {
 	Cwd      string   // absolute
 	UID, GID uint32   // never 0
 	Preload  []string // modules that the interpreter imports before it waits, in this order; CheckModule
+	// AddressSpace is the job's soft RLIMIT_AS in bytes, so that an allocation that can never succeed is refused. Zero means no limit.
+	AddressSpace int64
 }
 
 // File announces a file; Data messages of Size bytes in all follow at once (none when Size is 0). It is made root-owned and

@@ -54,10 +54,17 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	for i, fd := range theirs {
 		files[i] = uintptr(fd)
 	}
+	unlimited, err := limitAddressSpace(g.boot.AddressSpace)
+	if err != nil {
+		return fail(frames.StageSetup, "limit the address space", err)
+	}
 	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Dir: cwd, Env: env, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential(g.boot.UID, g.boot.GID)}})
 	for _, fd := range theirs {
 		closeFD(&fd)
+	}
+	if err := unlimited(); err != nil {
+		return fail(frames.StageSetup, "limit the address space", err)
 	}
 	if err != nil {
 		return fail(frames.StageExec, "start "+path, err)
@@ -75,6 +82,22 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 		return fail(frames.StageSetup, "drop capabilities", err)
 	}
 	return nil
+}
+
+// limitAddressSpace sets the soft RLIMIT_AS that the next process inherits; 0 leaves it alone. Undo gives init its own back: the Go runtime reserves
+// more than a small job may. What init maps in between is next to nothing, and beneath reservations that it has.
+func limitAddressSpace(n int64) (undo func() error, err error) {
+	if n == 0 {
+		return func() error { return nil }, nil
+	}
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &old); err != nil {
+		return nil, err
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: min(uint64(n), old.Max), Max: old.Max}); err != nil {
+		return nil, err
+	}
+	return func() error { return syscall.Setrlimit(syscall.RLIMIT_AS, &old) }, nil
 }
 
 // lookPath finds name as a shell would, in the PATH of the job's environment.

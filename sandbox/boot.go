@@ -15,6 +15,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/bundle"
 	"github.com/tsubo-run/tsubo/frames"
+	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/netns"
 	"github.com/tsubo-run/tsubo/rootfs"
@@ -210,14 +211,15 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
 func (s *Sandbox) awaitReady(ctx context.Context) error {
 	defer s.breakOff(ctx)()
 	err := s.writer.Send(frames.Boot{
-		Version:  frames.Version,
-		Language: guestLanguage(s.shape.Language),
-		Argv:     s.shape.Command,
-		Env:      s.shape.environment(),
-		Cwd:      s.shape.Config.WorkingDir,
-		UID:      jobUID,
-		GID:      jobUID,
-		Preload:  s.shape.Preload,
+		Version:      frames.Version,
+		Language:     guestLanguage(s.shape.Language),
+		Argv:         s.shape.Command,
+		Env:          s.shape.environment(),
+		Cwd:          s.shape.Config.WorkingDir,
+		UID:          jobUID,
+		GID:          jobUID,
+		Preload:      s.shape.Preload,
+		AddressSpace: addressSpace(s.shape.Language, s.shape.Limits),
 	})
 	if err == nil {
 		var m frames.Message
@@ -232,6 +234,23 @@ func (s *Sandbox) awaitReady(ctx context.Context) error {
 		err = errors.New("the sandbox ended")
 	}
 	return fmt.Errorf("wait until the runner waits: %w", err)
+}
+
+// addressSpace is the RLIMIT_AS of a job's processes, 0 for none: what they may use, and what an interpreter reserves without using it. An
+// allocation beyond that can never succeed, and Python raises MemoryError for it; without a limit it succeeds, and the job dies of oom when it
+// touches the pages. Memory that is touched meets the leaf's limit long before. Node.js and commands get none: V8, Go and others reserve many times
+// what they use.
+func addressSpace(l job.Language, lim job.Limits) int64 {
+	if l != job.Python {
+		return 0
+	}
+	const (
+		libraries = 1024 * job.MiB // programs, shared libraries, their buffers
+		stack     = 8 * job.MiB    // of each thread
+		arena     = 64 * job.MiB   // of glibc's malloc, 8 for each CPU at most
+	)
+	tasks := int64(min(lim.Tasks().Hard, 1<<20)) //nolint:gosec // bounded
+	return lim.Memory + libraries + tasks*stack + 8*int64(job.GuestCPUs(lim.CPU))*arena
 }
 
 // jobUID is the user and group that every job runs as, whatever its image says (wire.md section 3).

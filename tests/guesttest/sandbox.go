@@ -31,6 +31,8 @@ type Options struct {
 	Node   bool     // language node, unless Argv is given; the program's file is main.js then, too
 	Root   string   // where the directories of the system are taken from; "" is /
 	Hook   string   // a directory in the place of the Python hook's, in namespaces only
+	// AddressSpace is the job's RLIMIT_AS in bytes; 0 is none.
+	AddressSpace int64
 	// Preload are the modules that the waiting interpreter imports.
 	Preload []string
 	Binds   []string // more host paths that the root shows, "path" or "source:target"; /tmp is hidden by the sandbox's own
@@ -235,7 +237,7 @@ func Boot(t testing.TB, o Options) *Sandbox {
 
 // BootMessage is what the daemon would send first.
 func BootMessage(o Options) frames.Boot {
-	b := frames.Boot{Version: frames.Version, Language: frames.Python, Env: o.env(), Cwd: o.Cwd, UID: 1000, GID: 1000, Preload: o.Preload}
+	b := frames.Boot{Version: frames.Version, Language: frames.Python, Env: o.env(), Cwd: o.Cwd, UID: 1000, GID: 1000, Preload: o.Preload, AddressSpace: o.AddressSpace}
 	if b.Cwd == "" {
 		b.Cwd = "/"
 	}
