@@ -164,7 +164,7 @@ func mounts(p Params) []specs.Mount {
 		tmpfs("/input", input, 0o755, 0),
 	)
 	if p.SharedMemory != 0 {
-		out = append(out, tmpfs("/dev/shm", p.SharedMemory, 0o1777, 0))
+		out = append(out, tmpfs("/dev/shm", p.SharedMemory, 0o1777, jobUID))
 	}
 	guest := specs.Mount{Destination: GuestDir, Type: EROFS, Source: p.Guest.Path, Options: []string{"ro", "nosuid", "nodev"}}
 	if p.Guest.Kind == Directory {

@@ -29,7 +29,7 @@ var allowedMounts = map[string]mountRule{
 	"/sys":     {types: []string{"sysfs"}, options: []string{"nosuid", "nodev", "noexec", "ro"}},
 	"/dev":     {types: []string{"dev"}, options: []string{"nosuid", "noexec"}},
 	"/dev/pts": {types: []string{"devpts"}, options: []string{"nosuid", "noexec"}},
-	"/dev/shm": {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=1777 uid=0 gid=0"},
+	"/dev/shm": {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=1777 uid=1000 gid=1000"},
 	"/tmp":     {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=1777 uid=0 gid=0"},
 	"/output":  {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=0777 uid=1000 gid=1000"},
 	"/code":    {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=0755 uid=0 gid=0"},

@@ -53,10 +53,10 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	want := map[string]job.Type{"default": {
-		Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
+		Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, SharedMemoryFollows: true,
 		Limits: job.Limits{
 			Memory: 512 * job.MiB, CPU: 1, PIDs: 100, NProc: job.Rlimit{Soft: 50, Hard: 50}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 104857600,
-			Tmp: 100 * job.MiB, Output: 57671680, Stdout: 65536, Stderr: 65536, Artifact: 10485760, ArtifactsTotal: 52428800, Artifacts: 1000,
+			Tmp: 100 * job.MiB, Output: 57671680, SharedMemory: 64 * job.MiB, Stdout: 65536, Stderr: 65536, Artifact: 10485760, ArtifactsTotal: 52428800, Artifacts: 1000,
 		},
 	}}
 	if !reflect.DeepEqual(c.Types(), want) {
@@ -127,10 +127,10 @@ max_retry_attempts: 1
 `)
 	limits := job.Limits{
 		Memory: 128 * job.MiB, CPU: 0.5, PIDs: 40, NProc: job.Rlimit{Soft: 20, Hard: 30}, NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 5 * job.MiB,
-		Tmp: 20 * job.MiB, Output: 30 * job.MiB, Stdout: 1024, Stderr: 2048, Artifact: job.MiB, ArtifactsTotal: 2 * job.MiB, Artifacts: 1000,
+		Tmp: 20 * job.MiB, Output: 30 * job.MiB, SharedMemory: 32 * job.MiB, Stdout: 1024, Stderr: 2048, Artifact: job.MiB, ArtifactsTotal: 2 * job.MiB, Artifacts: 1000,
 	}
 	plain := limits
-	plain.Memory, plain.CPU = 512*job.MiB, 1
+	plain.Memory, plain.CPU, plain.SharedMemory = 512*job.MiB, 1, 64*job.MiB
 	want := map[string]job.Type{
 		"default": {
 			Name: "default", Image: "my/python:3", Language: job.Python, Timeout: 10 * time.Second, StartupTimeout: 20 * time.Second, PythonVersion: "3.11",
@@ -149,6 +149,10 @@ max_retry_attempts: 1
 			Name: "built", Image: "numpy", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
 			PythonVersion: "3.12", Limits: plain,
 		},
+	}
+	for name, t := range want {
+		t.SharedMemoryFollows = true
+		want[name] = t
 	}
 	if !reflect.DeepEqual(c.Types(), want) {
 		t.Errorf("types\n got %+v\nwant %+v", c.Types(), want)
@@ -371,7 +375,7 @@ func TestRefused(t *testing.T) {
 		{"caller_quota_bytes: 2g\nstore_max_bytes: 1g", "caller_quota_bytes", "store_max_bytes"},
 		{"job_types: [{name: a, max_memory_limit: 64m}]", "job_types.0.max_memory_limit", "less than memory_limit"},
 		{"job_types: [{name: a, shared_memory: 257m}]", "job_types.0.shared_memory", "half of memory_limit"},
-		{"job_types: [{name: a, shared_memory: 0}]", "job_types.0.shared_memory", "from 1048576"},
+		{"job_types: [{name: a, shared_memory: 1000}]", "job_types.0.shared_memory", "must be 0"},
 		{"job_types: [{name: a, max_cpu_limit: 0.5}]", "job_types.0.max_cpu_limit", "less than cpu_limit"},
 		{"job_types: [{name: a, allowed_environment: ['hunter-2']}]", "job_types.0.allowed_environment.0", "[A-Za-z_]"},
 	} {
@@ -523,5 +527,26 @@ func TestLoadOnThisHost(t *testing.T) {
 	}
 	if c, err := Load(file); err != nil || c.MemoryBudget < 64*job.MiB || c.File != file {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+func TestSharedMemory(t *testing.T) {
+	c := mustLoad(t, "job_types: [{name: a, shared_memory: 0}, {name: b, shared_memory: 100m}, {name: c}, {name: d, memory_limit: 64m}]")
+	for name, want := range map[string]int64{"a": 0, "b": 100 * job.MiB, "c": 64 * job.MiB, "d": 16 * job.MiB, "default": 64 * job.MiB} {
+		jobType := c.Types()[name]
+		if got := jobType.Limits.SharedMemory; got != want || jobType.SharedMemoryFollows != (name > "b") {
+			t.Errorf("%s: %d, follows %v", name, got, jobType.SharedMemoryFollows)
+		}
+	}
+}
+
+// The built-in type is the same whether a request names it or not.
+func TestBuiltInTimeouts(t *testing.T) {
+	c := mustLoad(t, "default_timeout: 5\nmax_timeout: 10\ndefault_startup_timeout: 50")
+	if d := c.Types()["default"]; d.Timeout != 5*time.Second || d.StartupTimeout != 50*time.Second {
+		t.Errorf("default: %v, %v", d.Timeout, d.StartupTimeout)
+	}
+	if _, err := loadText(t, "max_timeout: 10"); err == nil || !strings.Contains(err.Error(), "default_timeout") {
+		t.Errorf("a default above the ceiling: %v", err)
 	}
 }

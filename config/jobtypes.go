@@ -51,8 +51,9 @@ func (c *Config) bindTypes(r *reader) {
 	}
 	if _, replaced := c.types[defaultType]; !replaced {
 		c.types[defaultType] = job.Type{
-			Name: defaultType, Image: defaultImage, Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
-			Limits: c.limits.of(&reader{prefix: "job_types.default (built in).", problems: r.problems}, c.outputs, defaultMemory, 1),
+			Name: defaultType, Image: defaultImage, Language: job.Python, Timeout: c.DefaultTimeout, StartupTimeout: c.DefaultStartupTimeout,
+			SharedMemoryFollows: true,
+			Limits:              c.limits.of(&reader{prefix: "job_types.default (built in).", problems: r.problems}, c.outputs, defaultMemory, 1),
 		}
 		if defaultMemory+sentryRoom > c.MemoryBudget {
 			r.fail("memory_budget", "%d bytes do not hold one job of the built-in type default (%d bytes with its sandbox): "+

@@ -67,7 +67,12 @@ func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64
 		in.fail("max_memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run",
 			t.MaxMemory, int64(sentryRoom), c.MemoryBudget)
 	}
-	in.bytes("shared_memory", &t.Limits.SharedMemory, job.MiB, 2<<30)
+	if t.SharedMemoryFollows = !in.written("shared_memory"); !t.SharedMemoryFollows {
+		in.bytes("shared_memory", &t.Limits.SharedMemory, 0, 2<<30)
+		if n := t.Limits.SharedMemory; n > 0 && n < job.MiB {
+			in.fail("shared_memory", "must be 0, for a /dev/shm that cannot be written, or at least %d bytes, such as 64m", job.MiB)
+		}
+	}
 	if t.Limits.SharedMemory > memory/2 {
 		in.fail("shared_memory", "%d bytes are more than half of memory_limit (%d), which it is charged to: lower this, or raise that", t.Limits.SharedMemory, memory)
 	}

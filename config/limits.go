@@ -68,6 +68,7 @@ func (l containerLimits) of(t *reader, o outputs, memory int64, cpu float64) job
 	}
 	return job.Limits{
 		Memory: memory, CPU: cpu, PIDs: l.pids, NProc: l.nProc, NoFile: l.noFile, FSize: l.fSize, Tmp: tmp, Output: output,
-		Stdout: o.stdout, Stderr: o.stderr, Artifact: o.artifact, ArtifactsTotal: o.total, Artifacts: maxEntries,
+		SharedMemory: job.DefaultSharedMemory(memory),
+		Stdout:       o.stdout, Stderr: o.stderr, Artifact: o.artifact, ArtifactsTotal: o.total, Artifacts: maxEntries,
 	}
 }

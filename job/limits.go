@@ -18,7 +18,7 @@ type Limits struct {
 
 	Tmp    int64 // size of the tmpfs on /tmp, bytes
 	Output int64 // size of the tmpfs on /output, bytes
-	// SharedMemory is the size of a writable /dev/shm in bytes; 0: there is none.
+	// SharedMemory is the size of /dev/shm in bytes, charged to Memory (ruling 22); 0: it is not writable.
 	SharedMemory int64
 
 	Stdout         int64 // bytes of stdout kept

@@ -140,6 +140,9 @@ func over(what, ceiling string, most time.Duration) *Refusal {
 	return Refuse(Invalid, "%s must be less than or equal to the configured %s (%d seconds)", what, ceiling, int64(most/time.Second))
 }
 
+// DefaultSharedMemory is the size of /dev/shm of a job with so much memory, in bytes, where nobody has configured it (ruling 22).
+func DefaultSharedMemory(memory int64) int64 { return min(64*MiB, memory/4) }
+
 // limits are the type's with what the request asks for under the type's ceilings. Sizes that the memory bounds (ruling 17) follow it down.
 func (t *Type) limits(r *Request) (Limits, error) {
 	l := t.Limits
@@ -149,6 +152,9 @@ func (t *Type) limits(r *Request) (Limits, error) {
 			return l, Refuse(Invalid, "memory_limit must be at least %d MiB", int64(MinMemory/MiB))
 		case r.MemoryLimit > most:
 			return l, Refuse(Invalid, "memory_limit must be less than or equal to what job type '%s' allows (%d MiB)", t.Name, most/MiB)
+		}
+		if t.SharedMemoryFollows {
+			l.SharedMemory = DefaultSharedMemory(r.MemoryLimit)
 		}
 		if l.SharedMemory > r.MemoryLimit/2 {
 			return l, Refuse(Invalid, "memory_limit must be at least %d MiB for job type '%s': half of it must hold its shared memory", 2*l.SharedMemory/MiB, t.Name)

@@ -23,3 +23,18 @@ func TestMemoryLimitHoldsSharedMemory(t *testing.T) {
 		}
 	}
 }
+
+// Without a word of the operator's the size follows the memory that a request asks for.
+func TestSharedMemoryFollows(t *testing.T) {
+	p := Policy{
+		Types: map[string]Type{"default": {
+			Name: "default", Limits: Limits{Memory: 512 * MiB, CPU: 1, SharedMemory: 64 * MiB}, MaxMemory: 1024 * MiB, SharedMemoryFollows: true,
+		}},
+		DefaultTimeout: time.Second, DefaultStartupTimeout: time.Second, MaxTimeout: time.Second, MaxStartupTimeout: time.Second, MaxCodeBytes: 1, MaxInputBytes: 1,
+	}
+	for memory, want := range map[int64]int64{0: 64 * MiB, 64 * MiB: 16 * MiB, 200 * MiB: 50 * MiB, 1024 * MiB: 64 * MiB} {
+		if s, err := p.Spec(&Request{Code: "x", MemoryLimit: memory}, "id", "uid:1"); err != nil || s.Limits.SharedMemory != want {
+			t.Errorf("memory_limit %d: %+v, %v", memory, s, err)
+		}
+	}
+}

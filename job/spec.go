@@ -31,6 +31,9 @@ type Type struct {
 	StartupTimeout time.Duration
 	Limits         Limits // default, and ceiling where MaxMemory and MaxCPU say none
 
+	// SharedMemoryFollows makes Limits.SharedMemory follow the memory that a request asks for: nobody has configured it.
+	SharedMemoryFollows bool
+
 	MaxMemory int64   // bytes that a request may ask for; 0: Limits.Memory
 	MaxCPU    float64 // cores that a request may ask for; 0: Limits.CPU
 	// AllowEnvironment names the variables that a request may set; what Environment sets may be among them, and is replaced then.

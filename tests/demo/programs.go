@@ -26,7 +26,7 @@ for host, port in (("1.1.1.1", 443), ("169.254.169.254", 80), ("10.0.0.1", 22)):
 `
 
 const writeCode = `
-for path in ("/etc/passwd", "/usr/bin/x", "/code/main.py", "/input/x", "/dev/shm/x", "/.tsubo/x", "/proc/sys/kernel/core_pattern", "/home/sandbox/x"):
+for path in ("/etc/passwd", "/usr/bin/x", "/code/main.py", "/input/x", "/dev/x", "/.tsubo/x", "/proc/sys/kernel/core_pattern", "/home/sandbox/x"):
     try:
         open(path, "w").write("x")
         print("WROTE", path)

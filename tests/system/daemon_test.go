@@ -108,6 +108,8 @@ job_types:
   - name: nonesuch
     image: python
     command: [/nonesuch]
+  - name: noshm
+    shared_memory: 0
   - name: shared
     shared_memory: 16m
   - name: smallshared
