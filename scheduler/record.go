@@ -16,15 +16,19 @@ func (s *Scheduler) complete(e *entry, r *job.Result) *job.Record {
 		rec.DequeuedAt, rec.WorkerID = e.first.UTC(), s.opt.Holder
 	}
 	rec.StartedAt = utc(r.StartedAt)
-	if rec.EndedAt = utc(r.EndedAt); rec.EndedAt.IsZero() {
-		rec.EndedAt = time.Now().UTC()
+	from, to := r.StartedAt, r.EndedAt
+	if from.IsZero() {
+		from = e.first
 	}
-	from := rec.StartedAt
+	if to.IsZero() {
+		to = time.Now()
+	}
+	rec.EndedAt = utc(to)
 	if from.IsZero() {
 		from = rec.DequeuedAt
 	}
 	if !from.IsZero() {
-		ms := max(0, rec.EndedAt.Sub(from).Milliseconds())
+		ms := max(0, to.Sub(from).Milliseconds())
 		rec.DurationMS = &ms
 	}
 	rec.Stdout, rec.StdoutTruncated = r.Stdout, r.StdoutTruncated

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -410,19 +411,24 @@ func (s *Scheduler) unready() *job.Refusal {
 	return r
 }
 
-// retryAfter guesses when the next running job ends, from its deadline and from how long runs took lately: whole seconds from 1 to
-// maxRetryAfter, since a client may sleep it out. s.mu is held.
+// retryAfter is when a refused caller may try again (ruling 27). s.mu is held.
 func (s *Scheduler) retryAfter() time.Duration {
-	const maxRetryAfter = 10 * time.Second
-	guess := maxRetryAfter
-	for e := range s.running {
-		ran := time.Since(e.begun)
-		if s.mean > 0 {
-			guess = min(guess, s.mean-ran)
-		}
-		guess = min(guess, e.longest-ran)
+	return retryAfter(s.queue.len(), s.opt.Workers, s.mean, rand.Float64()) //nolint:gosec // not a secret
+}
+
+// retryAfter is the time in which the queue drains: its length × mean / slots, from 1 to 30 s, up to a fifth more or less by random, which
+// is in [0, 1), so that refused callers do not return together. Zero mean is unknown. The result is whole seconds.
+func retryAfter(queued, slots int, mean time.Duration, random float64) time.Duration {
+	const (
+		unknown = 10 * time.Second
+		most    = 30 * time.Second
+	)
+	guess := unknown
+	if mean > 0 {
+		guess = min(most, time.Duration(float64(queued)*float64(mean)/float64(slots)))
 	}
-	return max(time.Second, (guess + time.Second - 1).Truncate(time.Second))
+	guess = time.Duration(float64(guess) * (0.8 + 0.4*random))
+	return min(most, max(time.Second, (guess+time.Second-1).Truncate(time.Second)))
 }
 
 // renewLeases keeps the start marks of running jobs good until the last of them has ended.

@@ -279,23 +279,46 @@ func TestFullQueueRefusesWithRetryAfter(t *testing.T) {
 		}
 		b.submit(t.Context(), spec("6", "a", 1))
 		r := b.refused("6", job.QueueFull)
-		if r.Message != "Job queue is full, try again later" || r.RetryAfter != 10*time.Second {
+		if r.Message != "Job queue is full, try again later" || r.RetryAfter < 8*time.Second || r.RetryAfter > 12*time.Second {
 			t.Errorf("refusal %+v", r)
 		}
 		b.stats(3, 2)
 		time.Sleep(3 * time.Second)
-		b.finishAll("1") // mean 3 s; job 2 has run 3 s, job 3 begins now
+		b.finishAll("1") // mean 3 s
 		b.submit(t.Context(), spec("7", "a", 1))
 		time.Sleep(time.Second)
-		b.finishAll("2") // 4 s; job 4 begins now, job 3 has run 1 s of about 3.1
+		b.finishAll("2") // 4 s: mean 3.125 s
 		b.submit(t.Context(), spec("8", "a", 1))
 		b.submit(t.Context(), spec("9", "a", 1))
-		if r := b.refused("9", job.QueueFull); r.RetryAfter != 3*time.Second {
-			t.Errorf("Retry-After %s, want the 2.1 s that job 3 has left, rounded up", r.RetryAfter)
+		if r := b.refused("9", job.QueueFull); r.RetryAfter < 4*time.Second || r.RetryAfter > 6*time.Second {
+			t.Errorf("Retry-After %s, want 3 jobs × 3.125 s / 2 slots, a fifth more or less, rounded up", r.RetryAfter)
 		}
 		b.finishAll("3", "4", "5", "7", "8")
 		b.stop()
 	})
+}
+
+// Ruling 27.
+func TestRetryAfterFollowsTheQueue(t *testing.T) {
+	for _, c := range []struct {
+		queued, slots int
+		mean          time.Duration
+		random        float64
+		want          time.Duration
+	}{
+		{100, 4, time.Second, 0.5, 25 * time.Second},
+		{100, 4, time.Second, 0, 20 * time.Second},
+		{60, 4, time.Second, 0.999, 18 * time.Second},
+		{100, 4, time.Minute, 0.999, 30 * time.Second},
+		{100, 4, time.Minute, 0, 24 * time.Second},
+		{1, 64, time.Millisecond, 0, time.Second},
+		{0, 4, time.Second, 0.5, time.Second},
+		{100, 4, 0, 0.5, 10 * time.Second},
+	} {
+		if got := retryAfter(c.queued, c.slots, c.mean, c.random); got != c.want {
+			t.Errorf("%d queued, %d slots, mean %s, random %g: %s, want %s", c.queued, c.slots, c.mean, c.random, got, c.want)
+		}
+	}
 }
 
 func TestCallersAreServedInTurn(t *testing.T) {

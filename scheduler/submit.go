@@ -229,8 +229,8 @@ func (s *Scheduler) enter(sub job.Submission, async bool) (*entry, *job.Refusal)
 	s.dispatch()
 	switch out := s.overflow(e); {
 	case out == e:
-		r := s.full()
 		s.queue.remove(e)
+		r := s.full()
 		s.dismiss(e, r)
 		return nil, r
 	case out != nil:
