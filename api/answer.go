@@ -1,8 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +13,12 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// readBody reads the whole body into c.body, at most limit bytes of it. When it returns false it has answered.
-func (c *call) readBody(limit int64) bool {
+// firstRead is how much memory a body gets before its first byte has come.
+const firstRead = 4 << 10
+
+// readBody reads the whole body into c.body, at most limit bytes of it. Memory is counted when bytes have come for it, whatever
+// length was announced. When readBody returns false it has answered.
+func (s *Server) readBody(c *call, limit int64) bool {
 	if c.Body == nil || c.Body == http.NoBody {
 		return true
 	}
@@ -25,9 +27,31 @@ func (c *call) readBody(limit int64) bool {
 		return false
 	}
 	_ = c.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails where there is no connection
-	body, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
-	c.body = body
-	return c.bodyRead(int64(len(body)), limit, err)
+	from := io.LimitReader(c.Body, limit+1)
+	var err error
+	for err == nil {
+		if len(c.body) == cap(c.body) {
+			next := min(max(2*int64(cap(c.body)), firstRead), limit+1)
+			if c.ContentLength >= 0 {
+				next = min(next, c.ContentLength+1) // one more, to see the end
+			}
+			if !s.hold(c, next-int64(cap(c.body))) {
+				c.full()
+				return false
+			}
+			c.body = append(make([]byte, 0, next), c.body...)
+		}
+		var n int
+		n, err = from.Read(c.body[len(c.body):cap(c.body)])
+		c.body = c.body[:len(c.body)+n]
+		if int64(len(c.body)) > limit {
+			break
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return c.bodyRead(int64(len(c.body)), limit, err)
 }
 
 // bodyRead answers when a body of n bytes is over the limit or could not be read, and then returns false.
@@ -85,23 +109,24 @@ func (c *call) tooLarge(limit int64) {
 
 // json answers with a body. A value that cannot be encoded is a mistake of this package.
 func (c *call) json(status int, body any) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(body); err != nil {
-		panic(fmt.Sprintf("encode answer: %v", err))
+	b, err := encode(body)
+	if err != nil {
+		panic(err.Error())
 	}
-	c.send(status, "application/json", b.Bytes())
+	c.send(status, "application/json", b)
 }
 
-// send answers with a whole body.
+// send answers with a whole body. A large one is counted while it is on its way.
 func (c *call) send(status int, kind string, body []byte) {
+	if len(body) > freeBytes && !c.server.hold(c, int64(len(body))) {
+		c.full()
+		return
+	}
 	h := c.w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	_ = c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // a caller who is gone needs no answer
+	_, _ = patient{c}.Write(body) // a caller who is gone needs no answer
 }
 
 // refuse answers with an error body; the detail passes the sanitiser (wire.md 1.0).

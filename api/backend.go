@@ -64,12 +64,15 @@ type Facts struct {
 	Sandboxes job.SandboxStats
 }
 
-// Policy is what the configuration says about requests. All fields are required except AdminUIDs, Door and ProductionMode.
+// Policy is what the configuration says about requests. All fields are required except HeldBytes, AdminUIDs, Door and ProductionMode.
 type Policy struct {
 	job.Policy
 
 	MaxPayloadBytes int64 // any request body except an archive
 	MaxArchiveBytes int64 // POST /images
+	// HeldBytes bounds the bodies and answers in memory, of all requests together; one caller's have half. 0 is DefaultHeldBytes,
+	// the least is four times MaxPayloadBytes.
+	HeldBytes int64
 
 	AdminUIDs      []uint32 // besides 0
 	AllowedUIDs    []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect

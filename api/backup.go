@@ -45,7 +45,16 @@ func (s *Server) backup(c *call) {
 // patient gives a reader writeTimeout for each piece, however long the whole takes.
 type patient struct{ c *call }
 
-func (p patient) Write(b []byte) (int, error) {
-	_ = p.c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
-	return p.c.w.Write(b)
+// patientPiece is how much a reader must take within writeTimeout.
+const patientPiece = 64 << 10
+
+func (p patient) Write(b []byte) (n int, err error) {
+	for first := true; first || len(b) > 0 && err == nil; first = false {
+		piece := b[:min(len(b), patientPiece)]
+		_ = p.c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
+		var m int
+		m, err = p.c.w.Write(piece)
+		n, b = n+m, b[len(piece):]
+	}
+	return n, err
 }

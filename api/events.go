@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"mime"
@@ -215,7 +216,11 @@ func (s *Server) jobEvents(c *call) {
 		c.refuse(http.StatusServiceUnavailable, "The job has no stream at the moment, try again later")
 		return
 	}
-	if err := st.replay(f.record, after, s.record(f.record, "full")); err != nil {
+	err := st.replay(f.record, after)
+	if err == nil {
+		err = st.send(st.last+1, string(job.EventResult), s.record(f.record, "full"))
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -239,7 +244,7 @@ func (c *call) lastEventID() (uint64, bool) {
 
 // replay makes the stream of a job that has ended from its record. Where the reader had got to in a stream that is gone nobody knows: it is told of
 // a gap, and the result has the whole output.
-func (st *stream) replay(r *job.Record, after uint64, result any) error {
+func (st *stream) replay(r *job.Record, after uint64) error {
 	var events []job.Event
 	if after > 0 {
 		events = []job.Event{{ID: after, Kind: job.EventGap}}
@@ -263,7 +268,7 @@ func (st *stream) replay(r *job.Record, after uint64, result any) error {
 			return err
 		}
 	}
-	return st.send(st.last+1, string(job.EventResult), result)
+	return nil
 }
 
 // outcome is what Jobs.Execute returns.
@@ -320,16 +325,43 @@ func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 	case end.err != nil:
 		err = st.fail("Execution error: " + s.told(c, "Execution error", end.err))
 	case last != nil:
-		err = st.send(last.ID, string(job.EventResult), s.executeAnswer(sub.Spec, end.record, end.result, a.inline))
+		err = s.streamResult(st, last.ID, sub.Spec, end, a.inline)
 	case events != nil:
-		err = st.send(st.last+1, string(job.EventResult), s.executeAnswer(sub.Spec, end.record, end.result, a.inline))
+		err = s.streamResult(st, st.last+1, sub.Spec, end, a.inline)
 	default: // it was over before anybody could watch
 		r := &job.Record{ID: id, Stdout: end.result.Stdout, Stderr: end.result.Stderr, StartedAt: end.result.StartedAt}
-		err = st.replay(r, 0, s.executeAnswer(sub.Spec, end.record, end.result, a.inline))
+		if err = st.replay(r, 0); err == nil {
+			err = s.streamResult(st, st.last+1, sub.Spec, end, a.inline)
+		}
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// streamResult writes the last event of a run.
+func (s *Server) streamResult(st *stream, id uint64, spec *job.Spec, end outcome, inline bool) error {
+	answer := s.executeAnswer(spec, end.record, end.result)
+	if !inline {
+		return st.send(id, string(job.EventResult), answer)
+	}
+	in, err := s.inline(st.c, answer, end.result.Artifacts)
+	switch {
+	case errors.Is(err, errFull):
+		return st.fail(fullDetail)
+	case err != nil:
+		return st.fail("Execution error: " + s.told(st.c, "Execution error", err))
+	}
+	defer in.close()
+	st.begin()
+	st.last = id
+	if err := st.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: ", id, job.EventResult)); err != nil {
+		return err
+	}
+	if _, err := in.WriteTo(patient{st.c}); err != nil { // ends with the one line break that it has
+		return fmt.Errorf("send event: %w", err)
+	}
+	return st.write([]byte("\n"))
 }
 
 // contained calls Execute on a goroutine of its own, whose panic would end the daemon.

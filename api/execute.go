@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,34 @@ func (s *Server) execute(c *call) {
 		s.failed(c, "Execution error", err)
 		return
 	}
-	c.json(http.StatusOK, s.executeAnswer(sub.Spec, record, result, a.inline))
+	answer := s.executeAnswer(sub.Spec, record, result)
+	if !a.inline {
+		c.json(http.StatusOK, answer)
+		return
+	}
+	in, err := s.inline(c, answer, result.Artifacts)
+	result = nil //nolint:wastedassign // the artifacts' memory is free from here on
+	if err != nil {
+		s.notInlined(c, err)
+		return
+	}
+	defer in.close()
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.FormatInt(in.size(), 10))
+	c.w.WriteHeader(http.StatusOK)
+	if _, err := in.WriteTo(patient{c}); err != nil {
+		panic(http.ErrAbortHandler) // the caller is gone, or the disk failed: half an answer must not look like a whole one
+	}
+}
+
+// notInlined answers when artifacts could not be put into an answer.
+func (s *Server) notInlined(c *call, err error) {
+	if errors.Is(err, errFull) {
+		c.full()
+		return
+	}
+	s.failed(c, "Execution error", err)
 }
 
 // submit is POST /execute/async (wire.md 1.2).
@@ -95,8 +123,8 @@ func (c *call) submission(id string, r *job.Request) (job.Submission, error) {
 	return job.Submission{Record: record, Request: r, Spec: spec}, nil
 }
 
-// executeAnswer is the body of POST /execute for a result.
-func (s *Server) executeAnswer(spec *job.Spec, record *job.Record, r *job.Result, inline bool) job.ExecuteAnswer {
+// executeAnswer is the body of POST /execute for a result, without the bytes of artifacts.
+func (s *Server) executeAnswer(spec *job.Spec, record *job.Record, r *job.Result) job.ExecuteAnswer {
 	if r.Enforced.Runtime == "" { // it ended before anything was started
 		r.Enforced.Runtime = s.opt.Runtime
 	}
@@ -129,14 +157,7 @@ func (s *Server) executeAnswer(spec *job.Spec, record *job.Record, r *job.Result
 	}
 	for _, f := range r.Artifacts {
 		kind := contentType(f.Name)
-		entry := job.ArtifactAnswer{Name: f.Name, SizeBytes: f.Size, SHA256: f.SHA256, ContentType: &kind}
-		if inline {
-			entry.Data = f.Data
-			if entry.Data == nil {
-				entry.Data = []byte{} // an empty file is "", not null
-			}
-		}
-		a.Artifacts = append(a.Artifacts, entry)
+		a.Artifacts = append(a.Artifacts, job.ArtifactAnswer{Name: f.Name, SizeBytes: f.Size, SHA256: f.SHA256, ContentType: &kind})
 	}
 	return a
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Options of a Server. All are required except Log and Extensions.
+// Options of a Server. All are required except Log, Spool and Extensions.
 type Options struct {
 	Version    string
 	Extensions []string // names for GET /version, besides those of this package
@@ -26,6 +26,7 @@ type Options struct {
 	Images     Images
 	Keys       Keys
 	Facts      func() Facts
+	Spool      string // directory on disk for inline artifacts on their way; "" is the temporary one
 	Log        *slog.Logger
 }
 
@@ -36,6 +37,8 @@ type Server struct {
 	log     *slog.Logger
 	routes  []route
 	paces   paces
+	held    budget // bytes of bodies and answers in memory
+	spooled budget // bytes of inline artifacts on disk
 	openAPI []byte // as JSON
 	docs    []byte
 
@@ -123,6 +126,7 @@ type (
 type call struct {
 	*http.Request
 	w           *answerWriter
+	server      *Server
 	control     *http.ResponseController
 	caller      Caller
 	correlation string
@@ -131,6 +135,7 @@ type call struct {
 	allow       string  // methods that the path has, when it has not this one
 	params      []string
 	body        []byte // whole, unless the route streams
+	held        int64  // bytes counted in Server.held
 }
 
 // answerWriter knows whether an answer has begun.
@@ -154,7 +159,7 @@ func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // ServeHTTP gives every answer its headers and puts every request through the same steps (wire.md 1.0).
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &answerWriter{ResponseWriter: rw}
-	c := &call{Request: r, w: w, control: http.NewResponseController(rw), correlation: r.Header.Get("X-Correlation-ID"), policy: s.policy.Load()}
+	c := &call{Request: r, server: s, w: w, control: http.NewResponseController(rw), correlation: r.Header.Get("X-Correlation-ID"), policy: s.policy.Load()}
 	if c.correlation == "" {
 		c.correlation = uuid.NewString()
 	}
@@ -163,6 +168,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-XSS-Protection", "1; mode=block")
+	defer func() { s.held.give(c.caller.Name, c.held) }()
 	defer s.contain(c)
 	_ = c.control.SetWriteDeadline(time.Time{}) // that of the connection's last answer; fails where there is no connection
 
@@ -202,7 +208,7 @@ func (s *Server) bounded(c *call) bool {
 	case c.route.stream:
 		return true
 	}
-	return c.readBody(c.policy.MaxPayloadBytes)
+	return s.readBody(c, c.policy.MaxPayloadBytes)
 }
 
 // contain turns a handler's panic into a 500, or a broken connection where the answer has begun.

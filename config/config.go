@@ -56,6 +56,7 @@ type Config struct {
 	MaxQueueSize int
 
 	MaxPayloadBytes int64
+	HeldBytes       int64 // of bodies and answers in memory, all requests together
 	MaxCodeBytes    int64
 	MaxInputBytes   int64
 
@@ -195,7 +196,7 @@ func defaults(h host) *Config {
 		RunscPath:    firstFile(h, "/usr/lib/tsubo/runsc", "/usr/local/lib/tsubo/runsc", "/usr/local/bin/runsc", "/usr/bin/runsc"),
 		InitPath:     firstFile(h, "/usr/lib/tsubo/tsubo-init", "/usr/local/lib/tsubo/tsubo-init", "/usr/local/bin/tsubo-init", "/usr/bin/tsubo-init"),
 		MemoryBudget: h.memTotal / 5 * 4, MaxWorkers: 4, MaxQueueSize: 100,
-		MaxPayloadBytes: 2097152, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
+		MaxPayloadBytes: 2097152, HeldBytes: 32 * job.MiB, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
 		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
 		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
 		FrontDoor: defaultFrontDoor(), Keeping: defaultKeeping(), Pool: defaultPool(),
@@ -224,6 +225,10 @@ func (c *Config) bind(r *reader, h host) {
 	r.share("memory_budget", &c.MemoryBudget, h.memTotal)
 
 	r.bytes("api_max_payload_bytes", &c.MaxPayloadBytes, 1024, 104857600)
+	c.HeldBytes = max(c.HeldBytes, 4*c.MaxPayloadBytes)
+	if r.bytes("api_memory_bytes", &c.HeldBytes, 1<<20, 1<<40); c.HeldBytes < 4*c.MaxPayloadBytes {
+		r.fail("api_memory_bytes", "%d is less than four times api_max_payload_bytes (%d): raise this, or lower that", c.HeldBytes, c.MaxPayloadBytes)
+	}
 	r.bytes("max_code_bytes", &c.MaxCodeBytes, 1024, 10485760)
 	r.bytes("max_input_bytes", &c.MaxInputBytes, 1024, 104857600)
 	for _, f := range []struct {

@@ -89,6 +89,7 @@ pool_max: 3
 warm_max: 4
 memory_budget: 50%
 api_max_payload_bytes: 4m
+api_memory_bytes: 64m
 max_code_bytes: 200000
 max_input_bytes: 2MiB
 max_stdout_bytes: 1024
@@ -163,7 +164,7 @@ max_retry_attempts: 1
 		Warnings:       []string{"security_mode is permissive: jobs run even where this host cannot enforce their limits"},
 		ProductionMode: true, LogLevel: "DEBUG", SecurityMode: Permissive, DataDir: "/srv/tsubo", RunDir: "/run/t", Socket: "/run/t/tsubo.sock", SocketGroup: "staff",
 		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
-		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
+		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
 		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
 		Pool:      Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},

@@ -53,6 +53,7 @@ func (d *Daemon) policy(cfg *config.Config) api.Policy {
 			MaxInputBytes:         cfg.MaxInputBytes,
 		},
 		MaxPayloadBytes: cfg.MaxPayloadBytes,
+		HeldBytes:       cfg.HeldBytes,
 		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
 		AdminUIDs:       cfg.AdminUIDs,
 		AllowedUIDs:     cfg.AllowedUIDs,
@@ -93,7 +94,8 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		Facts: func() api.Facts {
 			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker(), Sandboxes: d.waiting()}
 		},
-		Log: d.log,
+		Spool: filepath.Join(cfg.DataDir, stateDir),
+		Log:   d.log,
 	})
 	if err != nil {
 		return err
