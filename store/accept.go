@@ -11,7 +11,8 @@ import (
 )
 
 // Accept keeps a new queued job, durably. A record of the same caller with the same idempotency key comes back instead of a new one when
-// it has the same fingerprint or none; with another it is ErrFingerprint. A zero CreatedAt becomes now, in *rec too.
+// it has the same fingerprint or none; with another it is ErrFingerprint. A caller whose jobs that have not ended are over its quota gets a
+// *job.Refusal. A zero CreatedAt becomes now, in *rec too.
 func (s *Store) Accept(ctx context.Context, rec *job.Record, req *job.Request) (existing *job.Record, err error) {
 	if !job.Status("").CanBecome(rec.Status) {
 		return nil, fmt.Errorf("accept %s as %q: %w", rec.ID, rec.Status, ErrTransition)
@@ -34,7 +35,13 @@ func (s *Store) Accept(ctx context.Context, rec *job.Record, req *job.Request) (
 				return nil
 			}
 		}
-		_, err := insertRecord(t, rec, req)
+		if _, err := insertRecord(t, rec, req); err != nil {
+			return err
+		}
+		full, err := s.trim(t, rec.Caller, rec.ID)
+		if err == nil && full {
+			err = errQuota()
+		}
 		return err
 	})
 	if err != nil {

@@ -40,6 +40,9 @@ func (s *Store) Finish(ctx context.Context, rec *job.Record, artifacts []job.Art
 		if err := finish(t, &next); err != nil {
 			return err
 		}
+		if _, err := s.trim(t, next.Caller, next.ID); err != nil {
+			return err
+		}
 		merged = &next
 		return nil
 	})

@@ -69,7 +69,11 @@ func (s *Store) save(p *pendingSave) (err error) {
 		if err != nil {
 			return err
 		}
-		return writeRefs(t, seq, refs)
+		if err := writeRefs(t, seq, refs); err != nil {
+			return err
+		}
+		_, err = s.trim(t, p.rec.Caller, p.rec.ID)
+		return err
 	})
 }
 

@@ -58,6 +58,8 @@ type Store struct {
 	writer *writer
 	files  *files
 	saves  *saveQueue
+	keep   atomic.Pointer[Retention]
+	over   chan struct{} // holds one when Purge has work
 	swept  chan struct{} // closed when the sweep of Open is over
 
 	workers    sync.WaitGroup  // of savers and the sweep
@@ -92,7 +94,7 @@ func (s *Store) Stats() Stats {
 // Open opens the store in cfg.Dir, makes it when there is none, brings its schema up to date and removes what a crash left behind
 // (in the background where there may be much of it). One process at a time: ErrInUse. A damaged database is ErrCorrupt.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, swept: make(chan struct{})}
+	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, over: make(chan struct{}, 1), swept: make(chan struct{})}
 	if s.file == "" {
 		s.file = filepath.Join(cfg.Dir, databaseName)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tsubo-run/tsubo/config"
@@ -20,6 +21,9 @@ const stateDir = "state"
 // purgeEvery is how often records are looked through for what is too old or too much.
 const purgeEvery = time.Hour
 
+// purgePause is the shortest time between two purges.
+const purgePause = time.Second
+
 // openStore opens the records and starts the loop that purges them.
 func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 	records, err := store.Open(ctx, store.Config{Dir: filepath.Join(cfg.DataDir, stateDir), Log: d.log})
@@ -27,6 +31,7 @@ func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 		return fmt.Errorf("field data_dir: %w", err)
 	}
 	d.store = records
+	records.SetRetention(*d.retention.Load())
 	d.undo.push(records.Close)
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -39,7 +44,7 @@ func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// purge removes what retention does not keep, at start and every hour, until ctx ends.
+// purge removes what retention does not keep, at start, every hour and when a write leaves too much, until ctx ends.
 func (d *Daemon) purge(ctx context.Context) {
 	tick := time.NewTicker(purgeEvery)
 	defer tick.Stop()
@@ -55,6 +60,12 @@ func (d *Daemon) purge(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+		case <-d.store.Over():
+		case <-ctx.Done():
+			return
+		}
+		select { // a flood of writes wakes it once a second
+		case <-time.After(purgePause):
 		case <-ctx.Done():
 			return
 		}
@@ -106,9 +117,13 @@ func (d *Daemon) setRules(cfg *config.Config) error {
 		}
 	}
 	d.rules.Store(&rules)
-	d.retention.Store(&store.Retention{
+	keep := store.Retention{
 		Records: cfg.Keeping.RecordTTL, DeadLetters: cfg.Keeping.DLQTTL, CallerBytes: cfg.Keeping.QuotaBytes, TotalBytes: cfg.Keeping.TotalBytes,
-	})
+	}
+	d.retention.Store(&keep)
+	if d.store != nil {
+		d.store.SetRetention(keep)
+	}
 	return nil
 }
 
@@ -160,6 +175,7 @@ func needRestart(old, new *config.Config) []string {
 		{"max_workers", old.MaxWorkers == new.MaxWorkers},
 		{"max_queue_size", old.MaxQueueSize == new.MaxQueueSize},
 		{"pool_enabled, pool_min, pool_max or warm_max", old.Pool == new.Pool},
+		{"images.preload_dirs", slices.Equal(old.Images.PreloadDirs, new.Images.PreloadDirs)},
 		{"max_retry_attempts", old.Keeping.Attempts == new.Keeping.Attempts},
 		{"retry_base_delay", old.Keeping.RetryDelay == new.Keeping.RetryDelay},
 		{"queue_ttl_seconds", old.Keeping.QueueTTL == new.Keeping.QueueTTL},

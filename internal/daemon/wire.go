@@ -13,7 +13,7 @@ import (
 // apiImages is the catalogue as package api wants it.
 type apiImages struct {
 	catalogue *images.Catalogue
-	max       int64
+	max       func() int64 // images.max_archive_bytes, which a reload replaces
 	changed   func()
 }
 
@@ -22,7 +22,7 @@ func (a apiImages) List(context.Context) ([]job.Image, error) { return a.catalog
 
 // Import implements api.Images.
 func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (job.Image, error) {
-	image, err := a.catalogue.ImportArchive(ctx, name, archive, a.max)
+	image, err := a.catalogue.ImportArchive(ctx, name, archive, a.max())
 	if err == nil {
 		a.changed()
 	}
