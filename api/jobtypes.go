@@ -18,7 +18,7 @@ func (s *Server) listJobTypes(c *call) {
 	}
 	all := make([]job.TypeAnswer, 0, len(c.policy.Types))
 	for _, name := range slices.Sorted(maps.Keys(c.policy.Types)) {
-		all = append(all, typeAnswer(c.policy.Types[name], images))
+		all = append(all, typeAnswer(c.policy, c.policy.Types[name], images))
 	}
 	c.json(http.StatusOK, all)
 }
@@ -34,7 +34,7 @@ func (s *Server) jobType(c *call) {
 	if !ok {
 		return
 	}
-	c.json(http.StatusOK, typeAnswer(t, images))
+	c.json(http.StatusOK, typeAnswer(c.policy, t, images))
 }
 
 // buildJobType is POST /job-types/{name}/build, which tsubo does not do yet.
@@ -68,10 +68,11 @@ func (s *Server) imageNames(c *call) (map[string]bool, bool) {
 	return names, true
 }
 
-func typeAnswer(t job.Type, images map[string]bool) job.TypeAnswer {
+func typeAnswer(p *Policy, t job.Type, images map[string]bool) job.TypeAnswer {
 	a := job.TypeAnswer{
 		Name: t.Name, Requirements: t.Requirements, PythonVersion: t.PythonVersion, MemoryLimit: size(t.Limits.Memory), CPULimit: job.Decimal(t.Limits.CPU),
 		Timeout: int64(t.Timeout / time.Second), ImageExists: t.Image != "" && images[t.Image],
+		Language: t.Language, Command: t.Command, Image: orNull(t.Image), StartupTimeout: int64(t.StartupTimeout / time.Second), Caps: typeCaps(p, t),
 	}
 	if a.Requirements == nil {
 		a.Requirements = []string{}
@@ -80,6 +81,18 @@ func typeAnswer(t job.Type, images map[string]bool) job.TypeAnswer {
 		a.PythonVersion = "3.11"
 	}
 	return a
+}
+
+// typeCaps is every bound that a job of the type can meet.
+func typeCaps(p *Policy, t job.Type) job.TypeCaps {
+	l := t.Limits
+	return job.TypeCaps{
+		MaxMemory: max(t.MaxMemory, l.Memory), MaxCPU: job.Decimal(max(t.MaxCPU, l.CPU)),
+		MaxTimeout: int64(p.MaxTimeout / time.Second), MaxStartupTimeout: int64(p.MaxStartupTimeout / time.Second),
+		Code: p.MaxCodeBytes, Input: p.MaxInputBytes, Payload: p.MaxPayloadBytes,
+		Stdout: l.Stdout, Stderr: l.Stderr, Artifact: l.Artifact, ArtifactsTotal: l.ArtifactsTotal, Artifacts: l.Artifacts,
+		Tmp: l.Tmp, Output: l.Output, SharedMemory: l.SharedMemory, FSize: l.FSize, Tasks: l.Tasks().Hard, NoFile: l.NoFile.Hard,
+	}
 }
 
 // size writes bytes as the configuration has them.

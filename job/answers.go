@@ -141,6 +141,35 @@ type TypeAnswer struct {
 	GPUEnabled     bool     `json:"gpu_enabled"`
 	GPUVendor      *string  `json:"gpu_vendor"`
 	ImageExists    bool     `json:"image_exists"`
+
+	// How code runs, and every bound that a job can meet, in bytes and seconds. Image and Command are null where there is none.
+	Language       Language `json:"language"`
+	Command        []string `json:"command"`
+	Image          *string  `json:"image"`
+	StartupTimeout int64    `json:"startup_timeout"`
+	Caps           TypeCaps `json:"caps"`
+}
+
+// TypeCaps is every bound of a job type's jobs. Memory, CPU and the timeouts are the most that a request may ask for.
+type TypeCaps struct {
+	MaxMemory         int64   `json:"max_memory_bytes"`
+	MaxCPU            Decimal `json:"max_cpu"`
+	MaxTimeout        int64   `json:"max_timeout"`
+	MaxStartupTimeout int64   `json:"max_startup_timeout"`
+	Code              int64   `json:"code_bytes"`
+	Input             int64   `json:"input_bytes"`
+	Payload           int64   `json:"payload_bytes"`
+	Stdout            int64   `json:"stdout_bytes"`
+	Stderr            int64   `json:"stderr_bytes"`
+	Artifact          int64   `json:"artifact_bytes"`
+	ArtifactsTotal    int64   `json:"artifacts_total_bytes"`
+	Artifacts         int     `json:"artifacts"`
+	Tmp               int64   `json:"tmp_bytes"`
+	Output            int64   `json:"output_bytes"`
+	SharedMemory      int64   `json:"shared_memory_bytes"`
+	FSize             uint64  `json:"file_bytes"`
+	Tasks             uint64  `json:"tasks"`
+	NoFile            uint64  `json:"open_files"`
 }
 
 // DeadAnswer is one entry of the dead letter queue (wire.md 2.6).
