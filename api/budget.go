@@ -8,7 +8,7 @@ import (
 )
 
 // DefaultHeldBytes is Policy.HeldBytes when that is 0.
-const DefaultHeldBytes = 32 * job.MiB
+const DefaultHeldBytes = 16 * job.MiB
 
 // freeBytes of an answer are not counted: the socket's buffer takes them.
 const freeBytes = 16 << 10

@@ -52,6 +52,7 @@ type Config struct {
 	AllowedUIDs     []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect
 
 	MemoryBudget int64 // bytes
+	DaemonMemory int64 // bytes, of tsubod itself: memory.max of its leaf
 	MaxWorkers   int
 	MaxQueueSize int
 
@@ -196,7 +197,7 @@ func defaults(h host) *Config {
 		RunscPath:    firstFile(h, "/usr/lib/tsubo/runsc", "/usr/local/lib/tsubo/runsc", "/usr/local/bin/runsc", "/usr/bin/runsc"),
 		InitPath:     firstFile(h, "/usr/lib/tsubo/tsubo-init", "/usr/local/lib/tsubo/tsubo-init", "/usr/local/bin/tsubo-init", "/usr/bin/tsubo-init"),
 		MemoryBudget: h.memTotal / 5 * 4, MaxWorkers: 4, MaxQueueSize: 100,
-		MaxPayloadBytes: 2097152, HeldBytes: 32 * job.MiB, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
+		MaxPayloadBytes: 2097152, HeldBytes: 16 * job.MiB, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
 		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
 		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
 		FrontDoor: defaultFrontDoor(), Keeping: defaultKeeping(), Pool: defaultPool(),
@@ -240,6 +241,7 @@ func (c *Config) bind(r *reader, h host) {
 		}
 	}
 	c.outputs.bind(r)
+	c.bindDaemonMemory(r)
 	c.bindTimes(r)
 	c.limits.bind(r)
 	if int64(c.limits.fSize) < c.MaxPayloadBytes {
@@ -290,6 +292,20 @@ func (c *Config) bindPlaces(r *reader, h host) {
 	r.path("cgroup_parent", &c.CgroupParent)
 	if c.CgroupParent == "/" {
 		r.fail("cgroup_parent", "must not be the root of the hierarchy: name a cgroup that tsubod may have for itself")
+	}
+}
+
+// daemonBase is what tsubod needs besides results, bodies and answers.
+const daemonBase = 256 * job.MiB
+
+// bindDaemonMemory reads daemon_memory. A result is in memory whole until it is kept, and each worker may have one.
+func (c *Config) bindDaemonMemory(r *reader) {
+	least := daemonBase + c.HeldBytes + int64(c.MaxWorkers)*(c.outputs.total+c.outputs.stdout+c.outputs.stderr)
+	c.DaemonMemory = max(1024*job.MiB, 2*least)
+	r.bytes("daemon_memory", &c.DaemonMemory, daemonBase, 1<<42)
+	if c.DaemonMemory < least && r.written("daemon_memory") {
+		r.fail("daemon_memory", "%d is less than the %d that max_workers, the caps of results and api_memory_bytes ask for: raise this, or lower those",
+			c.DaemonMemory, least)
 	}
 }
 

@@ -90,6 +90,7 @@ warm_max: 4
 memory_budget: 50%
 api_max_payload_bytes: 4m
 api_memory_bytes: 64m
+daemon_memory: 2g
 max_code_bytes: 200000
 max_input_bytes: 2MiB
 max_stdout_bytes: 1024
@@ -164,7 +165,7 @@ max_retry_attempts: 1
 		Warnings:       []string{"security_mode is permissive: jobs run even where this host cannot enforce their limits"},
 		ProductionMode: true, LogLevel: "DEBUG", SecurityMode: Permissive, DataDir: "/srv/tsubo", RunDir: "/run/t", Socket: "/run/t/tsubo.sock", SocketGroup: "staff",
 		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
-		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
+		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20, DaemonMemory: 2 * gib, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
 		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
 		Pool:      Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
@@ -278,6 +279,8 @@ func TestRefused(t *testing.T) {
 		{"memory_budget: 500m", "memory_budget", "built-in type default"},
 		{"api_max_payload_bytes: 1023", "api_max_payload_bytes", "from 1024"},
 		{"max_code_bytes: 10485761", "max_code_bytes", "to 10485760"},
+		{"api_memory_bytes: 2m", "api_memory_bytes", "four times"},
+		{"daemon_memory: 300m", "daemon_memory", "raise this"},
 		{"max_input_bytes: 10m", "max_input_bytes", "api_max_payload_bytes"},
 		{"api_max_payload_bytes: 1024", "max_code_bytes", "api_max_payload_bytes"},
 		{"max_stdout_bytes: 0", "max_stdout_bytes", "from 1024"},

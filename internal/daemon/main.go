@@ -15,6 +15,7 @@ import (
 
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/internal/owned"
+	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
@@ -119,6 +120,9 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	if err != nil {
 		return exitRefused, err
 	}
+	if err := boundMemory(cfg, leaves); err != nil {
+		return exitRefused, errors.Join(err, closeTree(leaves), locks.Close())
+	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "warning", w)
 	}
@@ -136,6 +140,33 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 		return exitFailure, err
 	}
 	return exitOK, nil
+}
+
+// oomScore is the daemon's oom_score_adj: when the host runs out of memory, every sandbox (500) goes first.
+const oomScore = "-500"
+
+// boundMemory bounds the memory of tsubod: by the Go runtime, unless the operator's GOMEMLIMIT does so, and by its leaf where
+// there is one. A host that runs out of memory ends others first.
+func boundMemory(cfg *config.Config, leaves *limits.Tree) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// A goal, not a bound: what is garbage goes soon. What is alive may pass it, up to the leaf's memory.max.
+		debug.SetMemoryLimit(cfg.DaemonMemory / 10)
+	}
+	err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0)
+	if err != nil && !errors.Is(err, os.ErrPermission) { // without CAP_SYS_RESOURCE it stays as it is, below the sandboxes'
+		return fmt.Errorf("set oom_score_adj: %w", err)
+	}
+	if leaves == nil {
+		return nil
+	}
+	return leaves.LimitDaemon(cfg.DaemonMemory)
+}
+
+func closeTree(leaves *limits.Tree) error {
+	if leaves == nil {
+		return nil
+	}
+	return leaves.Close()
 }
 
 // noCoreDumps keeps the host's core handler, which runs as root, away from the memory of the daemon and of every process that it

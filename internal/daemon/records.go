@@ -172,6 +172,7 @@ func needRestart(old, new *config.Config) []string {
 		{"mkfs_erofs_path", old.MkfsErofsPath == new.MkfsErofsPath},
 		{"cgroup_parent", old.CgroupParent == new.CgroupParent},
 		{"memory_budget", old.MemoryBudget == new.MemoryBudget},
+		{"daemon_memory", old.DaemonMemory == new.DaemonMemory},
 		{"max_workers", old.MaxWorkers == new.MaxWorkers},
 		{"max_queue_size", old.MaxQueueSize == new.MaxQueueSize},
 		{"pool_enabled, pool_min, pool_max or warm_max", old.Pool == new.Pool},
