@@ -81,6 +81,7 @@ func (s *Server) enter(c *call) bool {
 	}
 	switch refusal {
 	case noKey:
+		s.auditRefusal(c)
 		c.w.Header().Set("WWW-Authenticate", "Bearer")
 		c.leaveBody()
 		c.refuse(http.StatusUnauthorized, noKey)
@@ -164,6 +165,20 @@ func sameSite(r *http.Request) bool {
 		}
 	}
 	return true
+}
+
+// foreign reports whether a browser sent a request to keyless loopback for a page of another site. Such a GET has no Origin, and
+// it must not make work.
+func (s *Server) foreign(c *call) bool {
+	if _, unix := c.Context().Value(peerKey{}).(uint32); unix || c.policy.Door.Auth {
+		return false
+	}
+	for _, site := range c.Header.Values("Sec-Fetch-Site") {
+		if site != "same-origin" && site != "none" {
+			return true
+		}
+	}
+	return false
 }
 
 // ip is the address at the other end of a TCP connection. No header changes it.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -115,7 +114,7 @@ func (c *call) submission(id string, r *job.Request) (job.Submission, error) {
 			{Name: "_code.py", Size: int64(len(r.Code)), SHA256: code, ContentType: "text/x-python"},
 			{Name: "_input.json", Size: int64(len(r.Input)), SHA256: hash(r.Input), ContentType: "application/json"},
 		},
-		CorrelationID: strings.ToValidUTF8(c.correlation[:min(len(c.correlation), maxCorrelation)], ""),
+		CorrelationID: c.shortCorrelation(),
 	}
 	if _, unix := c.Context().Value(peerKey{}).(uint32); !unix {
 		record.ClientIP = c.ip()

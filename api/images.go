@@ -40,6 +40,7 @@ func (s *Server) importImage(c *call) {
 	if !ok {
 		return
 	}
+	c.subject = name
 	limit := c.policy.MaxArchiveBytes
 	if c.ContentLength > limit {
 		c.tooLarge(limit)

@@ -33,6 +33,7 @@ func (s *Server) createKey(c *call) {
 		s.failed(c, "Key error", err)
 		return
 	}
+	c.subject = key.ID
 	c.w.Header().Set("Cache-Control", "no-store")
 	c.json(http.StatusCreated, job.NewKeyAnswer{APIKey: key, Key: secret})
 }

@@ -136,16 +136,18 @@ type call struct {
 	params      []string
 	body        []byte // whole, unless the route streams
 	held        int64  // bytes counted in Server.held
+	subject     string // of an admin's act, for the audit log: a key's id, an image's name
 }
 
 // answerWriter knows whether an answer has begun.
 type answerWriter struct {
 	http.ResponseWriter
-	begun bool
+	begun  bool
+	status int
 }
 
 func (w *answerWriter) WriteHeader(status int) {
-	w.begun = true
+	w.begun, w.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -169,6 +171,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-XSS-Protection", "1; mode=block")
 	defer func() { s.held.give(c.caller.Name, c.held) }()
+	defer s.audit(c)
 	defer s.contain(c)
 	_ = c.control.SetWriteDeadline(time.Time{}) // that of the connection's last answer; fails where there is no connection
 
@@ -193,6 +196,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // authorize asks for the route's role.
 func (s *Server) authorize(c *call) bool {
+	if c.route != nil && c.route.role != rolePublic && c.route.path != "/" && s.foreign(c) {
+		c.leaveBody()
+		c.refuse(http.StatusForbidden, notLocal)
+		return false
+	}
 	if c.route == nil || c.route.role != roleAdmin || c.caller.Admin {
 		return true
 	}
