@@ -153,7 +153,7 @@ func (c *Config) CheckFrontDoor(moreKeys bool) (warnings []string, err error) {
 		}
 	}
 	if d.Auth && len(d.Keys) == 0 && !moreKeys {
-		return nil, fieldError("api_auth_enabled", "there is no key: tsubo keys create makes one, or set api_keys")
+		return nil, fieldError("api_auth_enabled", "there is no key: make the first with tsubo keys create --offline --admin, or set api_keys")
 	}
 	switch {
 	case !d.TCP:

@@ -55,3 +55,11 @@ func TestFrontDoor(t *testing.T) {
 		}
 	}
 }
+
+// The daemon does not start without a key, so the error names the command that needs no daemon.
+func TestNoKeyNamesTheOfflineCommand(t *testing.T) {
+	_, err := mustLoad(t, "server_host: 127.0.0.1\napi_auth_enabled: true").CheckFrontDoor(false)
+	if err == nil || !strings.Contains(err.Error(), "tsubo keys create --offline --admin") {
+		t.Errorf("got %v", err)
+	}
+}

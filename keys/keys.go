@@ -42,6 +42,9 @@ type File struct {
 	keys []Key
 }
 
+// Path is where tsubod has the file in its data_dir.
+func Path(dataDir string) string { return filepath.Join(dataDir, "state", "keys.json") }
+
 // Open reads the file at path; one that is not there is no key. A file that others can read, or that is not what Create wrote, is an error.
 func Open(path string) (*File, error) {
 	f := &File{path: path}

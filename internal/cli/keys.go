@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/internal/owned"
+	"github.com/tsubo-run/tsubo/keys"
 )
 
 // keysCommand is tsubo keys.
@@ -18,6 +25,8 @@ func (t *tool) keysCommand(socket cli.Flag) *cli.Command {
 					socket,
 					&cli.StringFlag{Name: "name", Usage: "`NAME` to know the key by"},
 					&cli.BoolFlag{Name: "admin", Usage: "give its bearer the admin role"},
+					&cli.BoolFlag{Name: "offline", Usage: "write the key into data_dir while no tsubod runs, for the first start with api_auth_enabled"},
+					&cli.StringFlag{Name: "config", Usage: "with --offline, tsubod's configuration `FILE`"},
 				},
 				Action: t.createKey,
 			},
@@ -31,6 +40,9 @@ func (t *tool) createKey(c *cli.Context) error {
 	if err := arguments(c, 0); err != nil {
 		return err
 	}
+	if c.Bool("offline") {
+		return t.createOffline(c)
+	}
 	daemon := connect(c)
 	defer daemon.Close()
 	key, err := daemon.CreateKey(c.Context, c.String("name"), c.Bool("admin"))
@@ -39,6 +51,38 @@ func (t *tool) createKey(c *cli.Context) error {
 	}
 	fmt.Fprintf(t.err, "id %s, role %s: keep the key below, it is shown only now\n", key.ID, key.Role)
 	_, err = fmt.Fprintln(t.out, key.Key)
+	return err
+}
+
+// createOffline makes a key without a daemon, under the lock that a daemon would hold.
+func (t *tool) createOffline(c *cli.Context) (err error) {
+	cfg, err := config.Load(c.String("config"))
+	if err != nil {
+		return err
+	}
+	lock, err := owned.Lock(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	path := keys.Path(cfg.DataDir)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("field data_dir: %w", err)
+	}
+	file, err := keys.Open(path)
+	if err != nil {
+		return err
+	}
+	text, key, err := file.Create(c.String("name"), c.Bool("admin"))
+	if err != nil {
+		return err
+	}
+	role := "user"
+	if key.Admin {
+		role = "admin"
+	}
+	fmt.Fprintf(t.err, "id %s, role %s: keep the key below, it is shown only now\n", key.ID, role)
+	_, err = fmt.Fprintln(t.out, text)
 	return err
 }
 

@@ -21,9 +21,6 @@ import (
 // One that waits costs about 55 kB, its client's end included (TestManyWaitersAndStreams).
 const maxConns = 2048
 
-// keysFile is the file of API keys in stateDir.
-const keysFile = "keys.json"
-
 // openDoor reads the API keys and refuses a TCP listener that lets in whom it should not.
 func (d *Daemon) openDoor(cfg *config.Config) (err error) {
 	if d.keys, err = openKeys(cfg); err != nil {
@@ -37,7 +34,7 @@ func (d *Daemon) openDoor(cfg *config.Config) (err error) {
 }
 
 func openKeys(cfg *config.Config) (*keys.File, error) {
-	return keys.Open(filepath.Join(cfg.DataDir, stateDir, keysFile))
+	return keys.Open(keys.Path(cfg.DataDir))
 }
 
 // policy is what the configuration says about requests.

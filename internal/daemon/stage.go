@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/internal/owned"
 	"github.com/tsubo-run/tsubo/limits"
 	"github.com/tsubo-run/tsubo/runsc"
 )
@@ -113,17 +113,10 @@ func enterStage2() (*limits.Tree, *fileLock, error) {
 	return tree, lock, nil
 }
 
-// lockState makes the state directory, root's alone, and locks it against a second daemon.
+// lockState locks the state directory against a second daemon.
 func lockState(dir string) (*fileLock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("field data_dir: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	f, err := owned.Lock(dir)
 	if err != nil {
-		return nil, fmt.Errorf("field data_dir: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		err = errors.Join(fmt.Errorf("field data_dir: %s is in use by another tsubod: stop that one, or give this one a data_dir of its own", dir), f.Close())
 		return nil, err
 	}
 	return &fileLock{f}, nil
