@@ -32,6 +32,7 @@ type Options struct {
 
 // Wanted is a shape of which hot sandboxes are to wait.
 type Wanted struct {
+	Name  string // job type and image, for the log
 	Shape sandbox.Shape
 	// Lease holds the shape's root for one more sandbox until release is called.
 	Lease func() (release func(), err error)

@@ -141,7 +141,7 @@ func shape(name string, memory int64) sandbox.Shape {
 
 func (h *fakeHost) wanted(shapes ...sandbox.Shape) (out []Wanted) {
 	for _, s := range shapes {
-		out = append(out, Wanted{s, func() (func(), error) {
+		out = append(out, Wanted{Name: "job type t, image i", Shape: s, Lease: func() (func(), error) {
 			h.leases.Add(1)
 			return func() { h.leases.Add(-1) }, nil
 		}})

@@ -154,7 +154,7 @@ func (p *Pool) boot(s *shelf, w Wanted, tier Tier, sentry Sentry, bytes int64) {
 	p.held -= bytes
 	defer p.move()
 	if err != nil {
-		p.failed(s, err)
+		p.failed(s, w.Name, err)
 		return
 	}
 	s.demand.booted(time.Since(start))
@@ -192,7 +192,7 @@ func (p *Pool) ahead(w Wanted, sentry Sentry) (b Sandbox, release func(), err er
 }
 
 // failed puts off the next boot of s, and has those who wait for it boot for themselves.
-func (p *Pool) failed(s *shelf, err error) {
+func (p *Pool) failed(s *shelf, name string, err error) {
 	p.disown(s)
 	if p.ctx.Err() != nil {
 		return
@@ -200,5 +200,5 @@ func (p *Pool) failed(s *shelf, err error) {
 	s.failures++
 	pause := min(maxBackoff, time.Second<<min(s.failures-1, 10))
 	s.retry = time.Now().Add(pause)
-	p.log.Error("boot a sandbox of a wanted shape", "failures", s.failures, "next", pause, "error", err)
+	p.log.Error("boot a sandbox ahead", "of", name, "failures", s.failures, "next", pause, "error", err)
 }

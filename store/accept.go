@@ -75,7 +75,7 @@ func recordByKey(t *tx, caller, key string) (*job.Record, error) {
 func (s *Store) Begin(ctx context.Context, id string, attempt int, worker string, lease time.Time) error {
 	err := s.write(ctx, false, func(t *tx) error {
 		return s.change(t, id, job.Running, `UPDATE records SET status = 'running', attempt = ?2, worker = ?3, lease = ?4,
-			dequeued_at = coalesce(dequeued_at, ?5) WHERE seq = ?1`, attempt, worker, nanos(lease), s.now().UnixNano())
+			dequeued_at = coalesce(dequeued_at, ?5), started_at = ?5 WHERE seq = ?1`, attempt, worker, nanos(lease), s.now().UnixNano())
 	})
 	return wrap("begin", id, err)
 }
@@ -92,7 +92,7 @@ func (s *Store) Renew(ctx context.Context, worker string, until time.Time) error
 // Requeue takes the start mark back, durably: running → queued.
 func (s *Store) Requeue(ctx context.Context, id string) error {
 	err := s.write(ctx, true, func(t *tx) error {
-		return s.change(t, id, job.Queued, `UPDATE records SET status = 'queued', worker = NULL, lease = NULL WHERE seq = ?1`)
+		return s.change(t, id, job.Queued, `UPDATE records SET status = 'queued', worker = NULL, lease = NULL, started_at = NULL WHERE seq = ?1`)
 	})
 	return wrap("requeue", id, err)
 }

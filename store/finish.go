@@ -104,9 +104,6 @@ func keepFirst(next, old *job.Record) {
 	if !old.DequeuedAt.IsZero() {
 		next.DequeuedAt = old.DequeuedAt
 	}
-	if next.StartedAt.IsZero() {
-		next.StartedAt = old.StartedAt
-	}
 	if next.InputArtifacts == nil {
 		next.InputArtifacts = old.InputArtifacts
 	}

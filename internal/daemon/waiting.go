@@ -55,6 +55,7 @@ func (d *Daemon) keepWaiting() {
 		}
 		digest := use.Image.Digest
 		wanted = append(wanted, pool.Wanted{
+			Name:  "job type " + name + ", image " + spec.Image,
 			Shape: shapeOf(use, spec, rules.Types[name].Environment),
 			Lease: func() (func(), error) { return leased(d.images.Use(digest)) },
 		})
