@@ -39,6 +39,7 @@ os._exit(%d)
 func TestLateChild(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
+	// The children may write a dot behind the program's last line: until they are killed, the job is not over.
 	for code, want := range map[int]job.Status{0: job.Succeeded, 3: job.Failed} {
 		s := boot(t, tiers["cold"], h, shape)
 		spec := pythonSpec(fmt.Sprintf(late, code))
@@ -46,7 +47,7 @@ func TestLateChild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != want || res.ExitCode == nil || *res.ExitCode != code || !strings.HasSuffix(res.Stdout, "done\n") {
+		if res.Status != want || res.ExitCode == nil || *res.ExitCode != code || !strings.Contains(res.Stdout, "done\n") {
 			t.Errorf("exit %d: status %s, exit code %v, stdout %q, stderr %q, error %+v", code, res.Status, *res.ExitCode, res.Stdout, res.Stderr, res.Error)
 		}
 		if len(res.Artifacts) != 0 || !strings.Contains(res.ArtifactsNote, "could not be ended in time") {

@@ -11,10 +11,11 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// Dir makes a directory, for the time of the test, that everybody may go through and that has a disk below it where /var/tmp has one.
+// Dir makes a directory, for the time of the test, that everybody may go through and that has a disk below it where /var/lib has one. No other user can
+// make names in it: tsubod starts from it.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/tmp", "tsubo")
+	dir, err := os.MkdirTemp("/var/lib", "tsubo-test")
 	if err != nil {
 		t.Fatal(err)
 	}
