@@ -455,6 +455,7 @@ func TestSpecIsComplete(t *testing.T) {
 			t.Errorf("id %q", got.ID)
 		}
 		c.want.ID, c.want.Caller, c.want.Code, c.want.Image, c.want.Language = got.ID, "uid:1001", "1", "python", job.Python
+		c.want.Filename = "main.py"
 		c.want.Limits = job.Limits{Memory: 512 * job.MiB, CPU: 1, Stdout: 65536, Stderr: 65536}
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.body, got, c.want)
@@ -647,7 +648,7 @@ func TestHealthAndVersion(t *testing.T) {
 	if a := r.do("GET", "/pool/stats", ""); strings.TrimSpace(a.text) != stats {
 		t.Errorf("got %s", a.text)
 	}
-	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["args","artifacts-inline","cpu-limit","delete-execution","enforced","environment","events","files","images","keep-record","memory-limit","metadata","raw-stdout","stdin","more"]}` {
+	if a := r.do("GET", "/version", ""); strings.TrimSpace(a.text) != `{"version":"1.2.3","extensions":["args","artifacts-inline","code-files","cpu-limit","delete-execution","enforced","environment","events","filename","files","images","keep-record","memory-limit","metadata","raw-stdout","stdin","more"]}` {
 		t.Errorf("got %s", a.text)
 	}
 }

@@ -342,7 +342,7 @@ func attackArguments(t *testing.T) {
 	f.nothingRan(t)
 }
 
-// attackFiles: an input file is one name directly below /input.
+// attackFiles: every file of a job lies below /input or /code, at most 8 names deep.
 func attackFiles(t *testing.T) {
 	f := newFull(t)
 	many := map[string]string{}
@@ -351,11 +351,14 @@ func attackFiles(t *testing.T) {
 	}
 	tooMany, _ := json.Marshal(many)
 	for _, files := range []string{
-		`{"../x":"a"}`, `{"/etc/x":"a"}`, `{"a/../../x":"a"}`, `{"x\u0000y":"a"}`, `{"":"a"}`, `{".":"a"}`, `{"..":"a"}`, `{"a//b":"a"}`, `{"a/b":"a"}`, `{"a\\b":"a"}`,
-		`{"a":"1","a":"2"}`, `{"data.json":"a"}`, `{"a":{"base64":"!"}}`, `{"a":{"base64":"YQ==","x":1}}`, `{"a":5}`, `["a"]`, `{"` + strings.Repeat("n", 256) + `":"a"}`, string(tooMany),
+		`{"a":"","a/b":""}`, `{"a/b/c":"","a/b":""}`, `{"a/../b":""}`, `{"./a":""}`, `{"a/.":""}`, `{"a/":""}`, `{"/a":""}`, `{"1/2/3/4/5/6/7/8/9":""}`,
+		`{"../x":"a"}`, `{"/etc/x":"a"}`, `{"a/../../x":"a"}`, `{"x\u0000y":"a"}`, `{"":"a"}`, `{".":"a"}`, `{"..":"a"}`, `{"a//b":"a"}`, `{"a/b\\c":"a"}`, `{"a\\b":"a"}`,
+		`{"a":"1","a":"2"}`, `{"a":{"base64":"!"}}`, `{"a":{"base64":"YQ==","x":1}}`, `{"a":5}`, `["a"]`, `{"` + strings.Repeat("n", 256) + `":"a"}`, string(tooMany),
 	} {
-		if a := f.alice.do("POST", "/execute", `{"code":"out x","files":`+files+`}`); a.status != 422 {
-			t.Errorf("%.60s: %d %.200s", files, a.status, a.text)
+		for _, key := range []string{"files", "code_files"} {
+			if a := f.alice.do("POST", "/execute", `{"code":"out x","`+key+`":`+files+`}`); a.status != 422 {
+				t.Errorf("%s: %.60s: %d %.200s", key, files, a.status, a.text)
+			}
 		}
 	}
 	f.nothingRan(t)

@@ -99,12 +99,17 @@ func fingerprint(r *job.Request, metadata map[string]string) string {
 		"code": hash([]byte(r.Code)), "input_data": hash(canonical(r.Input)), "job_type": ref,
 		"timeout": r.Timeout, "startup_timeout": r.StartupTimeout, "requirements": requirements,
 	}
-	if len(r.Files) > 0 {
-		files := make(map[string]string, len(r.Files))
-		for _, f := range r.Files {
-			files[f.Name] = hash(f.Data)
+	for key, list := range map[string][]job.File{"files": r.Files, "code_files": r.CodeFiles} {
+		if len(list) > 0 {
+			files := make(map[string]string, len(list))
+			for _, f := range list {
+				files[f.Name] = hash(f.Data)
+			}
+			all[key] = files
 		}
-		all["files"] = files
+	}
+	if r.Filename != "" {
+		all["filename"] = r.Filename
 	}
 	if len(r.Stdin) > 0 {
 		all["stdin"] = hash(r.Stdin)

@@ -91,11 +91,9 @@ func (c *call) decodeExecute(async bool) (*asked, bool) {
 
 // decodeMore reads what tsubo adds to a request for the run itself.
 func decodeMore(o *strictjson.Object, r *job.Request) {
-	o.Each("files", maxFiles, checkInputName, func(name string, v strictjson.Value) bool {
-		data, ok := content(o, v, "files", name)
-		r.Files = append(r.Files, job.File{Name: name, Data: data})
-		return ok
-	})
+	r.Filename = text(o.String("filename", strictjson.StringRule{Min: 1, Check: job.CheckFileName}))
+	r.CodeFiles = decodeFiles(o, "code_files", job.CheckFilePath)
+	r.Files = decodeFiles(o, "files", checkInputName)
 	if v := o.Value("stdin"); v.Present() && v.Kind() != strictjson.Null {
 		r.Stdin, _ = content(o, v, "stdin")
 	}
@@ -124,6 +122,22 @@ func decodeMore(o *strictjson.Object, r *job.Request) {
 	if total > maxArgsBytes {
 		o.ReportValue(fmt.Sprintf("args and environment together must have at most %d bytes, not %d", maxArgsBytes, total), args, "args")
 	}
+}
+
+// decodeFiles reads an object of files by their paths below the job's folder.
+func decodeFiles(o *strictjson.Object, key string, check func(name string) error) []job.File {
+	var files []job.File
+	var names []string
+	whole := o.Value(key)
+	o.Each(key, maxFiles, check, func(name string, v strictjson.Value) bool {
+		data, ok := content(o, v, key, name)
+		files, names = append(files, job.File{Name: name, Data: data}), append(names, name)
+		return ok
+	})
+	if i, err := job.CheckFileTree(names); err != nil {
+		o.ReportValue(err.Error(), whole, key, names[i])
+	}
+	return files
 }
 
 // content reads a text, or {"base64": …}.
@@ -207,10 +221,10 @@ func noNUL(s string) error {
 
 // checkInputName is the rule for the name of a file below /input.
 func checkInputName(name string) error {
-	if err := job.CheckFileName(name); err != nil {
+	if err := job.CheckFilePath(name); err != nil {
 		return err
 	}
-	if slices.Contains([]string{inputFileName, requirementsName}, name) {
+	if first, _, _ := strings.Cut(name, "/"); slices.Contains([]string{inputFileName, requirementsName}, first) {
 		return fmt.Errorf("%s is a name that tsubo itself uses in /input", name)
 	}
 	return nil

@@ -136,7 +136,12 @@ func (r *scriptRunner) Run(ctx context.Context, s *job.Spec, o job.Observer) (*j
 				result.Status, result.ExitCode, result.Error = v.Status, v.ExitCode, v.Error
 			}
 		case "spec":
+			beside := ""
+			for _, f := range s.CodeFiles {
+				beside += f.Name + "=" + string(f.Data) + ","
+			}
 			text, err := json.Marshal(map[string]any{
+				"filename": s.Filename, "code_files": beside,
 				"args": s.Args, "stdin": string(s.Stdin), "files": len(s.Files), "environment": s.Environment, "memory": s.Limits.Memory, "cpu": s.Limits.CPU,
 				"timeout": s.Timeout.Seconds(), "startup": s.StartupTimeout.Seconds(), "input": string(s.Input),
 			})

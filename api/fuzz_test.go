@@ -30,7 +30,7 @@ func (forgetful) Submit(_ context.Context, s job.Submission) (*job.Record, bool,
 func FuzzBodies(f *testing.F) {
 	for _, seed := range []string{
 		`{"code":"x"}`, `{"code":"x","input_data":{"a":[1,2.50,1E400,"\ud83d\ude00"]},"timeout":5.0,"startup_timeout":20,"job_type":"short@v1","idempotency_key":"12345678","requirements":["a[b]>=1,<2"]}`,
-		`{"code":"x","files":{"a":"t","b":{"base64":"AP8="}},"stdin":"in","args":["a"],"memory_limit":"100m","cpu_limit":0.5,"environment":{"A":"b"},"metadata":{"k":"v"},"raw_stdout":true}`,
+		`{"code":"x","files":{"a":"t","b":{"base64":"AP8="}},"code_files":{"p/q.py":"1"},"filename":"a.py","stdin":"in","args":["a"],"memory_limit":"100m","cpu_limit":0.5,"environment":{"A":"b"},"metadata":{"k":"v"},"raw_stdout":true}`,
 		`{"code":"x","keep_record":false,"artifacts":"inline"}`, `{"code":"x","stdin":{"base64":1}}`, `{"code":null}`, `[]`, `{"code":"x","code":"y"}`, `{`, "\xff", `{"timeout":1}`,
 		`{"code":"x","timeout":1e999,"cpu_limit":-1e999,"memory_limit":"9g"}`,
 	} {

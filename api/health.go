@@ -35,7 +35,7 @@ func (s *Server) poolSandboxes(c *call) { c.json(http.StatusOK, s.opt.Facts().Sa
 // version is GET /version (ruling 20).
 func (s *Server) version(c *call) {
 	own := []string{
-		"args", "artifacts-inline", "cpu-limit", "delete-execution", "enforced", "environment", "events", "files", "images", "keep-record", "memory-limit", "metadata",
+		"args", "artifacts-inline", "code-files", "cpu-limit", "delete-execution", "enforced", "environment", "events", "filename", "files", "images", "keep-record", "memory-limit", "metadata",
 		"raw-stdout", "stdin",
 	}
 	c.json(http.StatusOK, job.VersionAnswer{Version: s.opt.Version, Extensions: append(own, s.opt.Extensions...)})

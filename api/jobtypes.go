@@ -72,7 +72,7 @@ func typeAnswer(p *Policy, t job.Type, images map[string]bool) job.TypeAnswer {
 	a := job.TypeAnswer{
 		Name: t.Name, Requirements: t.Requirements, PythonVersion: t.PythonVersion, MemoryLimit: size(t.Limits.Memory), CPULimit: job.Decimal(t.Limits.CPU),
 		Timeout: int64(t.Timeout / time.Second), ImageExists: t.Image != "" && images[t.Image],
-		Language: t.Language, Command: t.Command, Image: orNull(t.Image), StartupTimeout: int64(t.StartupTimeout / time.Second), Caps: typeCaps(p, t),
+		Language: t.Language, Command: t.Command, Workdir: orNull(t.Workdir), Image: orNull(t.Image), StartupTimeout: int64(t.StartupTimeout / time.Second), Caps: typeCaps(p, t),
 	}
 	if a.Requirements == nil {
 		a.Requirements = []string{}

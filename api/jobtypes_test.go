@@ -41,6 +41,7 @@ func TestJobTypeShowsEveryBound(t *testing.T) {
 		"startup timeout":     func(_ *Policy, t *job.Type) { t.StartupTimeout += 1e9 },
 		"language":            func(_ *Policy, t *job.Type) { t.Language = job.Node },
 		"command":             func(_ *Policy, t *job.Type) { t.Command = []string{"x"} },
+		"workdir":             func(_ *Policy, t *job.Type) { t.Workdir = "/srv" },
 		"image":               func(_ *Policy, t *job.Type) { t.Image = "other" },
 		"max timeout":         func(p *Policy, _ *job.Type) { p.MaxTimeout += 1e9 },
 		"max startup timeout": func(p *Policy, _ *job.Type) { p.MaxStartupTimeout += 1e9 },

@@ -92,6 +92,7 @@ func TestRulingR03RerunAndFork(t *testing.T) {
 	}
 	t.Run("carries over", func(t *testing.T) {
 		id := alice.submit("spec", "timeout", 11, "startup_timeout", 22, "input_data", map[string]any{"a": 1}, "stdin", "in", "args", []string{"x"}, "files", map[string]any{"f": "1", "g": "2"},
+			"filename", "app.py", "code_files", map[string]any{"pack/m.py": "M"},
 			"memory_limit", "100m", "cpu_limit", 0.5, "environment", map[string]any{"A": "b"}, "metadata", map[string]any{"l": "v"})
 		first := alice.result(id)
 		for verb, with := range map[string]string{"rerun": "{}", "fork": `{"code":"spec"}`} {
@@ -467,9 +468,10 @@ func TestAdditiveFields(t *testing.T) {
 	})
 	alice, _, _ := f.on(t)
 	a := alice.do("POST", "/execute", `{"code":"spec","stdin":{"base64":"aGk="},"args":["-a","b c",""],"files":{"x.txt":"text","b":{"base64":"AP8="}},
+		"filename":"app.py","code_files":{"pack/__init__.py":"","helper.py":"X = 1"},
 		"memory_limit":"100M","cpu_limit":0.25,"environment":{"A":"b c"},"metadata":{"a/b.c-d_e":"v"}}`)
 	want := map[string]any{
-		"args": []any{"-a", "b c", ""}, "stdin": "hi", "files": 2.0, "environment": map[string]any{"A": "b c", "T": "type"}, "memory": float64(100 * job.MiB), "cpu": 0.25,
+		"args": []any{"-a", "b c", ""}, "stdin": "hi", "files": 2.0, "filename": "app.py", "code_files": "pack/__init__.py=,helper.py=X = 1,", "environment": map[string]any{"A": "b c", "T": "type"}, "memory": float64(100 * job.MiB), "cpu": 0.25,
 		"timeout": 25.0, "startup": 60.0, "input": "{}",
 	}
 	if !reflect.DeepEqual(a.body["output"], want) {
@@ -524,6 +526,13 @@ func TestAdditiveFields(t *testing.T) {
 		{"arg with NUL", body("x", "args", []string{"a\x00"}), "body args 0"},
 		{"files too many", `{"code":"x","files":{` + many(257) + `}}`, "body files"},
 		{"file over data.json", `{"code":"x","files":{"data.json":"{}"}}`, "body files data.json"},
+		{"file below data.json", `{"code":"x","files":{"data.json/a":"{}"}}`, "body files data.json/a"},
+		{"file below a file", `{"code":"x","files":{"a/b":"","a":""}}`, "body files a/b"},
+		{"code files too many", `{"code":"x","code_files":{` + many(257) + `}}`, "body code_files"},
+		{"code file number", `{"code":"x","code_files":{"a":1}}`, "body code_files a"},
+		{"code file that goes up", `{"code":"x","code_files":{"a/../b":""}}`, "body code_files a/../b"},
+		{"filename with a folder", `{"code":"x","filename":"a/b.py"}`, "body filename"},
+		{"filename empty", `{"code":"x","filename":""}`, "body filename"},
 		{"file over the requirements", `{"code":"x","files":{"_requirements.txt":""}}`, "body files _requirements.txt"},
 		{"stdin, other key", `{"code":"x","stdin":{"base64":"","x":1}}`, "body stdin x"},
 		{"stdin, no key", `{"code":"x","stdin":{}}`, "body stdin base64"},
@@ -549,6 +558,10 @@ func TestAdditiveFields(t *testing.T) {
 	}
 	a = alice.do("POST", "/execute/async", `{"code":"x","environment":{"T":"mine"}}`)
 	a.detail(t, 422, "environment: job type 'default' does not let a request set T")
+	a = alice.do("POST", "/execute/async", body("x", "filename", "app.js"))
+	a.detail(t, 422, "filename: app.js must end with .py for job type 'default' (python)")
+	a = alice.do("POST", "/execute/async", body("x", "code_files", map[string]any{"main.py/x": ""}))
+	a.detail(t, 422, "code_files: main.py/x is where the program itself lies; rename the file, or the program with filename")
 	a = alice.do("POST", "/execute/async", body("x", "memory_limit", "513m"))
 	a.detail(t, 422, "memory_limit must be less than or equal to what job type 'default' allows (512 MiB)")
 }

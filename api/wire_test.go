@@ -430,7 +430,7 @@ var wireRules = []rule{
 		alice, _, _ := f.on(t)
 		a := alice.do("GET", "/job-types/default", "")
 		if !strings.HasPrefix(a.text, `{"name":"default","requirements":[],"python_version":"3.11","memory_limit":"512m","cpu_limit":1.0,"timeout":30,`+
-			`"session_enabled":false,"gpu_enabled":false,"gpu_vendor":null,"image_exists":true,"language":"python","command":null,"image":"python",`) {
+			`"session_enabled":false,"gpu_enabled":false,"gpu_vendor":null,"image_exists":true,"language":"python","command":null,"workdir":null,"image":"python",`) {
 			t.Errorf("got %s", a.text)
 		}
 		if a := alice.do("GET", "/job-types/packages", ""); a.body["image_exists"] != false || !reflect.DeepEqual(a.body["requirements"], []any{"numpy"}) {
@@ -600,9 +600,9 @@ var wireRules = []rule{
 		"Runtime dependency installation is disabled", `"job_type":"packages"`),
 	ask("5.4", "a variable's name has its rule", "POST", "/execute", `{"code":"x","environment":{"A-B":"x"}}`, 422, `"loc":["body","environment","A-B"]`),
 	ask("5.4", "a variable's value has its rule", "POST", "/execute", `{"code":"x","environment":{"A":"$x"}}`, 422, `"loc":["body","environment","A"]`),
-	{"5.7", "names of files: no separator, not empty, at most 255 bytes", func(t *testing.T, f *full) {
+	{"5.7", "names of files: each part not empty, no separator, at most 255 bytes", func(t *testing.T, f *full) {
 		alice, _, _ := f.on(t)
-		for _, name := range []string{"", ".", "..", "a/b", `a\\b`, "../x", "/etc/x", "a\x00b", strings.Repeat("a", 256)} {
+		for _, name := range []string{"", ".", "..", "1/2/3/4/5/6/7/8/9", `a\\b`, "../x", "/etc/x", "a\x00b", strings.Repeat("a", 256)} {
 			if a := alice.do("POST", "/execute", body("x", "files", map[string]any{name: "x"})); a.status != 422 || !strings.Contains(a.text, `"loc":["body","files",`) {
 				t.Errorf("%.20q: %d %s", name, a.status, a.text)
 			}

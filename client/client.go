@@ -77,7 +77,9 @@ type Request struct {
 	JobType        string            `json:"job_type,omitempty"`
 	IdempotencyKey string            `json:"idempotency_key,omitempty"` // for Submit
 	Requirements   []string          `json:"requirements,omitempty"`
-	Files          map[string]Data   `json:"files,omitempty"` // below /input
+	Filename       string            `json:"filename,omitempty"`   // of the program in /code
+	CodeFiles      map[string]Data   `json:"code_files,omitempty"` // below /code
+	Files          map[string]Data   `json:"files,omitempty"`      // below /input
 	Stdin          Data              `json:"stdin,omitempty"`
 	Args           []string          `json:"args,omitempty"`
 	MemoryLimit    string            `json:"memory_limit,omitempty"` // such as "512m"

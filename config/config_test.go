@@ -119,7 +119,7 @@ job_types:
     image: sha256:`+strings.Repeat("a", 64)+`
     command: [/bin/sh, /code/main.py]
   - {name: packages, requirements: [numpy]}
-  - {name: ahead, preload: [json, xml.etree.ElementTree]}
+  - {name: ahead, preload: [json, xml.etree.ElementTree], workdir: /code}
   - {name: built, requirements: [numpy], image: numpy, python_version: "3.12"}
 enable_seccomp: true
 container_runtime: runsc
@@ -143,7 +143,7 @@ max_retry_attempts: 1
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
 		},
 		"ahead": {
-			Name: "ahead", Image: "python", Language: job.Python, Preload: []string{"json", "xml.etree.ElementTree"},
+			Name: "ahead", Image: "python", Language: job.Python, Preload: []string{"json", "xml.etree.ElementTree"}, Workdir: "/code",
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
 		},
 		"packages": {Name: "packages", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain},
@@ -334,6 +334,10 @@ func TestRefused(t *testing.T) {
 		{"job_types: [{name: a, command: [\"a\\0hunter2\"]}]", "job_types.0.command.0", "NUL"},
 		{"job_types: [{name: a, command: [x], language: node}]", "job_types.0.command", "only for"},
 		{"job_types: [{name: a, command: [x], preload: [json]}]", "job_types.0.preload", "only for"},
+		{"job_types: [{name: a, workdir: hunter2}]", "job_types.0.workdir", "absolute path"},
+		{"job_types: [{name: a, workdir: /a/../hunter2}]", "job_types.0.workdir", "absolute path"},
+		{"job_types: [{name: a, workdir: /a/}]", "job_types.0.workdir", "absolute path"},
+		{"job_types: [{name: a, workdir: [/a]}]", "job_types.0.workdir", "text"},
 		{"job_types: [{name: a, preload: json}]", "job_types.0.preload", "list"},
 		{"job_types: [{name: a, preload: [json, /etc/hunter2]}]", "job_types.0.preload.1", "no path"},
 		{"job_types: [{name: a, preload: [.hunter2]}]", "job_types.0.preload.0", "no path"},

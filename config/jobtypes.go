@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,6 +128,10 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 		in.fail("command.0", "must be the program's name")
 	}
 	bindPreload(in, t)
+	in.text("workdir", &t.Workdir, 1, 4096)
+	if t.Workdir != "" && (!path.IsAbs(t.Workdir) || path.Clean(t.Workdir) != t.Workdir || strings.ContainsRune(t.Workdir, 0)) {
+		in.fail("workdir", "must be an absolute path without . and .. and without a slash at its end, such as /output")
+	}
 	in.text("python_version", &t.PythonVersion, 1, 8)
 	switch {
 	case t.PythonVersion == "":

@@ -19,6 +19,21 @@ func CheckName(name string) bool {
 	return true
 }
 
+// CheckPath reports whether path is 1 to MaxDepth names that CheckName takes, with a slash between them.
+func CheckPath(path string) bool {
+	depth, start := 0, 0
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if depth++; depth > MaxDepth || !CheckName(path[start:i]) {
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}
+
 // CheckEnv reports whether s is "K=V" with a name and no NUL.
 func CheckEnv(s string) bool {
 	eq := -1
@@ -191,6 +206,12 @@ func (d *decoder) name(field string) string {
 	return s
 }
 
+func (d *decoder) path(field string) string {
+	s := d.string(MaxDepth*(MaxName+1), field)
+	d.check(CheckPath(s), field)
+	return s
+}
+
 func (d *decoder) text(field string) string {
 	s := d.string(MaxText, field)
 	d.check(utf8.ValidString(s), field)
@@ -209,7 +230,7 @@ func decode(t Type, p []byte) (Message, error) {
 	case TypeBoot:
 		m = d.boot()
 	case TypeFile:
-		v := File{Dir: Dir(d.u8("dir")), Name: d.name("name"), Mode: d.u32("mode"), Size: d.count("size")}
+		v := File{Dir: Dir(d.u8("dir")), Name: d.path("name"), Mode: d.u32("mode"), Size: d.count("size")}
 		d.check(v.Dir == DirCode || v.Dir == DirInput, "dir")
 		d.check(v.Mode&^0o777 == 0, "mode")
 		m = v
@@ -268,7 +289,7 @@ func raw(t Type, p []byte) Message {
 
 func (d *decoder) boot() Boot {
 	v := Boot{Version: d.u16("version"), Language: Language(d.u8("language")), Argv: d.strings("argv"), Env: d.env("env"),
-		Cwd: d.string(4096, "cwd"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload"), AddressSpace: d.count("address space")}
+		Cwd: d.string(4096, "cwd"), CwdRequired: d.bool("cwd required"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload"), AddressSpace: d.count("address space")}
 	d.check(v.Version == Version, "version")
 	d.check(v.Language.known(), "language")
 	d.check(v.Language.Waits() && len(v.Argv) == 0 || !v.Language.Waits() && len(v.Argv) > 0 && v.Argv[0] != "", "argv")
@@ -282,14 +303,17 @@ func (d *decoder) boot() Boot {
 }
 
 func (d *decoder) run() Run {
-	return Run{Args: d.strings("args"), Env: d.env("env"), Stdin: d.count("stdin"), Caps: Caps{
+	v := Run{Program: d.string(MaxName, "program"), Args: d.strings("args"), Env: d.env("env"), Stdin: d.count("stdin"), Caps: Caps{
 		Stdout: d.count("stdout cap"), Stderr: d.count("stderr cap"), Artifact: d.count("artifact cap"),
 		ArtifactsTotal: d.count("artifacts total cap"), Artifacts: d.count("artifacts cap")}}
+	d.check(v.Program == "" || CheckName(v.Program), "program")
+	return v
 }
 
 func (m Boot) appendTo(b []byte) []byte {
 	b = append(put16(b, m.Version), byte(m.Language))
 	b = putString(putStrings(putStrings(b, m.Argv), m.Env), m.Cwd)
+	b = putBool(b, m.CwdRequired)
 	return put64(putStrings(put32(put32(b, m.UID), m.GID), m.Preload), m.AddressSpace)
 }
 
@@ -298,6 +322,7 @@ func (m File) appendTo(b []byte) []byte {
 }
 
 func (m Run) appendTo(b []byte) []byte {
+	b = putString(b, m.Program)
 	b = put64(putStrings(putStrings(b, m.Args), m.Env), m.Stdin)
 	b = put64(put64(put64(b, m.Caps.Stdout), m.Caps.Stderr), m.Caps.Artifact)
 	return put64(put64(b, m.Caps.ArtifactsTotal), m.Caps.Artifacts)

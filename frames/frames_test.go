@@ -24,10 +24,12 @@ func boot() Boot {
 // one of every message, in the order of the type numbers
 var everyMessage = []Message{
 	Boot{Version: Version, Language: Python, Env: []string{"PATH=/bin", "EMPTY="}, Cwd: "/", UID: 1000, GID: 1000, Preload: []string{"json", "xml.etree"}},
+	Boot{Version: Version, Language: Python, Cwd: "/srv", CwdRequired: true, UID: 1, GID: 1},
 	Boot{Version: Version, Language: Python, Cwd: "/", UID: 1, GID: 1, AddressSpace: 1 << 40},
 	File{Dir: DirInput, Name: "données.json", Mode: 0o444, Size: 7},
+	File{Dir: DirCode, Name: "1/2/3/4/5/6/7/8"},
 	Data("abc"),
-	Run{Args: []string{"a", ""}, Env: []string{"K=V=W"}, Stdin: 3, Caps: Caps{1, 2, 3, 4, 5}},
+	Run{Program: "app.mjs", Args: []string{"a", ""}, Env: []string{"K=V=W"}, Stdin: 3, Caps: Caps{1, 2, 3, 4, 5}},
 	Stdin("x"),
 	Go{},
 	Stop{},
@@ -200,7 +202,9 @@ func TestWriterRefuses(t *testing.T) {
 		"command with preload": command, "no name of a module": module("json", ""), "65 modules": module(strings.Split(strings.Repeat("m", MaxPreload+1), "")...),
 		"module with a NUL": module("a\x00b"), "module with a space": module("a b"), "module with a line": module("a\nb"),
 		"module of 201 bytes": module(strings.Repeat("m", MaxModule+1)), "module that is not ASCII": module("é"),
-		"slash in a name": File{Dir: DirCode, Name: "a/b"}, "command without argv": Boot{Version: Version, Language: Command, Cwd: "/", UID: 1, GID: 1}} {
+		"nine names": File{Dir: DirCode, Name: "1/2/3/4/5/6/7/8/9"}, "absolute name": File{Dir: DirCode, Name: "/a"}, "name that goes up": File{Dir: DirCode, Name: "a/../b"},
+		"empty name": File{Dir: DirCode, Name: "a//b"}, "name of a folder": File{Dir: DirCode, Name: "a/"}, "program in a folder": Run{Program: "a/b.py"},
+		"program above": Run{Program: ".."}, "command without argv": Boot{Version: Version, Language: Command, Cwd: "/", UID: 1, GID: 1}} {
 		var b bytes.Buffer
 		w := NewWriter(&b, 0)
 		err := w.Send(m)

@@ -14,8 +14,10 @@ type Boot struct {
 	Argv     []string // Command: what to start. Languages that wait: empty, init knows
 	Env      []string // "K=V", complete: init adds nothing that the job can see
 	Cwd      string   // absolute
-	UID, GID uint32   // never 0
-	Preload  []string // modules that the interpreter imports before it waits, in this order; CheckModule
+	// CwdRequired makes a Cwd that is no directory of the image fatal at StageExec. Without it the process starts in / then.
+	CwdRequired bool
+	UID, GID    uint32   // never 0
+	Preload     []string // modules that the interpreter imports before it waits, in this order; CheckModule
 	// AddressSpace is the job's soft RLIMIT_AS in bytes, so that an allocation that can never succeed is refused. Zero means no limit.
 	AddressSpace int64
 }
@@ -24,7 +26,7 @@ type Boot struct {
 // read-only (Mode, normally 0444) and must not exist yet.
 type File struct {
 	Dir  Dir
-	Name string // one path element, CheckName
+	Name string // relative path, CheckPath; init makes its directories
 	Mode uint32 // permission bits only
 	Size int64
 }
@@ -32,12 +34,14 @@ type File struct {
 // Data is a piece of the file announced last. Never empty.
 type Data []byte
 
-// Run says how the code is run. Stdin messages of Stdin bytes in all follow (none when 0: the job reads end of file at once).
+// Run says how the code is run. Program is the name in /code of the file that a language that waits runs, "" for the default (main.py or main.js).
+// Another name restarts the interpreter where only that is exact. Stdin messages of Stdin bytes in all follow (none when 0: the job reads end of file at once).
 type Run struct {
-	Args  []string // after the program's own name
-	Env   []string // "K=V", set on top of Boot.Env
-	Stdin int64
-	Caps  Caps
+	Program string
+	Args    []string // after the program's own name
+	Env     []string // "K=V", set on top of Boot.Env
+	Stdin   int64
+	Caps    Caps
 }
 
 // Caps bound what init sends back.

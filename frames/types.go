@@ -1,7 +1,7 @@
 package frames
 
 // Version of the conversation. Boot and Ready carry it; both sides refuse another one.
-const Version = 3
+const Version = 4
 
 const (
 	// MaxPayload bounds the payload of one frame in bytes.
@@ -12,6 +12,8 @@ const (
 	MaxFrame = HeaderSize + MaxPayload
 	// MaxName bounds a file name in bytes (NAME_MAX).
 	MaxName = 255
+	// MaxDepth bounds the elements of File.Name.
+	MaxDepth = 8
 	// MaxText bounds Fatal.Message and Done.Note in bytes.
 	MaxText = 512
 	// MaxTail bounds Done.StderrTail in bytes: room for the last lines of a traceback.

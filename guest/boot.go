@@ -48,6 +48,9 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	}
 	cwd := g.boot.Cwd
 	if !isDir(cwd) {
+		if g.boot.CwdRequired {
+			return fail(frames.StageExec, "the working directory "+cwd+" is no directory of the image", nil)
+		}
 		cwd = "/"
 	}
 	files := make([]uintptr, len(theirs))
@@ -135,6 +138,19 @@ func getenv(env []string, key string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// overlay returns env with every "K=V" of changes set.
+func overlay(env, changes []string) []string {
+	for _, kv := range changes {
+		for i := range len(kv) {
+			if kv[i] == '=' {
+				env = setenv(env, kv[:i], kv[i+1:])
+				break
+			}
+		}
+	}
+	return env
 }
 
 // setenv returns env with key set where it stood first, or at the end, and nowhere else.

@@ -212,7 +212,9 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 func TestFilesAreNewOrFatal(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		for name, ms := range map[string][]frames.Message{
-			"twice": {frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}, frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}},
+			"twice":                  {frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}, frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}},
+			"file where a folder is": {frames.File{Dir: frames.DirCode, Name: "x/y", Mode: 0o644}, frames.File{Dir: frames.DirCode, Name: "x", Mode: 0o644}},
+			"folder where a file is": {frames.File{Dir: frames.DirCode, Name: "a/x", Mode: 0o644}, frames.File{Dir: frames.DirCode, Name: "a/x/y", Mode: 0o644}},
 			// Over RLIMIT_FSIZE, whose signal would end a less careful init.
 			"too large": {frames.File{Dir: frames.DirInput, Name: "x", Size: 2 * guesttest.LimitFSIZE}},
 		} {

@@ -13,8 +13,11 @@ import (
 //	then       fields that each end in NUL
 //
 // The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
-// why not, and ends. The second has the number of arguments, the arguments, and changes of the environment ("K=V" sets, "K" removes); for CPython
+// why not, and ends. The second has the number of arguments, the arguments, the program's
+// path when it is not the one that the interpreter was started with, else "", and changes of the environment ("K=V" sets, "K" removes); for CPython
 // also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more.
+// CPython has fixed the path of its program by then: for another one the hook executes the interpreter again, without the hook. The message then has
+// the interpreter's path and the whole environment in the place of changes.
 // Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
 // stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
 // Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
@@ -182,9 +185,18 @@ func lastLine(b []byte) string {
 
 // jobMessage is what the waiting hook is told.
 func (g *guest) jobMessage() []byte {
-	fields := make([]string, 0, 3+len(g.spec.Args)+len(g.spec.Env))
-	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
 	r := runnerOf(g.boot.Language)
+	fields := make([]string, 0, 4+len(g.spec.Args)+len(g.spec.Env))
+	fields = append(append(fields, strconv.Itoa(len(g.spec.Args))), g.spec.Args...)
+	if g.spec.Program == "" {
+		fields = append(fields, "")
+	} else {
+		fields = append(fields, codeDir+"/"+g.spec.Program)
+		if r.cpython {
+			path, _ := lookPath(r.name, g.boot.Env) // park has found it
+			return hookMessage(append(append(fields, path), overlay(g.boot.Env, g.spec.Env)...))
+		}
+	}
 	fields = append(append(fields, r.undo(g.boot.Env)), g.spec.Env...)
 	if r.cpython && !g.archive {
 		fields = append(fields, "="+r.args[len(r.args)-1])

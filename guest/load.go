@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"strconv"
 	"syscall"
 
@@ -91,7 +92,14 @@ func (g *guest) create(m frames.File) *failure {
 	if m.Dir == frames.DirInput {
 		dir = g.input
 	}
-	fd, err := syscall.Openat(dir, m.Name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, m.Mode)
+	parent, name, err := makeParents(dir, m.Name)
+	if err != nil {
+		return fail(frames.StageFiles, "make a directory", err)
+	}
+	fd, err := syscall.Openat(parent, name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, m.Mode)
+	if parent != dir {
+		closeFD(&parent)
+	}
 	if err != nil {
 		return fail(frames.StageFiles, "create a file", err)
 	}
@@ -100,6 +108,35 @@ func (g *guest) create(m frames.File) *failure {
 		return g.closeFile()
 	}
 	return nil
+}
+
+// makeParents makes the directories of path below dir and opens the last, which is dir itself when path has none. The caller closes it when it is
+// another. name is the last element of path.
+func makeParents(dir int, path string) (parent int, name string, err error) {
+	parent, name = dir, path
+	for i := 0; i < len(name); i++ {
+		if name[i] != '/' {
+			continue
+		}
+		next, err := makeDir(parent, name[:i])
+		if parent != dir {
+			closeFD(&parent)
+		}
+		if err != nil {
+			return -1, "", err
+		}
+		parent, name, i = next, name[i+1:], -1
+	}
+	return parent, name, nil
+}
+
+// makeDir opens the directory name of dir, and makes it when it does not exist: root's, and for everybody to read. A link or a file in its place is
+// an error.
+func makeDir(dir int, name string) (int, error) {
+	if err := syscall.Mkdirat(dir, name, 0o755); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return -1, err
+	}
+	return syscall.Openat(dir, name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 }
 
 func (g *guest) write(m frames.Data) *failure {

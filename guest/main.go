@@ -14,6 +14,7 @@ const (
 	codeDir   = "/code"
 	inputDir  = "/input"
 	outputDir = "/output"
+	homeDir   = "/tmp/home" // HOME of the job, unless its environment sets another
 )
 
 // control is the descriptor of the control socket: stdio is what runsc hands on.
@@ -151,6 +152,13 @@ func (g *guest) awaitBoot() *failure {
 	var ok bool
 	if g.boot, ok = m.(frames.Boot); !ok {
 		return fail(frames.StageProtocol, "first frame is not Boot", nil)
+	}
+	err := syscall.Mkdir(homeDir, 0o700)
+	if err == nil {
+		err = syscall.Chown(homeDir, int(g.boot.UID), int(g.boot.GID))
+	}
+	if err != nil {
+		return fail(frames.StageSetup, "make "+homeDir, err)
 	}
 	return nil
 }

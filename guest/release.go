@@ -13,15 +13,7 @@ func (g *guest) release() *failure {
 		}
 		closeFD(&g.job.hook)
 	} else {
-		env := g.boot.Env
-		for _, kv := range g.spec.Env {
-			for i := range len(kv) {
-				if kv[i] == '=' {
-					env = setenv(env, kv[:i], kv[i+1:])
-					break
-				}
-			}
-		}
+		env := overlay(g.boot.Env, g.spec.Env)
 		argv := append(g.boot.Argv[:len(g.boot.Argv):len(g.boot.Argv)], g.spec.Args...)
 		path, ok := lookPath(argv[0], env)
 		if !ok {

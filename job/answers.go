@@ -145,6 +145,7 @@ type TypeAnswer struct {
 	// How code runs, and every bound that a job can meet, in bytes and seconds. Image and Command are null where there is none.
 	Language       Language `json:"language"`
 	Command        []string `json:"command"`
+	Workdir        *string  `json:"workdir"` // null for the default: /output, or the image's for a command
 	Image          *string  `json:"image"`
 	StartupTimeout int64    `json:"startup_timeout"`
 	Caps           TypeCaps `json:"caps"`

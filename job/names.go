@@ -56,6 +56,49 @@ func CheckFileName(name string) error {
 	return nil
 }
 
+// MaxFileDepth is the number of path elements that the name of a job's file may have.
+const MaxFileDepth = 8
+
+// CheckFilePath is the rule for the name of a job's file below /input or /code (ruling 24): 1 to MaxFileDepth elements with a slash between them, each
+// by CheckFileName.
+func CheckFilePath(path string) error {
+	parts := strings.Split(path, "/")
+	if len(parts) > MaxFileDepth {
+		return fmt.Errorf("file name has %d parts: at most %d, which are 7 folders and a file", len(parts), MaxFileDepth)
+	}
+	for _, part := range parts {
+		if part == "" && len(parts) > 1 {
+			return errors.New("file name must not begin or end with / or have // in it: it is a path below the job's folder")
+		}
+		if err := CheckFileName(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckFileTree refuses a set of paths, each good by CheckFilePath, in which a file of one is a folder of another. It returns the index of the
+// path that does not fit.
+func CheckFileTree(paths []string) (int, error) {
+	files := make(map[string]bool, len(paths))
+	for _, p := range paths {
+		files[p] = true
+	}
+	for i, p := range paths {
+		for at := strings.IndexByte(p, '/'); at >= 0; {
+			if files[p[:at]] {
+				return i, fmt.Errorf("lies below %s, which is a file", clip(p[:at], 64))
+			}
+			next := strings.IndexByte(p[at+1:], '/')
+			if next < 0 {
+				break
+			}
+			at += 1 + next
+		}
+	}
+	return -1, nil
+}
+
 // imageNameRE is a name as registries have it: perhaps a host with its port, a path of lower-case words, perhaps a tag. No other colon,
 // no empty element, nothing that could be an option, an absolute path or one that goes up.
 var imageNameRE = regexp.MustCompile(`^([a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?$`)

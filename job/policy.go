@@ -87,7 +87,7 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	}
 	ref := r.JobType
 	s := &Spec{
-		ID: id, Caller: caller, Type: t.Name, Image: t.Image, Language: t.Language, Command: t.Command, Preload: t.Preload,
+		ID: id, Caller: caller, Type: t.Name, Image: t.Image, Language: t.Language, Command: t.Command, Preload: t.Preload, Workdir: t.Workdir, CodeFiles: r.CodeFiles,
 		Code: r.Code, Args: r.Args, Stdin: r.Stdin, Input: r.Input, Files: r.Files, RawStdout: r.RawStdout, Timeout: t.Timeout, StartupTimeout: t.StartupTimeout,
 	}
 	if ref == "" {
@@ -107,6 +107,9 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	case s.Timeout <= 0 || s.StartupTimeout <= 0:
 		return nil, Refuse(Invalid, "timeout and startup_timeout must be at least 1 second")
 	}
+	if s.Filename, err = t.filename(r); err != nil {
+		return nil, err
+	}
 	if s.Limits, err = t.limits(r); err != nil {
 		return nil, err
 	}
@@ -117,7 +120,7 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 		return nil, Refuse(Invalid, "stdin has %d bytes: it must have at most %d; send more as a file", n, MaxStdin)
 	}
 	if n := sizeOf(r); n > s.Limits.Memory/2 {
-		return nil, Refuse(Invalid, "code, input_data, files and stdin have %d bytes, more than half of the job's memory (%d bytes)", n, s.Limits.Memory)
+		return nil, Refuse(Invalid, "code, input_data, code_files, files and stdin have %d bytes, more than half of the job's memory (%d bytes)", n, s.Limits.Memory)
 	}
 	s.Requirements = slices.Clone(r.Requirements)
 	if t.Image == "" {
@@ -174,6 +177,38 @@ func (t *Type) limits(r *Request) (Limits, error) {
 	return l, nil
 }
 
+// endings are those of a program's file name, the default's first. A command has its program's file where Type.Command expects it.
+var endings = map[Language][]string{Python: {".py"}, Node: {".js", ".mjs", ".cjs"}}
+
+// DefaultFilename is the name in /code of a job's code when the request names none (ruling 26).
+func DefaultFilename(l Language) string {
+	if all := endings[l]; len(all) > 0 {
+		return "main" + all[0]
+	}
+	return "main"
+}
+
+// filename is the name of the request's code in /code, checked against the language and against the files beside it.
+func (t *Type) filename(r *Request) (string, error) {
+	name := DefaultFilename(t.Language)
+	if r.Filename != "" && r.Filename != name {
+		all := endings[t.Language]
+		if len(all) == 0 {
+			return "", Refuse(Invalid, "filename: job type '%s' runs a command, whose code is always /code/main; leave filename out", t.Name)
+		}
+		if !slices.ContainsFunc(all, func(end string) bool { return strings.HasSuffix(r.Filename, end) && r.Filename != end }) {
+			return "", Refuse(Invalid, "filename: %s must end with %s for job type '%s' (%s)", clip(r.Filename, 64), strings.Join(all, " or "), t.Name, t.Language)
+		}
+		name = r.Filename
+	}
+	for _, f := range r.CodeFiles {
+		if first, _, _ := strings.Cut(f.Name, "/"); first == name {
+			return "", Refuse(Invalid, "code_files: %s is where the program itself lies; rename the file, or the program with filename", clip(f.Name, 64))
+		}
+	}
+	return name, nil
+}
+
 func (t *Type) environment(asked map[string]string) (map[string]string, error) {
 	if len(asked) == 0 {
 		return t.Environment, nil
@@ -193,7 +228,7 @@ func (t *Type) environment(asked map[string]string) (map[string]string, error) {
 
 func sizeOf(r *Request) int64 {
 	n := int64(len(r.Code) + len(r.Input) + len(r.Stdin))
-	for _, f := range r.Files {
+	for _, f := range slices.Concat(r.CodeFiles, r.Files) {
 		n += int64(len(f.Data))
 	}
 	return n

@@ -16,13 +16,14 @@ func testPolicy() *Policy {
 		Environment: map[string]string{"A": "type"}, AllowEnvironment: []string{"A", "B"},
 		Limits: Limits{Memory: 512 * MiB, CPU: 1, Tmp: 100 * MiB, Output: 55 * MiB},
 	}
-	slow, big, packages, baked := base, base, base, base
+	slow, big, packages, baked, node, elsewhere, command := base, base, base, base, base, base, base
+	node.Name, node.Language, elsewhere.Name, elsewhere.Workdir, command.Name, command.Language = "node", Node, "elsewhere", "/srv", "command", Command
 	slow.Name, slow.Timeout = "slow", 500*time.Second
 	big.Name, big.MaxMemory, big.MaxCPU = "big", 2048*MiB, 4
 	packages.Name, packages.Image, packages.Requirements = "packages", "", []string{"numpy"}
 	baked.Name, baked.Requirements = "baked", []string{"numpy"}
 	return &Policy{
-		Types:          map[string]Type{"default": base, "slow": slow, "big": big, "packages": packages, "baked": baked},
+		Types:          map[string]Type{"default": base, "slow": slow, "big": big, "packages": packages, "baked": baked, "node": node, "elsewhere": elsewhere, "command": command},
 		DefaultTimeout: 25 * time.Second, DefaultStartupTimeout: 60 * time.Second, MaxTimeout: 300 * time.Second, MaxStartupTimeout: 400 * time.Second,
 		MaxCodeBytes: 1000, MaxInputBytes: 1000,
 	}
@@ -55,6 +56,13 @@ func TestPolicySpec(t *testing.T) {
 			s.Type, s.TypeRef, s.Image, s.Requirements = "packages", "packages@latest", "", []string{"a", "numpy"}
 		}},
 		{"requirements that the image has", Request{JobType: "baked"}, func(s *Spec) { s.Type, s.TypeRef = "baked", "baked@latest" }},
+		{"filename", Request{JobType: "default", Filename: "app.py"}, func(s *Spec) { s.Filename = "app.py" }},
+		{"the default filename", Request{JobType: "default", Filename: "main.py"}, func(*Spec) {}},
+		{"module", Request{JobType: "node", Filename: "app.mjs"}, func(s *Spec) {
+			s.Type, s.TypeRef, s.Language, s.Filename = "node", "node@latest", Node, "app.mjs"
+		}},
+		{"workdir", Request{JobType: "elsewhere"}, func(s *Spec) { s.Type, s.TypeRef, s.Workdir = "elsewhere", "elsewhere@latest", "/srv" }},
+		{"code files", Request{JobType: "default", CodeFiles: []File{{Name: "p/main.py"}}}, func(s *Spec) { s.CodeFiles = []File{{Name: "p/main.py"}} }},
 		{"all the rest", Request{JobType: "default", Code: "c", Input: json.RawMessage(`{}`), Args: []string{"x"}, Stdin: []byte("in"), Files: []File{{Name: "f"}}, RawStdout: true}, func(s *Spec) {
 			s.RawStdout = true
 			s.Code, s.Input, s.Args, s.Stdin, s.Files = "c", json.RawMessage(`{}`), []string{"x"}, []byte("in"), []File{{Name: "f"}}
@@ -68,7 +76,7 @@ func TestPolicySpec(t *testing.T) {
 			continue
 		}
 		want := &Spec{
-			ID: "id", Caller: "uid:1", Type: "default", TypeRef: "default@latest", Image: "python", Language: Python, Environment: map[string]string{"A": "type"},
+			ID: "id", Caller: "uid:1", Type: "default", TypeRef: "default@latest", Image: "python", Language: Python, Filename: "main.py", Environment: map[string]string{"A": "type"},
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, Limits: Limits{Memory: 512 * MiB, CPU: 1, Tmp: 100 * MiB, Output: 55 * MiB},
 		}
 		c.change(want)
@@ -110,8 +118,18 @@ func TestPolicyRefuses(t *testing.T) {
 		{"cpu infinite", Request{JobType: "big", CPULimit: math.Inf(1)}, Invalid, "cpu_limit must be less than or equal to what job type 'big' allows (4)"},
 		{"environment", Request{Environment: map[string]string{"A": "1", "LD_PRELOAD": "x"}}, Invalid, "environment: job type 'default' does not let a request set LD_PRELOAD"},
 		{"stdin", Request{Stdin: make([]byte, MaxStdin+1)}, Invalid, "stdin has 67108865 bytes: it must have at most 67108864; send more as a file"},
+		{"ending", Request{Filename: "app.js"}, Invalid, "filename: app.js must end with .py for job type 'default' (python)"},
+		{"ending alone", Request{JobType: "node", Filename: ".mjs"}, Invalid, "filename: .mjs must end with .js or .mjs or .cjs for job type 'node' (node)"},
+		{"filename of a command", Request{JobType: "command", Filename: "x.sh"}, Invalid,
+			"filename: job type 'command' runs a command, whose code is always /code/main; leave filename out"},
+		{"file over the program", Request{CodeFiles: []File{{Name: "a.py"}, {Name: "main.py"}}}, Invalid,
+			"code_files: main.py is where the program itself lies; rename the file, or the program with filename"},
+		{"folder over the program", Request{Filename: "a.py", CodeFiles: []File{{Name: "a.py/b"}}}, Invalid,
+			"code_files: a.py/b is where the program itself lies; rename the file, or the program with filename"},
+		{"too much code", Request{MemoryLimit: 64 * MiB, CodeFiles: []File{{Name: "f", Data: make([]byte, 32*MiB+1)}}}, Invalid,
+			"code, input_data, code_files, files and stdin have 33554433 bytes, more than half of the job's memory (67108864 bytes)"},
 		{"too much to hold", Request{MemoryLimit: 64 * MiB, Stdin: make([]byte, 20*MiB), Files: []File{{Name: "f", Data: make([]byte, 12*MiB+1)}}}, Invalid,
-			"code, input_data, files and stdin have 33554433 bytes, more than half of the job's memory (67108864 bytes)"},
+			"code, input_data, code_files, files and stdin have 33554433 bytes, more than half of the job's memory (67108864 bytes)"},
 	} {
 		_, err := testPolicy().Spec(&c.request, "id", "uid:1")
 		var r *Refusal

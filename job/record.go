@@ -68,6 +68,8 @@ type Request struct {
 	StartupTimeout *int64            `json:"startup_timeout"` // seconds; nil: the job type's
 	JobType        string            `json:"job_type"`        // as asked for, "" for none
 	Requirements   []string          `json:"requirements"`
+	Filename       string            `json:"filename"` // of the program, "" for the language's default
+	CodeFiles      []File            `json:"code_files"`
 	Files          []File            `json:"files"`
 	Stdin          []byte            `json:"stdin"`
 	Args           []string          `json:"args"`

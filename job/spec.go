@@ -23,7 +23,9 @@ type Type struct {
 	Command  []string // argv when Language is Command
 	// Preload are modules that the waiting runner imports before it waits, in this order: never for Command. Each sandbox imports them for its
 	// one job, as that job's user; one that cannot be imported, writes output, or leaves a thread or a process makes every job of the type fail.
-	Preload        []string
+	Preload []string
+	// Workdir is the working directory of the job: absolute and clean; "" for /output, and for the image's when Language is Command (ruling 23).
+	Workdir        string
 	Environment    map[string]string
 	Requirements   []string
 	PythonVersion  string
@@ -42,9 +44,9 @@ type Type struct {
 	RetryOnInterrupt bool
 }
 
-// File is one input file of a job, written root-owned and read-only below /input.
+// File is one file of a job, written root-owned and read-only below /input or /code.
 type File struct {
-	Name string // one path element, checked by CheckFileName
+	Name string // relative path, checked by CheckFilePath
 	Data []byte
 }
 
@@ -63,7 +65,10 @@ type Spec struct {
 	Args        []string
 	Stdin       []byte
 	Input       json.RawMessage // a JSON object, its numbers as they were sent; written to /input/data.json
-	Files       []File
+	Filename    string          // name of Code's file in /code
+	CodeFiles   []File          // below /code
+	Files       []File          // below /input
+	Workdir     string          // Type.Workdir
 	Environment map[string]string
 	RawStdout   bool // the bytes of stdout become an artifact (ruling 19)
 

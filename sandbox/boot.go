@@ -210,12 +210,14 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
 
 func (s *Sandbox) awaitReady(ctx context.Context) error {
 	defer s.breakOff(ctx)()
+	cwd, required := s.shape.workingDirectory()
 	err := s.writer.Send(frames.Boot{
 		Version:      frames.Version,
 		Language:     guestLanguage(s.shape.Language),
 		Argv:         s.shape.Command,
 		Env:          s.shape.environment(),
-		Cwd:          s.shape.Config.WorkingDir,
+		Cwd:          cwd,
+		CwdRequired:  required,
 		UID:          jobUID,
 		GID:          jobUID,
 		Preload:      s.shape.Preload,

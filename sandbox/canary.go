@@ -80,7 +80,7 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 		return err
 	}
 	spec := &job.Spec{
-		ID: s.id, Language: job.Command, Args: args, Input: []byte("{}"), Limits: l,
+		ID: s.id, Language: job.Command, Filename: job.DefaultFilename(job.Command), Args: args, Input: []byte("{}"), Limits: l,
 		Timeout: canaryTimeout, StartupTimeout: time.Minute,
 	}
 	result, err := s.Run(ctx, spec, time.Now(), nil)

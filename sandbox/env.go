@@ -14,9 +14,9 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 func (s Shape) environment() []string {
 	env := map[string]string{
 		"PATH":           defaultPath,
-		"HOME":           "/home/sandbox",
-		"XDG_CACHE_HOME": "/tmp/.cache",
-		"MPLCONFIGDIR":   "/tmp/.cache/matplotlib",
+		"HOME":           "/tmp/home", // init makes it
+		"XDG_CACHE_HOME": "/tmp/home/.cache",
+		"MPLCONFIGDIR":   "/tmp/home/.cache/matplotlib",
 	}
 	for _, kv := range s.Config.Env {
 		if k, v, ok := strings.Cut(kv, "="); ok && job.CheckEnvKey(k) == nil && k != "HOME" {
@@ -32,6 +32,17 @@ func (s Shape) environment() []string {
 	}
 	sort.Strings(out)
 	return out
+}
+
+// workingDirectory is where the job's process starts (ruling 23), and whether the image must have it.
+func (s Shape) workingDirectory() (path string, required bool) {
+	switch {
+	case s.Workdir != "":
+		return s.Workdir, true
+	case s.Language == job.Command:
+		return s.Config.WorkingDir, false
+	}
+	return "/output", true
 }
 
 // perJob is what one job adds to the environment of its sandbox (ruling 12), sorted.

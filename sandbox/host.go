@@ -35,6 +35,7 @@ type Shape struct {
 	Config      job.ImageConfig
 	Language    job.Language
 	Command     []string
+	Workdir     string            // of the job type: absolute, or "" for the default
 	Environment map[string]string // of the job type
 	Limits      job.Limits
 	Preload     []string // modules that the waiting runner imports before it waits
@@ -57,7 +58,8 @@ func (s Shape) Key() string {
 			_, _ = io.WriteString(h, t)
 		}
 	}
-	text(s.Root.Key, s.Root.Kind, s.Root.Path, s.Config.WorkingDir, string(s.Language))
+	workdir, _ := s.workingDirectory()
+	text(s.Root.Key, s.Root.Kind, s.Root.Path, workdir, s.Workdir, string(s.Language))
 	text(s.Command...)
 	text(s.environment()...)
 	text(s.Preload...)

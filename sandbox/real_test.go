@@ -237,7 +237,7 @@ func pythonShape(t *testing.T, w *world) Shape {
 
 func pythonSpec(code string) *job.Spec {
 	return &job.Spec{
-		ID: "test", Language: job.Python, Code: code, Input: []byte(`{"a":1}`), Args: []string{"x"}, Environment: map[string]string{"OF_JOB": "1"},
+		ID: "test", Language: job.Python, Filename: "main.py", Code: code, Input: []byte(`{"a":1}`), Args: []string{"x"}, Environment: map[string]string{"OF_JOB": "1"},
 		Limits: realLimits(), Timeout: time.Minute, StartupTimeout: time.Minute,
 	}
 }

@@ -146,14 +146,21 @@ func (r *run) send() error {
 	w, spec := r.s.writer, r.spec
 	const readOnly = 0o444
 	err := errors.Join(
-		w.QueueFile(frames.File{Dir: frames.DirCode, Name: codeFile(spec.Language), Mode: readOnly}, []byte(spec.Code)),
+		w.QueueFile(frames.File{Dir: frames.DirCode, Name: spec.Filename, Mode: readOnly}, []byte(spec.Code)),
 		w.QueueFile(frames.File{Dir: frames.DirInput, Name: "data.json", Mode: readOnly}, spec.Input),
 	)
 	for _, f := range spec.Files {
 		err = errors.Join(err, w.QueueFile(frames.File{Dir: frames.DirInput, Name: f.Name, Mode: readOnly}, f.Data))
 	}
+	for _, f := range spec.CodeFiles {
+		err = errors.Join(err, w.QueueFile(frames.File{Dir: frames.DirCode, Name: f.Name, Mode: readOnly}, f.Data))
+	}
+	program := spec.Filename
+	if program == job.DefaultFilename(spec.Language) {
+		program = "" // the interpreter waits for it
+	}
 	return errors.Join(err,
-		w.Queue(frames.Run{Args: spec.Args, Env: perJob(spec), Stdin: int64(len(spec.Stdin)), Caps: caps(spec.Limits)}),
+		w.Queue(frames.Run{Program: program, Args: spec.Args, Env: perJob(spec), Stdin: int64(len(spec.Stdin)), Caps: caps(spec.Limits)}),
 		w.QueueStdin(spec.Stdin),
 		w.Queue(frames.Go{}),
 		w.Flush(),
@@ -169,16 +176,6 @@ func guestLanguage(l job.Language) frames.Language {
 		return frames.Node
 	}
 	return frames.Command
-}
-
-func codeFile(l job.Language) string {
-	switch l {
-	case job.Python:
-		return "main.py"
-	case job.Node:
-		return "main.js"
-	}
-	return "main"
 }
 
 // end stops the job for the given reason, unless another one came first or the job has already ended by itself: init is asked to kill

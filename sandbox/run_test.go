@@ -53,7 +53,7 @@ func (g *guestEnd) await(want frames.Type) error {
 
 func testSpec() *job.Spec {
 	return &job.Spec{
-		ID: "test", Language: job.Python, Code: "pass", Input: []byte("{}"),
+		ID: "test", Language: job.Python, Filename: "main.py", Code: "pass", Input: []byte("{}"),
 		Timeout: time.Minute, StartupTimeout: time.Minute,
 		Limits: job.Limits{
 			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, Stdout: 1000, Stderr: 1000, Artifact: 100, ArtifactsTotal: 150, Artifacts: 5,

@@ -31,7 +31,9 @@ func TestKeyTellsShapesApart(t *testing.T) {
 		"kind of root":      func(s *Shape) { s.Root.Kind = rootfs.Directory },
 		"path of root":      func(s *Shape) { s.Root.Path = "/roots/b" },
 		"image environment": func(s *Shape) { s.Config.Env = []string{"A=2"} },
-		"working directory": func(s *Shape) { s.Config.WorkingDir = "/srv" },
+		"image directory":   func(s *Shape) { s.Language, s.Config.WorkingDir = job.Command, "/srv" },
+		"working directory": func(s *Shape) { s.Workdir = "/srv" },
+		"of a command":      func(s *Shape) { s.Language, s.Workdir = job.Command, "/srv" },
 		"language":          func(s *Shape) { s.Language = job.Node },
 		"command":           func(s *Shape) { s.Command = []string{"a", "b"} },
 		"command in one":    func(s *Shape) { s.Command = []string{"a b"} },
@@ -63,6 +65,7 @@ func TestKeyTellsShapesApart(t *testing.T) {
 		"cpu quota":    func(s *Shape) { s.Limits.CPU = 0.5 },
 		"caps":         func(s *Shape) { s.Limits.Stdout, s.Limits.Artifacts = 1, 1 },
 		"copied":       func(s *Shape) { s.Environment = maps.Clone(s.Environment) },
+		"directory":    func(s *Shape) { s.Config.WorkingDir = "/srv" }, // a command's only
 		"no command":   func(s *Shape) { s.Command = []string{} },
 		"size on disk": func(s *Shape) { s.Root.Size = 1 },
 	} {
@@ -76,7 +79,7 @@ func TestKeyTellsShapesApart(t *testing.T) {
 
 // TestKeyKnowsEveryField: a new field of a shape or of its limits must be thought about in Key.
 func TestKeyKnowsEveryField(t *testing.T) {
-	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 9 || l != 14 {
+	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 10 || l != 14 {
 		t.Errorf("Shape has %d fields and job.Limits %d: say in Key what the new ones mean, then here", n, l)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact
 	}
 	if req != nil {
 		p.size += int64(len(req.Code) + len(req.Input) + len(req.Stdin))
-		for _, f := range req.Files {
+		for _, f := range slices.Concat(req.CodeFiles, req.Files) {
 			p.size += int64(len(f.Data))
 		}
 	}

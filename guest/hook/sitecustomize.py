@@ -46,6 +46,11 @@ def missing(name):
     return all(f.__module__.startswith("_frozen_importlib") and f.find_spec(name, None, None) is None for f in sys.meta_path)
 
 
+def restart(program, args, path, env):
+    """Executes the interpreter again, for another program, as if there never had been a hook."""
+    os.execve(path, ["python3", "-u", program] + args, dict(kv.split("=", 1) for kv in env))
+
+
 def wait():
     here = __file__.rpartition("/")[0]
     sys.path.remove(here)
@@ -66,10 +71,12 @@ def wait():
     fields = message()
     os.close(3)
     n = int(fields[0]) + 1
+    if fields[n]:
+        restart(fields[n], fields[1:n], fields[n + 1], fields[n + 2:])
     sys.argv += fields[1:n]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv += fields[1:n]
-    for field in fields[n:]:
+    for field in fields[n + 1:]:
         name, sep, value = field.partition("=")
         if not sep:
             os.environ.pop(name, None)

@@ -95,7 +95,7 @@ func (r *runner) close() error {
 // shapeOf is what a job needs to be settled when its sandbox boots.
 func shapeOf(use *images.Use, spec *job.Spec, environment map[string]string) sandbox.Shape {
 	return sandbox.Shape{
-		Root: use.Root, Config: use.Config, Language: spec.Language, Command: spec.Command, Preload: spec.Preload, Environment: environment,
+		Root: use.Root, Config: use.Config, Language: spec.Language, Command: spec.Command, Workdir: spec.Workdir, Preload: spec.Preload, Environment: environment,
 		Limits: spec.Limits,
 	}
 }
@@ -117,7 +117,7 @@ func bootEnvironment(spec *job.Spec, ofType map[string]string) map[string]string
 
 // readEarly says that a dynamic loader, a C library or an interpreter reads the variable when it starts, or once and for all.
 func readEarly(key string) bool {
-	for _, prefix := range []string{"PYTHON", "NODE", "UV_", "LD_", "LC_", "LANG", "LOCPATH", "NLSPATH", "GCONV_PATH", "GLIBC_", "MALLOC_", "TZ", "ICU_", "OPENSSL_", "SSL_"} {
+	for _, prefix := range []string{"HOME", "PYTHON", "NODE", "UV_", "LD_", "LC_", "LANG", "LOCPATH", "NLSPATH", "GCONV_PATH", "GLIBC_", "MALLOC_", "TZ", "ICU_", "OPENSSL_", "SSL_"} {
 		if strings.HasPrefix(key, prefix) {
 			return true
 		}

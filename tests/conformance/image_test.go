@@ -17,7 +17,6 @@ import (
 type image struct {
 	root string
 	env  []string
-	cwd  string
 }
 
 // unpack lays the image's layers out in a temporary directory. The image is our own: nothing here defends against it.
@@ -46,12 +45,11 @@ func unpack(t *testing.T, layout string) image {
 	read(blob(index.Manifests[0].Digest), &manifest)
 	var config struct {
 		Config struct {
-			Env        []string
-			WorkingDir string
+			Env []string
 		} `json:"config"`
 	}
 	read(blob(manifest.Config.Digest), &config)
-	img := image{root: t.TempDir(), env: config.Config.Env, cwd: config.Config.WorkingDir}
+	img := image{root: t.TempDir(), env: config.Config.Env}
 	if err := os.Chmod(img.root, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +57,6 @@ func unpack(t *testing.T, layout string) image {
 		if err := img.addLayer(blob(l.Digest)); err != nil {
 			t.Fatalf("layer %s: %v", l.Digest, err)
 		}
-	}
-	if img.cwd == "" {
-		img.cwd = "/"
-	}
-	if _, err := os.Stat(img.root + img.cwd); err != nil {
-		img.cwd = "/"
 	}
 	return img
 }

@@ -24,8 +24,8 @@ type native struct {
 }
 
 // wired is the environment of wire.md section 3 before the image's own.
-var wired = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/sandbox",
-	"XDG_CACHE_HOME=/tmp/.cache", "MPLCONFIGDIR=/tmp/.cache/matplotlib"}
+var wired = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp/home",
+	"XDG_CACHE_HOME=/tmp/home/.cache", "MPLCONFIGDIR=/tmp/home/.cache/matplotlib"}
 
 func newNative(t *testing.T, l language) *native {
 	t.Helper()
@@ -85,6 +85,10 @@ func (n *native) run(t *testing.T, p program) outcome {
 			t.Error(err)
 		}
 	}()
+	home := n.img.root + "/tmp/home"
+	if err := errors.Join(os.RemoveAll(home), os.Mkdir(home, 0o700), os.Chown(home, 1000, 1000)); err != nil {
+		t.Fatal(err)
+	}
 	_ = os.Remove(code)
 	if err := errors.Join(os.WriteFile(code, []byte(p.code), 0o444), os.Chmod(code, 0o444)); err != nil {
 		t.Fatal(err)
@@ -98,7 +102,7 @@ func (n *native) run(t *testing.T, p program) outcome {
 		}
 	}
 	argv := append(slices.Clone(p.language.argv), p.args...)
-	cmd := &exec.Cmd{Path: "/usr/bin/" + argv[0], Args: argv, Dir: n.img.cwd,
+	cmd := &exec.Cmd{Path: "/usr/bin/" + argv[0], Args: argv, Dir: "/output",
 		Stdin: strings.NewReader(p.stdin), Stdout: &stdout, Stderr: &stderr, Env: []string{}, WaitDelay: 10 * time.Second,
 		SysProcAttr: &syscall.SysProcAttr{Chroot: n.img.root, Setsid: true, Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}}
 	for k, v := range env {

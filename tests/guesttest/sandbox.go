@@ -1,6 +1,7 @@
 package guesttest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,14 +55,16 @@ type Sandbox struct {
 
 // Job is one run. Nil caps are generous ones.
 type Job struct {
-	Code   string
-	Input  string
-	Files  map[string]string
-	Args   []string
-	Env    []string
-	Stdin  string
-	Caps   *frames.Caps
-	StopAt string // send Stop when stdout holds this
+	Code    string
+	Input   string
+	Files   map[string]string // below /input
+	Modules map[string]string // below /code
+	Program string            // name of the program's file, the default one when empty
+	Args    []string
+	Env     []string
+	Stdin   string
+	Caps    *frames.Caps
+	StopAt  string // send Stop when stdout holds this
 }
 
 // Result is everything that init said.
@@ -150,7 +153,7 @@ func (o Options) env() []string {
 	if o.Env != nil {
 		return o.Env
 	}
-	return []string{"PATH=" + o.prefix() + "/bin:/usr/bin:/bin", "HOME=/home/sandbox", "LANG=C.UTF-8"}
+	return []string{"PATH=" + o.prefix() + "/bin:/usr/bin:/bin", "HOME=/tmp/home", "LANG=C.UTF-8"}
 }
 
 func (o Options) prefix() string {
@@ -336,12 +339,15 @@ func (s *Sandbox) Give(j Job) {
 		j.Input = "{}"
 	}
 	err := errors.Join(
-		s.out.QueueFile(frames.File{Dir: frames.DirCode, Name: s.code, Mode: 0o444}, []byte(j.Code)),
+		s.out.QueueFile(frames.File{Dir: frames.DirCode, Name: cmp.Or(j.Program, s.code), Mode: 0o444}, []byte(j.Code)),
 		s.out.QueueFile(frames.File{Dir: frames.DirInput, Name: "data.json", Mode: 0o444}, []byte(j.Input)))
 	for name, b := range j.Files {
 		err = errors.Join(err, s.out.QueueFile(frames.File{Dir: frames.DirInput, Name: name, Mode: 0o444}, []byte(b)))
 	}
-	err = errors.Join(err, s.out.Queue(frames.Run{Args: j.Args, Env: j.Env, Stdin: int64(len(j.Stdin)), Caps: caps}),
+	for name, b := range j.Modules {
+		err = errors.Join(err, s.out.QueueFile(frames.File{Dir: frames.DirCode, Name: name, Mode: 0o444}, []byte(b)))
+	}
+	err = errors.Join(err, s.out.Queue(frames.Run{Program: j.Program, Args: j.Args, Env: j.Env, Stdin: int64(len(j.Stdin)), Caps: caps}),
 		s.out.QueueStdin([]byte(j.Stdin)))
 	if err != nil {
 		s.t.Fatal(err)

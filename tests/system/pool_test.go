@@ -25,7 +25,7 @@ show(sorted(p for p in os.listdir("/proc") if p.isdigit()))
 show(sorted(open("/proc/self/mounts")))
 for n in ("NPROC", "NOFILE", "FSIZE", "CORE", "AS", "DATA", "STACK", "CPU"): show(n, resource.getrlimit(getattr(resource, "RLIMIT_" + n)))
 show(os.getcwd(), sorted(os.environ.items()), sys.argv, sys.path, sys.flags)
-for d in ("/", "/tmp", "/output", "/code", "/input", "/dev", "/dev/shm", "/.tsubo", "/home/sandbox"):
+for d in ("/", "/tmp", "/tmp/home", "/output", "/code", "/input", "/dev", "/dev/shm", "/.tsubo", "/home/sandbox"):
     try: show(d, sorted(os.listdir(d)), stat.filemode(os.stat(d).st_mode), os.stat(d).st_uid)
     except OSError as e: show(d, e.errno)
 show(sorted(os.listdir("/proc/self/fd")), [stat.S_IFMT(os.fstat(n).st_mode) for n in range(3)])

@@ -25,7 +25,7 @@ function preload(fs, names) {
   for (const name of names) {
     let why;
     try {
-      module.constructor.createRequire('/code/main.js')(name);
+      module.constructor.createRequire('/main.js')(name);
       const left = (process.getActiveResourcesInfo?.() ?? []).filter((kind) => kind !== 'PipeWrap'); // a look at process.stdout is none
       if (left.length === 0) continue;
       why = `it leaves work to be done: ${left}`;
@@ -41,6 +41,20 @@ function preload(fs, names) {
   }
 }
 
+// Node calls Module.runMain for the program that it was started with: the next look at it gives one that runs this program.
+function run(program) {
+  const Module = module.constructor;
+  const { value, ...rest } = Object.getOwnPropertyDescriptor(Module, 'runMain');
+  process.argv[1] = program;
+  Object.defineProperty(Module, 'runMain', {
+    configurable: true,
+    get() {
+      Object.defineProperty(Module, 'runMain', { value, ...rest });
+      return value.bind(Module, program);
+    },
+  });
+}
+
 function wait() {
   const v8 = require('v8');
   v8.setFlagsFromString('--no-lazy'); // what is loaded here is compiled here, and not when the program first calls it
@@ -54,7 +68,8 @@ function wait() {
   fs.closeSync(3);
   const n = Number(fields[0]) + 1;
   process.argv.push(...fields.slice(1, n));
-  for (const field of fields.slice(n)) {
+  if (fields[n] !== '') run(fields[n]);
+  for (const field of fields.slice(n + 1)) {
     const eq = field.indexOf('=');
     if (eq < 0) delete process.env[field];
     else process.env[field.slice(0, eq)] = field.slice(eq + 1);
