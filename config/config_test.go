@@ -382,7 +382,7 @@ func TestRefused(t *testing.T) {
 		{"dlq_ttl_days: 366", "dlq_ttl_days", "365"},
 		{"caller_quota_bytes: 2g\nstore_max_bytes: 1g", "caller_quota_bytes", "store_max_bytes"},
 		{"job_types: [{name: a, max_memory_limit: 64m}]", "job_types.0.max_memory_limit", "less than memory_limit"},
-		{"job_types: [{name: a, shared_memory: 257m}]", "job_types.0.shared_memory", "half of memory_limit"},
+		{"job_types: [{name: a, shared_memory: 129m}]", "job_types.0.shared_memory", "a quarter of memory_limit"},
 		{"job_types: [{name: a, shared_memory: 1000}]", "job_types.0.shared_memory", "must be 0"},
 		{"job_types: [{name: a, max_cpu_limit: 0.5}]", "job_types.0.max_cpu_limit", "less than cpu_limit"},
 		{"job_types: [{name: a, allowed_environment: ['hunter-2']}]", "job_types.0.allowed_environment.0", "[A-Za-z_]"},

@@ -73,8 +73,8 @@ func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64
 			in.fail("shared_memory", "must be 0, for a /dev/shm that cannot be written, or at least %d bytes, such as 64m", job.MiB)
 		}
 	}
-	if t.Limits.SharedMemory > memory/2 {
-		in.fail("shared_memory", "%d bytes are more than half of memory_limit (%d), which it is charged to: lower this, or raise that", t.Limits.SharedMemory, memory)
+	if t.Limits.SharedMemory > memory/4 {
+		in.fail("shared_memory", "%d bytes are more than a quarter of memory_limit (%d), which it is charged to: lower this, or raise that", t.Limits.SharedMemory, memory)
 	}
 	in.texts("allowed_environment", &t.AllowEnvironment, 256, job.CheckEnvKey)
 	in.boolean("retry_on_interrupt", &t.RetryOnInterrupt)

@@ -159,8 +159,8 @@ func (t *Type) limits(r *Request) (Limits, error) {
 		if t.SharedMemoryFollows {
 			l.SharedMemory = DefaultSharedMemory(r.MemoryLimit)
 		}
-		if l.SharedMemory > r.MemoryLimit/2 {
-			return l, Refuse(Invalid, "memory_limit must be at least %d MiB for job type '%s': half of it must hold its shared memory", 2*l.SharedMemory/MiB, t.Name)
+		if l.SharedMemory > r.MemoryLimit/4 {
+			return l, Refuse(Invalid, "memory_limit must be at least %d MiB for job type '%s': a quarter of it must hold its shared memory", 4*l.SharedMemory/MiB, t.Name)
 		}
 		l.Memory = r.MemoryLimit
 		l.Tmp, l.Output = min(l.Tmp, l.Memory/2), min(l.Output, l.Memory/2)

@@ -12,7 +12,7 @@ func TestMemoryLimitHoldsSharedMemory(t *testing.T) {
 		Types:          map[string]Type{"default": {Name: "default", Limits: Limits{Memory: 512 * MiB, CPU: 1, SharedMemory: 100 * MiB}}},
 		DefaultTimeout: time.Second, DefaultStartupTimeout: time.Second, MaxTimeout: time.Second, MaxStartupTimeout: time.Second, MaxCodeBytes: 1, MaxInputBytes: 1,
 	}
-	for memory, fits := range map[int64]bool{0: true, 512 * MiB: true, 200 * MiB: true, 199 * MiB: false, 64 * MiB: false} {
+	for memory, fits := range map[int64]bool{0: true, 512 * MiB: true, 400 * MiB: true, 399 * MiB: false, 64 * MiB: false} {
 		s, err := p.Spec(&Request{Code: "x", MemoryLimit: memory}, "id", "uid:1")
 		var refused *Refusal
 		if (err == nil) != fits || err != nil && (!errors.As(err, &refused) || refused.Reason != Invalid) {

@@ -114,7 +114,7 @@ job_types:
     shared_memory: 16m
   - name: smallshared
     memory_limit: 64m
-    shared_memory: 30m
+    shared_memory: 16m
 %s
 `, dir, name, name, extra)
 	path := filepath.Join(dir, "tsubo.yaml")

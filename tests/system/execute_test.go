@@ -61,7 +61,7 @@ func TestStatuses(t *testing.T) {
 			job.Succeeded, exit(0), "", "True 64 1000 0o41777"},
 		"shared memory": {map[string]any{"job_type": "shared", "timeout": 60, "code": "import multiprocessing as m\nif __name__ == '__main__':\n  l = m.Lock(); print('lock', l.acquire())\n  try: open('/dev/shm/x', 'wb').write(bytes(17 << 20))\n  except OSError as e: print(e.errno)"},
 			job.Succeeded, exit(0), "", "lock True\n28"},
-		"shared memory is the job's memory": {map[string]any{"job_type": "smallshared", "timeout": 120, "code": "open('/dev/shm/x', 'wb').write(bytes(29 << 20))\nb = bytearray(90 << 20)"},
+		"shared memory is the job's memory": {map[string]any{"job_type": "smallshared", "timeout": 120, "code": "open('/dev/shm/x', 'wb').write(bytes(15 << 20))\nb = bytearray(54 << 20)"},
 			job.OOM, exit(137), job.ErrOOM, ""},
 		"no exec from /dev/shm": {map[string]any{"job_type": "shared", "code": "import os, shutil, subprocess\nshutil.copy('/usr/bin/true', '/dev/shm/t')\ntry: subprocess.run(['/dev/shm/t'])\nexcept PermissionError: print('EACCES', oct(os.stat('/dev/shm').st_mode))"},
 			job.Succeeded, exit(0), "", "EACCES 0o41777"},
