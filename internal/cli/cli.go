@@ -70,15 +70,12 @@ func (t *tool) app() *cli.App {
 		Action:         unknown,
 		Commands: []*cli.Command{
 			{
-				Name: "run", Usage: "run a program and end as it ends", ArgsUsage: "FILE|-",
-				Flags: []cli.Flag{
+				Name: "run", Usage: "run a program and end as it ends", ArgsUsage: programUsage, Description: programHelp,
+				Flags: append(programFlags(),
 					socket,
-					&cli.StringFlag{Name: "job-type", Usage: "`NAME` of a job type of the daemon (default: its type default)"},
-					&cli.StringFlag{Name: "input", Usage: "input data: a JSON object, or the `FILE` that holds one"},
-					&cli.Int64Flag{Name: "timeout", Usage: "`SECONDS` that the program may run"},
 					&cli.StringFlag{Name: "output-dir", Usage: "`DIR` that gets what the program left in /output; nothing in it is overwritten"},
 					&cli.BoolFlag{Name: "json", Usage: "print the whole result as JSON instead of the program's output"},
-				},
+				),
 				Action: t.run,
 			},
 			{

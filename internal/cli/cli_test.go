@@ -85,6 +85,8 @@ func serve(e *testscript.Env, socket string, programs scripted) error {
 	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB, Stdout: 1000, Stderr: 1000}}
 	other := python
 	other.Name = "other"
+	node := python
+	node.Name, node.Language = "node", job.Node
 	file, err := keys.Open(socket + ".keys")
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func serve(e *testscript.Env, socket string, programs scripted) error {
 		Version: "1", Runtime: "runsc", Jobs: jobs{queue, programs}, Store: records, Images: &catalogue{}, Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
 		Policy: api.Policy{
 			Policy: job.Policy{
-				Types: map[string]job.Type{"default": python, "other": other}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
+				Types: map[string]job.Type{"default": python, "other": other, "node": node}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
 				MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxCodeBytes: 1000, MaxInputBytes: 1000,
 			},
 			MaxPayloadBytes: 1 << 20, MaxArchiveBytes: 1 << 20, AdminUIDs: []uint32{uint32(os.Getuid())},
@@ -178,6 +180,14 @@ func (e scripted) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Re
 func (e scripted) run(ctx context.Context, s *job.Spec) (*job.Result, error) {
 	zero := 0
 	switch code := strings.TrimSpace(s.Code); code {
+	case "files":
+		out := s.Filename + "\n"
+		for kind, list := range map[string][]job.File{"code": s.CodeFiles, "input": s.Files} {
+			for _, f := range list {
+				out += fmt.Sprintf("%s %s %q\n", kind, f.Name, f.Data)
+			}
+		}
+		return &job.Result{Status: job.Succeeded, ExitCode: &zero, Stdout: out}, nil
 	case "spec":
 		return &job.Result{Status: job.Succeeded, ExitCode: &zero, Stdout: fmt.Sprintf("%s %s %s\n", s.Type, s.Timeout, s.Input)}, nil
 	case "full":

@@ -20,14 +20,11 @@ func (t *tool) jobCommands(socket cli.Flag) []*cli.Command {
 	labels := &cli.StringSliceFlag{Name: "label", Usage: "`NAME=VALUE`; may come more than once"}
 	return []*cli.Command{
 		{
-			Name: "submit", Usage: "put a program into the queue and print the job's id", ArgsUsage: "FILE|-",
-			Flags: []cli.Flag{
+			Name: "submit", Usage: "put a program into the queue and print the job's id", ArgsUsage: programUsage, Description: programHelp,
+			Flags: append(programFlags(),
 				socket, labels,
-				&cli.StringFlag{Name: "job-type", Usage: "`NAME` of a job type of the daemon (default: its type default)"},
-				&cli.StringFlag{Name: "input", Usage: "input data: a JSON object, or the `FILE` that holds one"},
-				&cli.Int64Flag{Name: "timeout", Usage: "`SECONDS` that the program may run"},
 				&cli.StringFlag{Name: "key", Usage: "idempotency `KEY`: the same submission again gives the same job"},
-			},
+			),
 			Action: t.submit,
 		},
 		{Name: "status", Usage: "say where a job is", ArgsUsage: "ID", Flags: []cli.Flag{socket, asJSON}, Action: t.jobStatus},
@@ -51,23 +48,13 @@ func (t *tool) jobCommands(socket cli.Flag) []*cli.Command {
 	}
 }
 
-// submit is tsubo submit FILE|-.
+// submit is tsubo submit.
 func (t *tool) submit(c *cli.Context) error {
-	if err := arguments(c, 1); err != nil {
-		return err
-	}
-	code, err := t.read(c.Args().First())
+	r, err := t.request(c)
 	if err != nil {
 		return err
 	}
-	r := client.Request{Code: string(code), JobType: c.String("job-type"), IdempotencyKey: c.String("key")}
-	if c.IsSet("timeout") {
-		seconds := c.Int64("timeout")
-		r.Timeout = &seconds
-	}
-	if r.InputData, err = input(c.String("input")); err != nil {
-		return err
-	}
+	r.IdempotencyKey = c.String("key")
 	if r.Metadata, err = labelled(c); err != nil {
 		return err
 	}

@@ -15,28 +15,16 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"github.com/tsubo-run/tsubo/client"
 	"github.com/tsubo-run/tsubo/job"
 )
 
 // maxFile bounds what is read from a file or stdin to be sent; the daemon's own caps are lower.
 const maxFile = 100 << 20
 
-// run is tsubo run FILE|-.
+// run is tsubo run.
 func (t *tool) run(c *cli.Context) error {
-	if err := arguments(c, 1); err != nil {
-		return err
-	}
-	code, err := t.read(c.Args().First())
+	r, err := t.request(c)
 	if err != nil {
-		return err
-	}
-	r := client.Request{Code: string(code), JobType: c.String("job-type")}
-	if c.IsSet("timeout") {
-		seconds := c.Int64("timeout")
-		r.Timeout = &seconds
-	}
-	if r.InputData, err = input(c.String("input")); err != nil {
 		return err
 	}
 	var dir *os.Root
