@@ -97,6 +97,7 @@ func writeConfig(dir, name, extra string) (string, error) {
 	text := fmt.Sprintf(`data_dir: %s/data
 run_dir: /run/tsubo-%s
 cgroup_parent: /tsubo-%s
+daemon_memory: 2g
 images:
   preload_dirs: [/opt/tsubo/images]
 job_types:

@@ -132,6 +132,29 @@ func TestStartSweepsAfterKill(t *testing.T) {
 	}
 }
 
+// The daemon's own memory is bounded by its leaf, no sandbox outlives it when the host runs out of memory, and neither dumps core.
+func TestDaemonIsBounded(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	proc := fmt.Sprintf("/proc/%d/", shared.cmd.Process.Pid)
+	_, leaf, ok := strings.Cut(read(proc+"cgroup"), "0::")
+	if most := read("/sys/fs/cgroup" + leaf + "/memory.max"); !ok || most != strconv.Itoa(2<<30) {
+		t.Errorf("memory.max of %s is %s, want daemon_memory", leaf, most)
+	}
+	if score := read(proc + "oom_score_adj"); score != "-500" {
+		t.Errorf("oom_score_adj %s", score)
+	}
+	if core := regexp.MustCompile(`(?m)^Max core file size +0 +0 `); !core.MatchString(read(proc + "limits")) {
+		t.Errorf("limits %s", read(proc+"limits"))
+	}
+}
+
 // After a start the images are in the page cache, before any job has touched them.
 func TestStartReadsImagesAhead(t *testing.T) {
 	dir := pagecache.Dir(t)
