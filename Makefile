@@ -125,7 +125,7 @@ vet: ## formatting and go vet, also for arm64
 	cd tools && $(GO) vet ./image ./sentry/...
 
 .PHONY: test
-test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups in the VM
+test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups, on this host and in the VM
 	@$(MAKE) test-image
 	tests/vm/check
 	tests/run-groups

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -86,25 +87,45 @@ job_types:
   - {name: ` + sharedType + `, shared_memory: 64m}
 `
 
-// served reports whether there is a daemon, or a host that one can be started on with its defaults.
-func served() bool {
-	if os.Getenv("TSUBO_SOCKET") != "" {
-		return true
-	}
+// strict reports whether a daemon can be started on this host with its defaults.
+func strict() bool {
 	_, bin := exec.LookPath("tsubod")
 	_, cgroup2 := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return bin == nil && cgroup2 == nil
 }
 
-// connect uses the daemon of $TSUBO_SOCKET, or starts one where this host can enforce its limits.
+// served reports whether TestDaemon has a daemon here.
+func served() bool { return os.Getenv("TSUBO_SOCKET") != "" || strict() || need.Promised("tsubod") }
+
+// permissive is the configuration on a host that cannot enforce limits, with everything of the daemon's below dir.
+func permissive(t *testing.T, dir string) string {
+	t.Helper()
+	path := os.Getenv("TSUBO_INIT")
+	images := filepath.Dir(python.layout(t))
+	return fmt.Sprintf(`
+security_mode: permissive
+run_dir: %s/run
+data_dir: %[1]s/data
+runsc_path: %s
+init_path: %s
+`, dir, need.Runsc(t), path) + strings.Replace(configuration, "/opt/tsubo/images, /opt/tsubo/more-images", images, 1)
+}
+
+// connect uses the daemon of $TSUBO_SOCKET, or starts one: where this host can enforce its limits with the defaults, else in permissive mode where
+// TSUBO_REQUIRE promises a tsubod.
 func connect(t *testing.T) *daemon {
 	t.Helper()
-	need.That(t, "cgroup2", served())
 	socket := os.Getenv("TSUBO_SOCKET")
 	if socket == "" {
+		need.That(t, "cgroup2", served())
+		dir := need.RootDir(t)
+		file := filepath.Join(dir, "tsubo.yaml")
+		text := configuration
 		socket = "/run/tsubo/tsubo.sock"
-		file := filepath.Join(need.RootDir(t), "tsubo.yaml")
-		if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+		if !strict() {
+			text, socket = permissive(t, dir), dir+"/run/tsubo.sock"
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		cmd := exec.Command("tsubod", "--config", file)

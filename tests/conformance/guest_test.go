@@ -23,7 +23,7 @@ func TestGuest(t *testing.T) {
 			o := o(t)
 			o.Cwd = "/tmp"
 			t.Run("python", func(t *testing.T) { inBothWays(t, o, python) })
-			if name == "native" && served() {
+			if name == "native" && strict() {
 				return // the daemon's comparison is of the same interpreter, and an emulated one is slow
 			}
 			t.Run("node", func(t *testing.T) {
@@ -40,7 +40,7 @@ func inBothWays(t *testing.T, waiting guesttest.Options, l language) {
 	// The group returns when its parallel tests have ended, and before the image is taken away.
 	t.Run("programs", func(t *testing.T) {
 		for _, p := range l.programs(t) {
-			if p.shared() && (waiting.Runsc != "" || served()) {
+			if p.shared() && (waiting.Runsc != "" || strict()) {
 				continue // guesttest's sandbox has no shared memory under runsc, and what starts many interpreters is slow where they are emulated
 			}
 			t.Run(p.name, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 func nodeHere(t *testing.T) guesttest.Options {
 	t.Helper()
 	need.Root(t)
-	if served() {
+	if strict() {
 		t.Skip("it is the same interpreter as on a host without a daemon, and an emulated one is slow")
 	}
 	return guesttest.Options{Node: true, Root: unpack(t, node.layout(t)).root, Cwd: "/"}
