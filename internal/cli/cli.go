@@ -34,6 +34,7 @@ func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 type tool struct {
 	in       io.Reader
 	out, err io.Writer
+	midLine  bool // the program's last text on err has no line break at its end
 }
 
 // Main runs tsubo with its arguments, the program's name first, and returns the exit status. SIGINT and SIGTERM cancel what it does.

@@ -151,20 +151,29 @@ func closing(e *testscript.Env, err error) {
 	}
 }
 
-// jobs is a real queue beside synchronous runs that are the script's.
+// jobs is a real queue, which the program full finds full.
 type jobs struct {
 	*scheduler.Scheduler
 	programs scripted
 }
 
-func (j jobs) Execute(ctx context.Context, sub job.Submission, _ bool, _ job.Observer) (*job.Record, *job.Result, error) {
-	result, err := j.programs.run(ctx, sub.Spec)
-	return sub.Record, result, err
+func (j jobs) Execute(ctx context.Context, sub job.Submission, keep bool, o job.Observer) (*job.Record, *job.Result, error) {
+	if strings.TrimSpace(sub.Spec.Code) == "full" {
+		result, err := j.programs.run(ctx, sub.Spec)
+		return sub.Record, result, err
+	}
+	return j.Scheduler.Execute(ctx, sub, keep, o)
 }
 
 // Run implements scheduler.Runner.
 func (e scripted) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error) {
 	o.Started()
+	if strings.TrimSpace(s.Code) == "talkhang" {
+		o.Stdout([]byte("begun\n"))
+		time.Sleep(time.Second) // the caller prints it meanwhile
+		e.hanging <- struct{}{}
+		<-ctx.Done()
+	}
 	r, err := e.run(ctx, s)
 	switch {
 	case r != nil:
@@ -283,10 +292,10 @@ func TestSaveArtifacts(t *testing.T) {
 	}
 	var errOut bytes.Buffer
 	tl := &tool{out: io.Discard, err: &errOut}
-	note := "stopped at the byte limit"
-	err = tl.save(dir, append(bad, artifact("good.txt", "good"), artifact("empty", "")), &job.ExecuteAnswer{
-		ArtifactsSkipped: []job.Skipped{{Name: "sub\x1b[0m", Reason: "a directory"}}, ArtifactsNote: &note,
-	})
+	note, wrong := "stopped at the byte limit\x1b[1m\n", "result.json: \x1b"
+	tl.report(&job.ExecuteAnswer{ArtifactsSkipped: []job.Skipped{{Name: "sub\x1b[0m", Reason: "a directory"}}, ArtifactsNote: &note, OutputError: &wrong}, false, "")
+	note = "stopped at the byte limit"
+	err = tl.save(dir, append(bad, artifact("good.txt", "good"), artifact("empty", "")))
 	if n := len(err.(interface{ Unwrap() []error }).Unwrap()); n != len(bad) { //nolint:errorlint,forcetypeassert // joined in save
 		t.Errorf("%d of %d refused: %v", n, len(bad), err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 
@@ -118,7 +117,7 @@ func (t *tool) jobResult(c *cli.Context) error {
 	if c.Bool("json") {
 		err = t.encode(r)
 	} else {
-		err = t.print(false, asAnswer(r))
+		err = t.print(asAnswer(r))
 	}
 	if err != nil {
 		return err
@@ -129,9 +128,22 @@ func (t *tool) jobResult(c *cli.Context) error {
 	return nil
 }
 
+// print writes what the program wrote, stdout before stderr.
+func (t *tool) print(a *job.ExecuteAnswer) error {
+	w := &watcher{tool: t}
+	if err := w.rest(a); err != nil {
+		return err
+	}
+	t.report(a, false, "")
+	return nil
+}
+
 // asAnswer is a record in the shape of the answer to a run.
 func asAnswer(r *job.FullAnswer) *job.ExecuteAnswer {
-	a := &job.ExecuteAnswer{Status: r.Status, Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode}
+	a := &job.ExecuteAnswer{
+		Status: r.Status, Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode, StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated,
+		OutputError: r.OutputError, ArtifactsSkipped: r.ArtifactsSkipped, ArtifactsNote: r.ArtifactsNote,
+	}
 	if r.Error != nil {
 		a.Error, a.ErrorType = &r.Error.Message, &r.Error.Type
 	}
@@ -155,15 +167,19 @@ func (t *tool) logs(c *cli.Context) error {
 			return fmt.Errorf("the job is %s: watch it with --follow, or wait with tsubo result", where.Status)
 		}
 	}
+	w := &watcher{tool: t}
 	for e, err := range daemon.Events(c.Context, id) {
 		switch {
 		case err != nil:
 		case e.Kind == job.EventStdout:
-			_, err = io.WriteString(t.out, e.Text)
+			err = w.write(t.out, &w.out, "stdout", e.Text)
 		case e.Kind == job.EventStderr:
-			_, err = io.WriteString(t.err, e.Text)
+			err = w.write(t.err, &w.err, "stderr", e.Text)
 		case e.Kind == job.EventGap:
-			fmt.Fprintln(t.err, "tsubo: some of the output is lost here: tsubo result has all of it")
+			t.note("some of the output is missing here: tsubo result has all of it")
+		case e.Kind == job.EventResult:
+			t.reportCut("stdout", e.Record.StdoutTruncated)
+			t.reportCut("stderr", e.Record.StderrTruncated)
 		}
 		if err != nil {
 			return err

@@ -37,18 +37,28 @@ func (t *tool) run(c *cli.Context) error {
 	}
 	daemon := connect(c)
 	defer daemon.Close()
-	answer, err := daemon.Execute(c.Context, r)
+	w := &watcher{tool: t, quiet: c.Bool("json")}
+	answer, err := w.watch(c.Context, daemon, r)
 	if err != nil {
 		return err
 	}
 	artifacts := answer.Artifacts
-	if err := t.print(c.Bool("json"), answer); err != nil {
-		return err
+	if w.quiet {
+		shown := *answer
+		shown.Artifacts = make([]job.ArtifactAnswer, len(artifacts))
+		for i, f := range artifacts {
+			f.Data = nil // they go to --output-dir
+			shown.Artifacts[i] = f
+		}
+		err = t.encode(shown)
+	} else {
+		t.report(answer, dir == nil, "--output-dir DIR keeps")
 	}
 	if dir != nil {
-		if err := t.save(dir, artifacts, answer); err != nil {
-			return err
-		}
+		err = errors.Join(err, t.save(dir, artifacts))
+	}
+	if err != nil {
+		return err
 	}
 	if code := exitStatus(answer); code != 0 {
 		return status(code)
@@ -94,34 +104,6 @@ func input(option string) (json.RawMessage, error) {
 	return text, nil
 }
 
-// print writes the result, or what the program wrote. What ended the program otherwise than by itself is said on stderr.
-func (t *tool) print(asJSON bool, a *job.ExecuteAnswer) error {
-	if asJSON {
-		shown := *a
-		shown.Artifacts = make([]job.ArtifactAnswer, len(a.Artifacts))
-		for i, f := range a.Artifacts {
-			f.Data = nil // it goes to --output-dir
-			shown.Artifacts[i] = f
-		}
-		e := json.NewEncoder(t.out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(shown)
-	}
-	if _, err := io.WriteString(t.out, a.Stdout); err != nil {
-		return fmt.Errorf("write stdout: %w", err)
-	}
-	if _, err := io.WriteString(t.err, a.Stderr); err != nil {
-		return fmt.Errorf("write stderr: %w", err)
-	}
-	byItself := a.Status == job.Succeeded || a.Status == job.Failed && a.ExitCode != nil && *a.ExitCode >= 0 &&
-		(a.ErrorType == nil || *a.ErrorType != job.ErrPIDsLimit)
-	if !byItself && a.Error != nil {
-		fmt.Fprintf(t.err, "tsubo: %s\n", *a.Error)
-	}
-	return nil
-}
-
 // exitStatus is the program's, or exitFailed when there is none.
 func exitStatus(a *job.ExecuteAnswer) int {
 	if a.ExitCode == nil || *a.ExitCode < 0 || *a.ExitCode > 255 {
@@ -142,21 +124,12 @@ func openDir(name string) (*os.Root, error) {
 }
 
 // save writes the artifacts into dir under their own names, each a new file; every one is tried.
-func (t *tool) save(dir *os.Root, artifacts []job.ArtifactAnswer, a *job.ExecuteAnswer) error {
+func (t *tool) save(dir *os.Root, artifacts []job.ArtifactAnswer) error {
 	var failed []error
 	for _, f := range artifacts {
 		if err := saveOne(dir, f); err != nil {
 			failed = append(failed, fmt.Errorf("artifact %.80q: %w", f.Name, err))
 		}
-	}
-	for _, s := range a.ArtifactsSkipped {
-		fmt.Fprintf(t.err, "tsubo: %.80q in /output was not kept: %s\n", s.Name, s.Reason)
-	}
-	if a.OutputError != nil {
-		fmt.Fprintf(t.err, "tsubo: %s\n", *a.OutputError)
-	}
-	if a.ArtifactsNote != nil {
-		fmt.Fprintf(t.err, "tsubo: artifacts: %s\n", *a.ArtifactsNote)
 	}
 	return errors.Join(failed...)
 }

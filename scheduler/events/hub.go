@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// tailWait is how long the beginning of a character waits for its rest.
-	tailWait = 100 * time.Millisecond
 	// A hub remembers so much: bytes of text and number of events, whichever is less.
 	hubBytes  = 256 << 10
 	hubEvents = 4096
@@ -36,15 +34,14 @@ type Hub struct {
 	changed chan struct{} // closed at the next change; nil while no reader waits
 	out     textStream
 	err     textStream
-	timer   *time.Timer // runs while a tail waits
 }
 
 // textStream is what of stdout or stderr has not become an event.
 type textStream struct {
-	kind  job.EventKind
-	left  int64 // bytes until the cap of the record
-	tail  []byte
-	since time.Time // tail waits
+	kind job.EventKind
+	left int64  // bytes until the cap of the record
+	cut  bool   // bytes came beyond the cap
+	tail []byte // the beginning of a character, which waits for the rest of it, however long
 }
 
 // New makes the stream of a job whose outputs are kept up to these many bytes. Its first event is EventQueued.
@@ -81,24 +78,20 @@ func (h *Hub) Begun() bool {
 func (h *Hub) text(s *textStream, p []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p = p[:min(int64(len(p)), max(s.left, 0))]
+	if most := max(s.left, 0); int64(len(p)) > most {
+		p, s.cut = p[:most], true
+	}
 	s.left -= int64(len(p))
 	if len(p) == 0 {
 		return
 	}
-	data, had := p, len(s.tail)
-	if had > 0 {
+	data := p
+	if len(s.tail) > 0 {
 		data = append(s.tail, p...)
 	}
 	whole := job.CompletePrefix(data)
-	if had == 0 || whole > 0 {
-		s.since = time.Now()
-	}
 	h.say(s.kind, data[:whole])
 	s.tail = append([]byte(nil), data[whole:]...)
-	if len(s.tail) > 0 {
-		h.wake(tailWait)
-	}
 }
 
 // say publishes text in events of a bounded size. h.mu is held.
@@ -114,37 +107,12 @@ func (h *Hub) say(kind job.EventKind, data []byte) {
 	}
 }
 
-// wake arms the timer of the tails, unless it runs. h.mu is held.
-func (h *Hub) wake(after time.Duration) {
-	if h.timer == nil && !h.closed {
-		h.timer = time.AfterFunc(after, h.flushOld)
-	}
-}
-
-// flushOld says the tails that have waited long enough.
-func (h *Hub) flushOld() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.timer = nil
-	if h.closed {
-		return
-	}
-	for _, s := range []*textStream{&h.out, &h.err} {
-		switch left := tailWait - time.Since(s.since); {
-		case len(s.tail) == 0:
-		case left <= 0:
-			h.flush(s)
-		default:
-			h.wake(left)
-		}
-	}
-}
-
+// flush publishes the beginning of a character whose rest never came, unless the cap cut it: the record does not have it then. h.mu is held.
 func (h *Hub) flush(s *textStream) {
-	if len(s.tail) > 0 {
+	if len(s.tail) > 0 && !s.cut {
 		h.publish(job.Event{Kind: s.kind, Text: job.Decode(s.tail)})
-		s.tail = nil
 	}
+	s.tail = nil
 }
 
 // publish appends an event. h.mu is held (or h is not shared yet).
@@ -190,10 +158,6 @@ func (h *Hub) Abandon() {
 // shut is the common end. h.mu is held.
 func (h *Hub) shut() {
 	h.closed = true
-	if h.timer != nil {
-		h.timer.Stop()
-		h.timer = nil
-	}
 	h.notify()
 }
 
