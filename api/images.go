@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -54,6 +55,9 @@ func (s *Server) importImage(c *call) {
 		c.tooLarge(limit)
 	case err != nil:
 		c.leaveBody() // the rest of the archive is not read
+		if refused := (*job.Refusal)(nil); errors.As(err, &refused) { // failed logs all else
+			s.log.Warn("image refused", "correlation_id", c.correlation, "name", name, "error", err)
+		}
 		s.failed(c, "Import error", err)
 	default:
 		c.json(http.StatusCreated, imageAnswer{image, job.StampOf(image.CreatedAt)})

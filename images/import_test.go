@@ -23,7 +23,7 @@ func TestImportLayout(t *testing.T) {
 	for _, media := range []string{"", "+gzip", "+zstd"} {
 		t.Run("tar"+media, func(t *testing.T) {
 			f := newFixture(t)
-			l := writeLayout(t, filepath.Join(t.TempDir(), "x"), layoutSpec{media: media, env: []string{"A=1", "PATH=/bin:/x=y"}, cwd: "/srv/../app/"})
+			l := writeLayout(t, filepath.Join(t.TempDir(), "x"), layoutSpec{media: media, env: []string{"A=1", "NONE", "discovery.type=x", "my-var=1", "BASH_FUNC_x%%=() {\n}", "=x", "A B=", "PATH=/bin:/x=y"}, cwd: "/srv/../app/"})
 			img, err := f.cat.ImportLayout(context.Background(), "python", l.dir)
 			if err != nil {
 				t.Fatal(err)
@@ -36,7 +36,7 @@ func TestImportLayout(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer use.Release()
-			if !slices.Equal(use.Config.Env, []string{"A=1", "PATH=/bin:/x=y"}) || use.Config.WorkingDir != "/app" {
+			if !slices.Equal(use.Config.Env, []string{"A=1", "discovery.type=x", "my-var=1", "BASH_FUNC_x%%=() {\n}", "A B=", "PATH=/bin:/x=y"}) || use.Config.WorkingDir != "/app" {
 				t.Errorf("config %+v", use.Config)
 			}
 			if got := readString(t, filepath.Join(use.Root.Path, "etc", "hello")); got != "hi" {
@@ -246,8 +246,7 @@ func TestBadLayout(t *testing.T) {
 		{name: "wrong architecture", spec: layoutSpec{config: func(c object) { c["architecture"] = "s390y" }}, want: "s390y"},
 		{name: "config no object", spec: layoutSpec{config: func(c object) { c["config"] = []int{1} }}, want: "configuration"},
 
-		{name: "env without =", spec: layoutSpec{env: []string{"A"}}, want: "NAME=value"},
-		{name: "env with a bad name", spec: layoutSpec{env: []string{"A B=1"}}, want: "NAME=value"},
+		{name: "env name with NUL", spec: layoutSpec{env: []string{"A\x00B=1"}}, want: "NUL"},
 		{name: "env with NUL", spec: layoutSpec{env: []string{"A=\x00"}}, want: "NUL"},
 		{name: "env of many", spec: layoutSpec{env: slices.Repeat([]string{"A=1"}, 1025)}, want: "1025 entries"},
 		{name: "env large", spec: layoutSpec{env: []string{"A=" + strings.Repeat("x", 70_000)}}, want: "bytes"},

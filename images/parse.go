@@ -192,21 +192,22 @@ func parseLayer(info types.BlobInfo, diffID digest.Digest) (parsedLayer, error) 
 	return l, nil
 }
 
-// checkConfig takes what jobs get of the image's configuration.
+// checkConfig takes what jobs get of the image's configuration. Names that a shell could not set are passed on; an entry without a name or without "="
+// is left out, as container engines do.
 func checkConfig(env []string, workingDir string, limits Limits) (job.ImageConfig, error) {
-	total := 0
+	total, count := 0, len(env)
+	var kept []string
 	for _, kv := range env {
-		key, value, ok := strings.Cut(kv, "=")
-		if !ok || job.CheckEnvKey(key) != nil {
-			return job.ImageConfig{}, invalidf("environment entry %.80q of the image: must be NAME=value", kv)
-		}
-		if strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
-			return job.ImageConfig{}, invalidf("environment variable %s of the image: must be UTF-8 without NUL", key)
-		}
 		total += len(kv) + 1
+		if strings.ContainsRune(kv, 0) || !utf8.ValidString(kv) {
+			return job.ImageConfig{}, invalidf("environment entry %.80q of the image: must be UTF-8 without NUL", kv)
+		}
+		if strings.IndexByte(kv, '=') > 0 {
+			kept = append(kept, kv)
+		}
 	}
-	if len(env) > limits.EnvEntries || total > limits.EnvBytes {
-		return job.ImageConfig{}, invalidf("environment of the image has %d entries, %d bytes: at most %d, %d", len(env), total, limits.EnvEntries, limits.EnvBytes)
+	if count > limits.EnvEntries || total > limits.EnvBytes {
+		return job.ImageConfig{}, invalidf("environment of the image has %d entries, %d bytes: at most %d, %d", count, total, limits.EnvEntries, limits.EnvBytes)
 	}
 	switch {
 	case workingDir == "":
@@ -214,5 +215,5 @@ func checkConfig(env []string, workingDir string, limits Limits) (job.ImageConfi
 	case !path.IsAbs(workingDir), len(workingDir) > 4095, strings.ContainsRune(workingDir, 0), !utf8.ValidString(workingDir):
 		return job.ImageConfig{}, invalidf("working directory %.80q of the image: must be an absolute path of at most 4095 bytes", workingDir)
 	}
-	return job.ImageConfig{Env: env, WorkingDir: path.Clean(workingDir)}, nil
+	return job.ImageConfig{Env: kept, WorkingDir: path.Clean(workingDir)}, nil
 }

@@ -17,8 +17,10 @@ var sanitizers = []struct {
 	// tsubo's own directories.
 	{regexp.MustCompile(`/(var/lib/tsubo|run/tsubo|var/cache/tsubo|etc/tsubo|sys/fs/cgroup|proc/[0-9]+)(?:/[^\s'"<>()]*)?`), "/$1/***"},
 	{regexp.MustCompile(`\b(?:10(?:\.[0-9]{1,3}){3}|172(?:\.[0-9]{1,3}){3}|192\.168(?:\.[0-9]{1,3}){2})\b`), "***.***.***.***"},
-	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "<container-id>"},
 }
+
+// A digest with its algorithm names content, which whoever sent an image knows: no container.
+var longHex = regexp.MustCompile(`(?:\bsha256:)?\b[0-9a-f]{64}\b`)
 
 var shortHex = regexp.MustCompile(`\b[0-9a-f]{12}\b`)
 
@@ -28,6 +30,12 @@ func Sanitize(s string) string {
 	for _, z := range sanitizers {
 		s = z.re.ReplaceAllString(s, z.with)
 	}
+	s = longHex.ReplaceAllStringFunc(s, func(w string) string {
+		if strings.HasPrefix(w, "sha256:") {
+			return w
+		}
+		return "<container-id>"
+	})
 	return shortHex.ReplaceAllStringFunc(s, func(w string) string {
 		if !strings.ContainsAny(w, "abcdef") {
 			return w

@@ -14,6 +14,7 @@ func TestSanitize(t *testing.T) {
 		{"leaf", "write /sys/fs/cgroup/jobs/a/memory.max", "write /sys/fs/cgroup/***"},
 		{"private addresses", "10.1.2.3 172.17.0.2 192.168.0.1 8.8.8.8", "***.***.***.*** ***.***.***.*** ***.***.***.*** 8.8.8.8"},
 		{"long id", "id 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.", "id <container-id>."},
+		{"digest", "layer sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.", "layer sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef."},
 		{"short id", "id 0123456789ab", "id <container-id>"},
 		{"a number is no id", "took 123456789012 ns", "took 123456789012 ns"},
 		{"a longer word is no id", "0123456789abc", "0123456789abc"},

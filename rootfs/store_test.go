@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +164,38 @@ func bothKinds(t *testing.T, f func(t *testing.T, s *Store)) {
 	t.Run("erofs", func(t *testing.T) {
 		requireErofs(t)
 		f(t, openStore(t, Options{}))
+	})
+}
+
+// A whiteout is one by its name, whatever its type, and an entry that is left out removes what it replaces all the same.
+func TestWhatIsLeftOutHidesWhatLiesBelow(t *testing.T) {
+	bothKinds(t, func(t *testing.T, s *Store) {
+		var lower []tartest.Entry
+		for _, name := range []string{"char", "block", "fifo", "alias", "link", "dir", "hard", "sym", "char-wh", "block-wh", "fifo-wh"} {
+			lower = append(lower, tartest.File("gone-"+name, "x"))
+		}
+		lower = append(lower, tartest.Dir("opaque"), tartest.File("opaque/below", "x"), tartest.Dir("tree"), tartest.Dir("tree/sub"), tartest.File("tree/sub/f", "x"),
+			tartest.Symlink("elsewhere", "kept"), tartest.Dir("kept"), tartest.File("kept/f", "x"), tartest.File("kept/g", "x"))
+		src := TreeSource{Layers: []Layer{newLayer(t, Gzip, tartest.Archive(lower...)), newLayer(t, Gzip, tartest.Archive(
+			tartest.File("gone-link", "same layer"),
+			tartest.Entry{Name: "gone-char", Type: '3', Major: 1, Minor: 3}, tartest.Entry{Name: "gone-block", Type: '4', Major: 8}, tartest.Entry{Name: "gone-fifo", Type: '6'},
+			tartest.Hardlink("gone-alias", "gone-char"), tartest.Entry{Name: "gone-link", Type: '6'}, tartest.Entry{Name: "tree", Type: '3'},
+			tartest.Entry{Name: "elsewhere/f", Type: '6'}, // below a link: what it leads to
+			tartest.Entry{Name: ".wh.gone-dir", Type: '5'}, tartest.Hardlink(".wh.gone-hard", "kept/g"), tartest.Symlink(".wh.gone-sym", "kept"),
+			tartest.Entry{Name: ".wh.gone-char-wh", Type: '3'}, tartest.Entry{Name: ".wh.gone-block-wh", Type: '4'}, tartest.Entry{Name: ".wh.gone-fifo-wh", Type: '6'},
+			tartest.Entry{Name: "opaque/.wh..wh..opq", Type: '3'}, tartest.File("opaque/above", "y"),
+		))}}
+		fsys := rootFS(t, mustBuild(t, s, someKey, src))
+		var got []string
+		if err := fs.WalkDir(fsys, ".", func(name string, _ fs.DirEntry, err error) error {
+			got = append(got, name)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{".", "elsewhere", "kept", "kept/g", "opaque", "opaque/above"}; !slices.Equal(got, want) {
+			t.Errorf("tree %q, want %q", got, want)
+		}
 	})
 }
 

@@ -183,6 +183,9 @@ func (u *unpacker) entriesOf(stream io.Reader) error {
 		}
 		if !keep {
 			u.dropped[cleanName(name)] = true
+			if err := drop(ex, hdr); err != nil {
+				return entryError(name, err)
+			}
 			continue
 		}
 		delete(u.dropped, cleanName(name))
@@ -191,6 +194,32 @@ func (u *unpacker) entriesOf(stream io.Reader) error {
 		}
 	}
 }
+
+// drop removes what an entry that is left out replaces, in this layer or a lower one: an empty file takes the place, and goes. A global header replaces
+// nothing.
+func drop(ex *layer.TarExtractor, hdr *tar.Header) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	if err := ex.UnpackEntry(treeDir, &tar.Header{Name: hdr.Name, Typeflag: tar.TypeReg}, strings.NewReader("")); err != nil {
+		return err
+	}
+	root, err := unix.Open(treeDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root) //nolint:errcheck // nothing was written to it
+	parent, name := path.Split(cleanName(hdr.Name))
+	dir, err := unix.Openat2(root, path.Clean("./"+parent), &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir) //nolint:errcheck // nothing was written to it
+	return unix.Unlinkat(dir, name, 0)
+}
+
+// isWhiteout reports whether an entry removes what lies below, which its name alone decides.
+func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(cleanName(name)), ".wh.") }
 
 // entryError tells what the image did wrong from what this host could not do.
 func entryError(name string, err error) error {
@@ -212,12 +241,18 @@ func entryError(name string, err error) error {
 
 // sanitise checks one entry and takes from it what no image may bring: setuid and setgid bits, extended attributes (file
 // capabilities and security labels among them), and time stamps that EROFS cannot hold. It reports whether the entry is kept:
-// device nodes, FIFOs and hard links to them are left out.
+// device nodes, FIFOs and hard links to them are left out. A whiteout is kept whatever its type.
 func (u *unpacker) sanitise(hdr *tar.Header) (keep bool, err error) {
 	if err := u.checkPath("entry", hdr.Name); err != nil {
 		return false, err
 	}
 	isRoot := cleanName(hdr.Name) == "."
+	if isRoot && hdr.Typeflag != tar.TypeDir && hdr.Typeflag != tar.TypeXGlobalHeader {
+		return false, invalidf("entry %q would replace the root directory", hdr.Name)
+	}
+	if hdr.Typeflag != tar.TypeXGlobalHeader && isWhiteout(hdr.Name) {
+		hdr.Typeflag, hdr.Linkname, hdr.Size = tar.TypeReg, "", 0
+	}
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeDir:
 	case tar.TypeSymlink:
@@ -237,9 +272,6 @@ func (u *unpacker) sanitise(hdr *tar.Header) (keep bool, err error) {
 		return false, nil
 	default:
 		return false, invalidf("entry %q: type %q is not supported", hdr.Name, string(rune(hdr.Typeflag)))
-	}
-	if isRoot && hdr.Typeflag != tar.TypeDir {
-		return false, invalidf("entry %q would replace the root directory", hdr.Name)
 	}
 	if hdr.Uid < 0 || hdr.Uid >= idRange || hdr.Gid < 0 || hdr.Gid >= idRange {
 		return false, invalidf("entry %q: owner %d:%d is not in 0..%d", hdr.Name, hdr.Uid, hdr.Gid, idRange-1)

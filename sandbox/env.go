@@ -19,7 +19,7 @@ func (s Shape) environment() []string {
 		"MPLCONFIGDIR":   "/tmp/home/.cache/matplotlib",
 	}
 	for _, kv := range s.Config.Env {
-		if k, v, ok := strings.Cut(kv, "="); ok && job.CheckEnvKey(k) == nil && k != "HOME" {
+		if k, v, ok := strings.Cut(kv, "="); ok && k != "" && k != "HOME" {
 			env[k] = v
 		}
 	}

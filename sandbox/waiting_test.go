@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,6 +82,15 @@ func TestKeyTellsShapesApart(t *testing.T) {
 func TestKeyKnowsEveryField(t *testing.T) {
 	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 10 || l != 14 {
 		t.Errorf("Shape has %d fields and job.Limits %d: say in Key what the new ones mean, then here", n, l)
+	}
+}
+
+// A variable of the image that no shell could set reaches the job; an image's HOME does not.
+func TestEnvironmentOfImage(t *testing.T) {
+	s := Shape{Config: job.ImageConfig{Env: []string{"discovery.type=x", "BASH_FUNC_x%%=() {\n}", "HOME=/root", "PATH=/opt"}}}
+	want := []string{"BASH_FUNC_x%%=() {\n}", "HOME=/tmp/home", "MPLCONFIGDIR=/tmp/home/.cache/matplotlib", "PATH=/opt", "XDG_CACHE_HOME=/tmp/home/.cache", "discovery.type=x"}
+	if got := s.environment(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
