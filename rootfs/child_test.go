@@ -39,7 +39,12 @@ func probe() int {
 			return err
 		}
 		fmt.Fprintln(&b, "host has", len(names(host)) > 5)
-		host.Close() //nolint:errcheck,gosec // only read
+		host.Close()                                             //nolint:errcheck,gosec // only read
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) // while the filter lets it
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&b, "connect:", unix.Connect(s, &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}}))
 		if err := confine(unix.CAP_CHOWN); err != nil {
 			return err
 		}
@@ -59,7 +64,7 @@ func probe() int {
 			return err
 		}
 		for line := range strings.SplitSeq(string(status[:n]), "\n") {
-			for _, key := range []string{"CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "NoNewPrivs:", "Groups:", "Uid:"} {
+			for _, key := range []string{"CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "NoNewPrivs:", "Seccomp:", "Groups:", "Uid:"} {
 				if strings.HasPrefix(line, key) {
 					fmt.Fprintln(&b, strings.Join(strings.Fields(line), " "))
 				}
@@ -76,11 +81,10 @@ func probe() int {
 			}
 			fmt.Fprintln(&b, "rlimit", r, l.Cur, l.Max)
 		}
-		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-		if err != nil {
-			return err
+		for name, call := range refusedCalls {
+			_, _, errno := unix.RawSyscall6(call.number, call.args[0], call.args[1], call.args[2], 0, 0, 0)
+			fmt.Fprintf(&b, "%s: %v\n", name, errno)
 		}
-		fmt.Fprintln(&b, "connect:", unix.Connect(s, &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}}))
 		return os.WriteFile("/report", []byte(b.String()), 0o644) //nolint:gosec // read by the test
 	}
 	a := answer{OK: true}
@@ -91,6 +95,25 @@ func probe() int {
 		return 1
 	}
 	return 0
+}
+
+// refusedCalls are system calls that the filter takes from a child, and that would not fail with EPERM without it.
+var refusedCalls = map[string]struct {
+	number uintptr
+	args   [3]uintptr
+}{
+	"socket":          {unix.SYS_SOCKET, [3]uintptr{unix.AF_UNIX, unix.SOCK_STREAM, 0}},
+	"io_uring_setup":  {unix.SYS_IO_URING_SETUP, [3]uintptr{1, 0, 0}},
+	"userfaultfd":     {unix.SYS_USERFAULTFD, [3]uintptr{1 << 30, 0, 0}},
+	"keyctl":          {unix.SYS_KEYCTL, [3]uintptr{0, ^uintptr(2), 0}},
+	"ptrace":          {unix.SYS_PTRACE, [3]uintptr{0, 0, 0}},
+	"memfd_create":    {unix.SYS_MEMFD_CREATE, [3]uintptr{0, 0, 0}},
+	"inotify":         {unix.SYS_INOTIFY_INIT1, [3]uintptr{0, 0, 0}},
+	"ioctl":           {unix.SYS_IOCTL, [3]uintptr{0, unix.TIOCSTI, 0}},
+	"clone namespace": {unix.SYS_CLONE, [3]uintptr{unix.CLONE_NEWUTS | unix.CLONE_SIGHAND, 0, 0}}, // CLONE_SIGHAND alone: EINVAL
+	"prctl":           {unix.SYS_PRCTL, [3]uintptr{unix.PR_GET_DUMPABLE, 0, 0}},
+	"setrlimit":       {unix.SYS_PRLIMIT64, [3]uintptr{0, unix.RLIMIT_NOFILE, 1}}, // a bad address: EFAULT
+	"execve":          {unix.SYS_EXECVE, [3]uintptr{0, 0, 0}},
 }
 
 func names(d *os.File) []string {
@@ -130,13 +153,18 @@ func TestChildIsConfined(t *testing.T) {
 		"NoNewPrivs: 1\n", "Groups:\n", "Uid: 0 0 0 0\n",
 		"chroot again: operation not permitted\n", "mount: operation not permitted\n", "mknod: operation not permitted\n",
 		"pid 1\n", "rlimit 4 0 0\n", "rlimit 0 600 600\n", "rlimit 7 1024 1024\n", "rlimit 6 256 256\n",
-		"connect: network is unreachable\n",
+		"connect: network is unreachable\n", "Seccomp: 2\n",
 		"rlimit 1 9730785280 9730785280\n", "rlimit 2 1073741824 1073741824\n",
 	} {
 		if raceEnabled && strings.HasPrefix(want, "rlimit 2 ") {
 			continue // see setRlimits
 		}
 		if !strings.Contains(got, want) {
+			t.Errorf("missing %q in:\n%s", want, got)
+		}
+	}
+	for name := range refusedCalls {
+		if want := name + ": operation not permitted\n"; !strings.Contains(got, want) {
 			t.Errorf("missing %q in:\n%s", want, got)
 		}
 	}

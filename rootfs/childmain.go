@@ -154,7 +154,7 @@ func confine(keep ...int) error {
 	}
 	runtime.KeepAlive(&hdr)
 	runtime.KeepAlive(&data)
-	return nil
+	return filterSystemCalls()
 }
 
 // allThreads makes a system call on every thread of the process. A binary built with cgo (tests under the race detector; never a
@@ -187,6 +187,9 @@ func execMkfs(req request) error {
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	if err := filterSystemCalls("execve"); err != nil {
+		return err
 	}
 	if err := unix.Exec("/mkfs.erofs", req.Argv, req.Env); err != nil {
 		return fmt.Errorf("exec mkfs.erofs: %w", err)
