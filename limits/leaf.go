@@ -197,6 +197,9 @@ func (l *Leaf) Lift() error {
 // CgroupsPath is the leaf as the bundle names it: relative to the root of the cgroup namespace.
 func (l *Leaf) CgroupsPath() string { return "/" + jobsDir + "/" + l.ID }
 
+// Dir is the leaf's directory, for clone3(2) with CLONE_INTO_CGROUP. Remove closes it.
+func (l *Leaf) Dir() *os.File { return l.d.f }
+
 // Procs lists the processes in the leaf, those in cgroups below it included.
 func (l *Leaf) Procs() ([]int, error) { return allProcs(l.d) }
 

@@ -27,7 +27,12 @@ func probe() int {
 			return err
 		}
 		limits := Limits{}.withDefaults()
-		if err := setRlimits(limits); err != nil {
+		if err := limitSelf(limits); err != nil {
+			return err
+		}
+		score, err := os.ReadFile("/proc/self/oom_score_adj")
+		fmt.Fprintf(&b, "oom_score_adj %s", score)
+		if err != nil {
 			return err
 		}
 		thread, err := os.Open("/proc/thread-self/status") // before the chroot takes /proc away
@@ -153,11 +158,11 @@ func TestChildIsConfined(t *testing.T) {
 		"NoNewPrivs: 1\n", "Groups:\n", "Uid: 0 0 0 0\n",
 		"chroot again: operation not permitted\n", "mount: operation not permitted\n", "mknod: operation not permitted\n",
 		"pid 1\n", "rlimit 4 0 0\n", "rlimit 0 600 600\n", "rlimit 7 1024 1024\n", "rlimit 6 256 256\n",
-		"connect: network is unreachable\n", "Seccomp: 2\n",
+		"connect: network is unreachable\n", "Seccomp: 2\n", "oom_score_adj 500\n",
 		"rlimit 1 9730785280 9730785280\n", "rlimit 2 1073741824 1073741824\n",
 	} {
 		if raceEnabled && strings.HasPrefix(want, "rlimit 2 ") {
-			continue // see setRlimits
+			continue // see limitSelf
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("missing %q in:\n%s", want, got)

@@ -59,7 +59,7 @@ func childStep(args []string) (answer, error) {
 		return answer{}, fmt.Errorf("decode request: %w", err)
 	}
 	req.Limits = req.Limits.withDefaults()
-	if err := setRlimits(req.Limits); err != nil {
+	if err := limitSelf(req.Limits); err != nil {
 		return answer{}, err
 	}
 	unix.Umask(0o022)
@@ -93,7 +93,12 @@ func inOwnUserNamespace() error {
 	return nil
 }
 
-func setRlimits(l Limits) error {
+// limitSelf sets the resource limits, and the oom_score_adj of a job: with the daemon's, which is inherited, an image would outlive every job when the
+// host runs out of memory.
+func limitSelf(l Limits) error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0); err != nil {
+		return fmt.Errorf("set oom_score_adj: %w", err)
+	}
 	debug.SetMemoryLimit(int64(l.Memory / 2)) //nolint:gosec // far below 2^63
 	size := uint64(l.UnpackedBytes)           //nolint:gosec // positive by withDefaults
 	limits := []struct {

@@ -550,3 +550,32 @@ func TestOpenRefusesBadRange(t *testing.T) {
 		}
 	}
 }
+
+// A root image that another user could have written is not used.
+func TestOwnerOfARoot(t *testing.T) {
+	requireErofs(t)
+	s := openStore(t, Options{})
+	root := mustBuild(t, s, someKey, source(t, []tartest.Entry{tartest.File("x", "x")}))
+	for name, c := range map[string]struct {
+		change, back func() error
+	}{
+		"owner": {func() error { return os.Chown(root.Path, 65534, 0) }, func() error { return os.Chown(root.Path, 0, 0) }},
+		"mode":  {func() error { return os.Chmod(root.Path, 0o664) }, func() error { return os.Chmod(root.Path, 0o644) }},
+	} {
+		if err := c.change(); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := s.Acquire(someKey); err == nil {
+			l.Release()
+			t.Errorf("%s: it is leased", name)
+		}
+		if err := c.back(); err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.Acquire(someKey)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		l.Release()
+	}
+}

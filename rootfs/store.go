@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -205,7 +206,8 @@ func fileOf(kind Kind) string {
 	return "tree"
 }
 
-// check is the cheap check that the root is there and whole: type, owner and, for an image, size.
+// check is the cheap check that the root is there and whole: type and, for an image, owner and size. The directory that is a root has the owner that
+// its image gives it.
 func (r Root) check() error {
 	fi, err := os.Lstat(r.Path)
 	if err != nil {
@@ -213,6 +215,9 @@ func (r Root) check() error {
 	}
 	switch {
 	case r.Kind == EROFS && fi.Mode().IsRegular() && fi.Size() == r.Size:
+		if st, ok := fi.Sys().(*syscall.Stat_t); !ok || st.Uid != uint32(os.Geteuid()) || fi.Mode()&0o022 != 0 { //nolint:gosec // an id
+			return fmt.Errorf("root %s is not tsubod's own, or others may write to it: remove the image and import it again", r.Path)
+		}
 		return nil
 	case r.Kind == Directory && fi.IsDir():
 		return nil

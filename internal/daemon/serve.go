@@ -2,12 +2,15 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +84,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if err := d.openStore(ctx, cfg); err != nil {
 		return nil, err
 	}
-	roots, catalogue, err := d.openImages(ctx, cfg)
+	roots, catalogue, err := d.openImages(ctx, cfg, leaves)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +122,33 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	return d, nil
 }
 
-func (d *Daemon) openImages(ctx context.Context, cfg *config.Config) (*rootfs.Store, *images.Catalogue, error) {
-	roots, err := rootfs.Open(filepath.Join(cfg.DataDir, "rootfs"), rootfs.Options{MkfsErofs: cfg.MkfsErofsPath, Logger: d.log})
+// imageMemory is memory.max of the leaf of a process that unpacks or writes an image, in bytes: its data (rootfs.Limits) and the pages of files that it
+// writes.
+const imageMemory = 1536 * job.MiB
+
+// imageLeaf makes the leaf of one process that handles an image.
+func imageLeaf(leaves *limits.Tree) func(context.Context) (*os.File, func() error, error) {
+	return func(ctx context.Context) (*os.File, func() error, error) {
+		id := make([]byte, 8)
+		_, _ = rand.Read(id) // never fails (crypto/rand)
+		leaf, err := leaves.Create(ctx, "image-"+hex.EncodeToString(id), limits.Boot{Memory: imageMemory, CPU: float64(runtime.NumCPU()), Tasks: 256, Background: true})
+		if err != nil {
+			return nil, nil, err
+		}
+		return leaf.Dir(), func() error { return leaf.Remove(context.Background()) }, nil
+	}
+}
+
+func (d *Daemon) openImages(ctx context.Context, cfg *config.Config, leaves *limits.Tree) (*rootfs.Store, *images.Catalogue, error) {
+	options := rootfs.Options{MkfsErofs: cfg.MkfsErofsPath, Logger: d.log}
+	if leaves != nil {
+		options.Leaf = imageLeaf(leaves)
+	}
+	var err error
+	if options.IDBase, err = rootfs.FreeIDs("/etc"); err != nil {
+		return nil, nil, err
+	}
+	roots, err := rootfs.Open(filepath.Join(cfg.DataDir, "rootfs"), options)
 	if err != nil {
 		return nil, nil, err
 	}

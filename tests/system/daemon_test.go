@@ -48,7 +48,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	stop := watchImageLeaves("/sys/fs/cgroup/tsubo-shared/jobs")
 	shared, err = startDaemon(dir, "shared", "")
+	imageLeaves = stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start tsubod:", err)
 		return 1
@@ -59,6 +61,34 @@ func run(m *testing.M) int {
 		status = 1
 	}
 	return status
+}
+
+// imageLeaves are the values of memory.max of the leaves that images had while the first daemon imported its own.
+var imageLeaves []string
+
+// watchImageLeaves looks for such leaves until it is stopped.
+func watchImageLeaves(jobs string) (stop func() []string) {
+	quit, done := make(chan struct{}), make(chan []string)
+	go func() {
+		var seen []string
+		for {
+			found, _ := filepath.Glob(jobs + "/image-*/memory.max")
+			for _, path := range found {
+				procs, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cgroup.procs"))
+				most, err2 := os.ReadFile(path)
+				if err == nil && err2 == nil && len(procs) > 0 {
+					seen = append(seen, strings.TrimSpace(string(most)))
+				}
+			}
+			select {
+			case <-quit:
+				done <- seen
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	return func() []string { close(quit); return <-done }
 }
 
 // unfit says why this host cannot run the tests, "" when it can.

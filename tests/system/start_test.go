@@ -155,6 +155,13 @@ func TestDaemonIsBounded(t *testing.T) {
 	}
 }
 
+// Whatever unpacks an image runs in a leaf of its own.
+func TestImagesAreUnpackedInALeaf(t *testing.T) {
+	if len(imageLeaves) == 0 || imageLeaves[0] != strconv.Itoa(1536<<20) {
+		t.Errorf("leaves with a process, by memory.max: %q", imageLeaves)
+	}
+}
+
 // After a start the images are in the page cache, before any job has touched them.
 func TestStartReadsImagesAhead(t *testing.T) {
 	dir := pagecache.Dir(t)
