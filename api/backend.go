@@ -22,6 +22,8 @@ type Jobs interface {
 	Cancel(ctx context.Context, id string) (bool, error)
 	// Live is where a job is that waits or runs.
 	Live(id string) (job.Live, bool)
+	// Running are the records of the synchronous runs that run now, in no order: Store has none of them.
+	Running() []*job.Record
 	// Wait returns when the job has ended and its record can be read, or with the error of ctx. A job that is not live has ended.
 	Wait(ctx context.Context, id string) error
 	// Events is the stream of a job that waits, runs, or has ended a short time ago, from the event after the one with this id on; false when

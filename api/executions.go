@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
@@ -36,16 +37,86 @@ func (s *Server) listExecutions(c *call) {
 		f.Caller = c.caller.Name
 	}
 	p := page{c: c}
-	more, err := s.opt.Store.Each(c.Context(), f, func(r *job.Record) error { return p.add(s.record(r, view)) })
+	m := merge{running: s.matching(f), skip: f.Offset, limit: f.Limit, add: func(r *job.Record) error { return p.add(s.record(r, view)) }}
+	stored := f
+	stored.Offset = max(0, f.Offset-len(m.running)) // the page may begin with as many more of the store's
+	m.skip -= stored.Offset
+	stored.Limit += m.skip
+	more, err := s.opt.Store.Each(c.Context(), stored, m.stored)
+	if err == nil && !more {
+		err = m.rest()
+	}
 	switch {
 	case err == nil:
-		p.end(f, more)
+		p.end(f, more || m.seen > m.skip+m.limit)
 	case c.w.begun:
 		s.log.Error("list executions", "correlation_id", c.correlation, "error", err)
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	default:
 		s.failed(c, "List error", err)
 	}
+}
+
+// matching are the synchronous runs that run now and that the filter selects, newest first.
+func (s *Server) matching(f job.Filter) []*job.Record {
+	all := slices.DeleteFunc(s.opt.Jobs.Running(), func(r *job.Record) bool {
+		for name, value := range f.Metadata {
+			if v, ok := r.Metadata[name]; !ok || v != value {
+				return true
+			}
+		}
+		return f.Caller != "" && f.Caller != r.Caller || f.Status != "" && f.Status != string(r.Status) || f.JobType != "" && f.JobType != r.JobType
+	})
+	slices.SortFunc(all, func(a, b *job.Record) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return all
+}
+
+// merge puts runs that run now between the records of the store, newest first, and adds those of one page.
+type merge struct {
+	running           []*job.Record
+	skip, limit, seen int
+	gone              map[string]bool // ids of running that were seen
+	add               func(*job.Record) error
+}
+
+// stored takes the next record of the store. A run that has ended meanwhile is there, too, and counts once.
+func (m *merge) stored(r *job.Record) error {
+	for len(m.running) > 0 && !m.running[0].CreatedAt.Before(r.CreatedAt) {
+		if err := m.next(); err != nil {
+			return err
+		}
+	}
+	if m.gone[r.ID] {
+		return nil
+	}
+	return m.one(r)
+}
+
+func (m *merge) next() error {
+	r := m.running[0]
+	m.running = m.running[1:]
+	if m.gone == nil {
+		m.gone = map[string]bool{}
+	}
+	m.gone[r.ID] = true
+	return m.one(r)
+}
+
+func (m *merge) one(r *job.Record) error {
+	if m.seen++; m.seen <= m.skip || m.seen > m.skip+m.limit {
+		return nil
+	}
+	return m.add(r)
+}
+
+// rest takes the runs that are older than everything in the store.
+func (m *merge) rest() error {
+	for len(m.running) > 0 {
+		if err := m.next(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // page writes a listing item by item: a page of records may hold much text, and only a little of it is in memory at a time.
@@ -106,7 +177,7 @@ func (s *Server) execution(c *call) {
 	if !ok {
 		return
 	}
-	if f.record == nil { // a synchronous run has no record before its end
+	if f.record == nil { // a synchronous run has no record before its turn comes
 		c.refuse(http.StatusNotFound, executionNotFound)
 		return
 	}

@@ -64,6 +64,8 @@ func (f *fakeExecutor) Cancel(_ context.Context, id string) (bool, error) {
 	return live, nil
 }
 
+func (f *fakeExecutor) Running() []*job.Record { return nil }
+
 func (f *fakeExecutor) Live(id string) (job.Live, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

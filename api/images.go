@@ -54,7 +54,7 @@ func (s *Server) importImage(c *call) {
 	case archive.over:
 		c.tooLarge(limit)
 	case err != nil:
-		c.leaveBody() // the rest of the archive is not read
+		c.leaveBody()                                                 // the rest of the archive is not read
 		if refused := (*job.Refusal)(nil); errors.As(err, &refused) { // failed logs all else
 			s.log.Warn("image refused", "correlation_id", c.correlation, "name", name, "error", err)
 		}

@@ -45,6 +45,9 @@ func (s *Server) lookup(c *call, id string) (found, error) {
 	record, err := s.opt.Store.Get(c.Context(), id)
 	switch {
 	case errors.Is(err, job.ErrNotFound):
+		if f.live != nil {
+			f.record = s.running(id)
+		}
 		return f, nil
 	case err != nil:
 		return f, fmt.Errorf("get record: %w", err)
@@ -56,6 +59,16 @@ func (s *Server) lookup(c *call, id string) (found, error) {
 		f.live = nil
 	}
 	return f, nil
+}
+
+// running is the record of a synchronous run that runs now, or nil.
+func (s *Server) running(id string) *job.Record {
+	for _, r := range s.opt.Jobs.Running() {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
 }
 
 // owns says whether the caller may see what belongs to owner.

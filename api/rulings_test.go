@@ -580,3 +580,68 @@ func many(n int) string {
 	}
 	return strings.Join(all, ",")
 }
+
+// A synchronous run that has its sandbox is listed, found by its id and cancelled by whoever may, though the store has nothing of it.
+func TestRulingR29RunningSync(t *testing.T) {
+	f := newFull(t, func(_ *Policy, o *scheduler.Options) { o.Workers = 2 })
+	alice, bob, admin := f.on(t)
+	old := alice.submit("out old")
+	alice.result(old)
+	next, _ := alice.watch(alice.request("POST", "/execute", body("wait", "metadata", map[string]any{"l": "v"}), "Accept", "text/event-stream"))
+	id, _ := next().data["execution_id"].(string)
+	alice.until(id, "running")
+	queued := alice.submit("wait")
+	alice.until(queued, "running")
+	ids := func(c *rig, query string) (all []string) {
+		t.Helper()
+		a := c.do("GET", "/executions?"+query, "")
+		items, _ := a.body["items"].([]any)
+		for _, item := range items {
+			all = append(all, fmt.Sprint(item.(map[string]any)["execution_id"]))
+		}
+		if n, _ := a.body["count"].(float64); int(n) != len(all) {
+			t.Errorf("%s: count %v of %d", query, a.body["count"], len(all))
+		}
+		return all
+	}
+	for query, want := range map[string][]string{
+		"": {queued, id, old}, "status=running": {queued, id}, "label=l=v": {id}, "label=l=w": nil, "limit=1": {queued}, "limit=1&offset=1": {id}, "limit=1&offset=2": {old},
+		"limit=2&offset=1": {id, old}, "offset=3": nil, "job_type=default": {queued, id, old}, "status=succeeded": {old}, "job_type=other": nil,
+	} {
+		if got := ids(alice, query); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", query, got, want)
+		}
+		if got := ids(bob, query); len(got) != 0 {
+			t.Errorf("another caller sees %v", got)
+		}
+	}
+	if a := alice.do("GET", "/executions?limit=2", ""); a.body["has_more"] != true {
+		t.Errorf("got %s", a.text)
+	}
+	if a := alice.do("GET", "/executions?limit=3", ""); a.body["has_more"] != false {
+		t.Errorf("got %s", a.text)
+	}
+	if got := ids(admin, "status=running"); !slices.Equal(got, []string{queued, id}) {
+		t.Errorf("an admin sees %v", got)
+	}
+	for _, path := range []string{"/executions/" + id, "/jobs/" + id + "/result"} {
+		if a := alice.do("GET", path, ""); a.status != 200 || a.body["status"] != "running" || a.body["started_at"] == nil || a.body["ended_at"] != nil {
+			t.Errorf("%s: %s", path, a.text)
+		}
+		if a := bob.do("GET", path, ""); a.status != 404 {
+			t.Errorf("%s of another caller: %s", path, a.text)
+		}
+	}
+	alice.do("DELETE", "/executions/"+id, "").detail(t, 409, "hasn't completed")
+	if a := bob.do("POST", "/jobs/"+id+"/cancel", ""); a.status != 404 {
+		t.Errorf("another caller cancels: %s", a.text)
+	}
+	admin.do("POST", "/jobs/"+id+"/cancel", "").ok(t)
+	_, _, _, last := story(next)
+	if last.event != "result" || last.data["status"] != "cancelled" {
+		t.Errorf("%v", last)
+	}
+	if got := ids(alice, ""); !slices.Equal(got, []string{queued, id, old}) {
+		t.Errorf("afterwards %v", got)
+	}
+}

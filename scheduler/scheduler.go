@@ -238,6 +238,23 @@ func (s *Scheduler) Live(id string) (job.Live, bool) {
 	return live, true
 }
 
+// Running returns the records of the synchronous runs that have a sandbox, or are about to get it: the store has none of theirs before their end.
+// Status is job.Running, StartedAt is when the run's turn came. The records are the caller's own.
+func (s *Scheduler) Running() []*job.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*job.Record
+	for _, e := range s.byID {
+		if e.async || e.at != running || e.record == nil {
+			continue
+		}
+		rec := *e.record
+		rec.Status, rec.StartedAt = job.Running, e.begun.UTC()
+		all = append(all, &rec)
+	}
+	return all
+}
+
 // Wait returns when the job is not here any more: its record is in the store then. It returns an error when ctx ends first, which
 // does nothing to the job, or when the daemon stops before the job has ended.
 func (s *Scheduler) Wait(ctx context.Context, id string) error {
