@@ -9,6 +9,7 @@
 //     runsc makes it anew for every sandbox;
 //   - it brings the program of the filter that jobs have along (jobfilter_amd64.go; runsc asks for it by runsc.patch), and makes that of any
 //     other as runsc does;
+//   - it shows a job neither the name of the host's hardware nor by which descriptor it reads an image (runsc.patch);
 //   - it collects no garbage while a sandbox boots, gives its mappings no names, and has as many CPUs as runsc tells it, whatever its cgroup says,
 //     whose files the Go runtime would keep open;
 //   - what unmounts /proc does so before anything of runsc is initialised (package umount).
