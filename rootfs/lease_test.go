@@ -579,3 +579,26 @@ func TestOwnerOfARoot(t *testing.T) {
 		l.Release()
 	}
 }
+
+// The same for the directory around the tree of a directory root; the tree itself has the owner that the image gives it.
+func TestOwnerOfADirectoryRoot(t *testing.T) {
+	need.Root(t)
+	s := openStore(t, Options{MkfsErofs: noTool})
+	root := mustBuild(t, s, someKey, source(t, []tartest.Entry{tartest.File("x", "x")}))
+	around := filepath.Dir(root.Path)
+	if err := errors.Join(os.Lchown(root.Path, 1000, 1000), root.check()); err != nil {
+		t.Fatalf("owner of the tree: %v", err)
+	}
+	if err := os.Chown(around, 65534, 0); err != nil {
+		t.Fatal(err)
+	}
+	if root.check() == nil {
+		t.Error("owner: accepted")
+	}
+	if err := errors.Join(os.Chown(around, os.Geteuid(), 0), os.Chmod(around, 0o775)); err != nil { //nolint:gosec // the attack
+		t.Fatal(err)
+	}
+	if root.check() == nil {
+		t.Error("mode: accepted")
+	}
+}

@@ -220,6 +220,14 @@ func (r Root) check() error {
 		}
 		return nil
 	case r.Kind == Directory && fi.IsDir():
+		// The tree has the owner that the image gives it, so the directory around it counts.
+		around, err := os.Lstat(filepath.Dir(r.Path))
+		if err != nil {
+			return fmt.Errorf("stat root: %w", err)
+		}
+		if st, ok := around.Sys().(*syscall.Stat_t); !ok || st.Uid != uint32(os.Geteuid()) || around.Mode()&0o022 != 0 { //nolint:gosec // an id
+			return fmt.Errorf("directory of root %s is not tsubod's own, or others may write to it: remove the image and import it again", r.Path)
+		}
 		return nil
 	}
 	return fmt.Errorf("%s root is a %v of %d bytes, expected %d: the image is corrupt; remove and import it again", r.Kind, fi.Mode().Type(), fi.Size(), r.Size)

@@ -27,6 +27,8 @@ type RunOpts struct {
 	// Stdin, Stdout and Stderr become those of PID 1, and on the way the property of the sandbox's user: never a file of the host's. Nil is
 	// the end for writing of a pipe that is broken once Run returns. The caller keeps and closes its own.
 	Stdin, Stdout, Stderr *os.File
+
+	OOMScoreAdj *int // of the sandbox process once it has booted; nil leaves what runsc made of it
 }
 
 func (o RunOpts) pidFile() string { return filepath.Join(o.Bundle, "pid") }
@@ -106,7 +108,21 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	if err = r.checkExecutable(pid); err != nil {
 		return 0, fmt.Errorf("boot sandbox %s: %w", o.ID, err)
 	}
+	if o.OOMScoreAdj != nil {
+		if err = setOOMScoreAdj(pid, *o.OOMScoreAdj); err != nil {
+			return 0, fmt.Errorf("boot sandbox %s: %w", o.ID, err)
+		}
+	}
 	return pid, nil
+}
+
+// setOOMScoreAdj gives the sandbox process its oom_score_adj. runsc does so for a single container, but not for a sandbox that waits
+// for one, which keeps the far lower score of the daemon.
+func setOOMScoreAdj(pid, score int) error {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(score)), 0); err != nil {
+		return fmt.Errorf("set oom_score_adj: %w", err)
+	}
+	return nil
 }
 
 // undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended. The

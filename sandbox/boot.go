@@ -182,20 +182,21 @@ func (s *Sandbox) launch(ctx context.Context, stdin *os.File, config func(cgroup
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the bundle: %w", err)
 	}
-	if err := bundle.Write(s.dir, config(cgroup)); err != nil {
+	spec := config(cgroup)
+	if err := bundle.Write(s.dir, spec); err != nil {
 		return err
 	}
-	return s.start(ctx, stdin)
+	return s.start(ctx, stdin, spec.Process.OOMScoreAdj)
 }
 
 // start runs runsc from a thread inside an empty network namespace.
-func (s *Sandbox) start(ctx context.Context, stdin *os.File) (err error) {
+func (s *Sandbox) start(ctx context.Context, stdin *os.File, oomScoreAdj *int) (err error) {
 	if s.ns, err = s.host.Netns.Take(ctx); err != nil {
 		return err
 	}
 	var pid int
 	err = s.ns.Do(func() (err error) {
-		pid, err = s.host.Runsc.Run(ctx, runsc.RunOpts{ID: s.id, Bundle: s.dir, Stdin: stdin})
+		pid, err = s.host.Runsc.Run(ctx, runsc.RunOpts{ID: s.id, Bundle: s.dir, Stdin: stdin, OOMScoreAdj: oomScoreAdj})
 		return err
 	})
 	switch {
