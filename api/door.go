@@ -18,7 +18,7 @@ type Door struct {
 	Header string // the header that a key may come in, besides Authorization: Bearer
 	Keys   []Key  // those of the configuration
 	// Find looks further keys up by the SHA-256 of their text; nil: there are none.
-	Find func(sum [sha256.Size]byte) (id string, admin, ok bool)
+	Find func(sum [sha256.Size]byte) (FoundKey, bool)
 	// LoopbackRole is what a caller on TCP is without Auth: "user" or "admin" from this host alone (Host and Origin are checked), "open"
 	// a user from anywhere, "" nobody.
 	LoopbackRole string
@@ -33,6 +33,13 @@ type Key struct {
 	Admin  bool
 }
 
+// FoundKey is a key that Door.Find knows.
+type FoundKey struct {
+	ID      string
+	Admin   bool
+	Expired bool // the key is refused
+}
+
 // Values of Door.LoopbackRole.
 const (
 	LoopbackUser  = "user"
@@ -40,9 +47,10 @@ const (
 	OpenToAll     = "open"
 )
 
-// Details of refusals at the door; the one of a 401 is the same whatever is wrong with the key.
+// Details of refusals at the door. Only the bearer of a key that once was valid is told more than noKey.
 const (
 	noKey      = "Missing or invalid API key."
+	expiredKey = "The API key has expired: ask an admin for a new one (tsubo keys create)."
 	tooMany    = "Rate limit exceeded. Try again later."
 	notHere    = "The connection has no identity"
 	notAllowed = "This user may not use tsubo: allowed_uids does not name it"
@@ -80,11 +88,11 @@ func (s *Server) enter(c *call) bool {
 		return true
 	}
 	switch refusal {
-	case noKey:
+	case noKey, expiredKey:
 		s.auditRefusal(c)
 		c.w.Header().Set("WWW-Authenticate", "Bearer")
 		c.leaveBody()
-		c.refuse(http.StatusUnauthorized, noKey)
+		c.refuse(http.StatusUnauthorized, refusal)
 	default:
 		c.leaveBody()
 		c.refuse(http.StatusForbidden, refusal)
@@ -140,8 +148,11 @@ func (d *Door) byKey(c *call) (bool, string) {
 		return true, ""
 	}
 	if d.Find != nil {
-		if id, admin, ok := d.Find(sum); ok {
-			c.caller = Caller{Name: "key:" + id, Admin: admin}
+		if k, ok := d.Find(sum); ok {
+			if k.Expired {
+				return false, expiredKey
+			}
+			c.caller = Caller{Name: "key:" + k.ID, Admin: k.Admin}
 			return true, ""
 		}
 	}

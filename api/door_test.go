@@ -12,12 +12,13 @@ import (
 )
 
 func TestDoorByKey(t *testing.T) {
-	const user, admin, made = "user-key-0123456789", "admin-key-0123456789", "made-key-0123456789"
+	const user, admin, made, old = "user-key-0123456789", "admin-key-0123456789", "made-key-0123456789", "old-key-0123456789"
 	d := &Door{
 		Auth: true, Header: "X-API-Key",
 		Keys: []Key{{SHA256: sha256.Sum256([]byte(user))}, {SHA256: sha256.Sum256([]byte(admin)), Admin: true}},
-		Find: func(sum [sha256.Size]byte) (string, bool, bool) {
-			return "m1", false, sum == sha256.Sum256([]byte(made))
+		Find: func(sum [sha256.Size]byte) (FoundKey, bool) {
+			expired := sum == sha256.Sum256([]byte(old))
+			return FoundKey{ID: "m1", Expired: expired}, expired || sum == sha256.Sum256([]byte(made))
 		},
 	}
 	for name, c := range map[string]struct {
@@ -31,6 +32,7 @@ func TestDoorByKey(t *testing.T) {
 		"lower-case scheme":      {http.Header{"Authorization": {"bearer " + user}}, true, false},
 		"admin":                  {http.Header{"X-Api-Key": {admin}}, true, true},
 		"made with keys create":  {http.Header{"X-Api-Key": {made}}, true, false},
+		"expired":                {http.Header{"X-Api-Key": {old}}, false, false},
 		"basic":                  {http.Header{"Authorization": {"Basic " + user}}, false, false},
 		"wrong":                  {http.Header{"X-Api-Key": {"wrong-key-0123456789"}}, false, false},
 		"empty":                  {http.Header{"X-Api-Key": {""}}, false, false},

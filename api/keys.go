@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/tsubo-run/tsubo/api/strictjson"
 	"github.com/tsubo-run/tsubo/job"
@@ -10,8 +11,8 @@ import (
 
 // Keys are the API keys that were made here (ruling 14), besides those of the configuration.
 type Keys interface {
-	// Create makes a key and returns its text, which cannot be had again.
-	Create(name string, admin bool) (text string, key job.APIKey, err error)
+	// Create makes a key and returns its text, which cannot be had again. A zero expires means never.
+	Create(name string, admin bool, expires time.Time) (text string, key job.APIKey, err error)
 	List() []job.APIKey
 	// Revoke shuts a key out from now on. job.ErrNotFound is among its errors.
 	Revoke(id string) error
@@ -25,10 +26,18 @@ func (s *Server) createKey(c *call) {
 	}
 	name := text(o.String("name", strictjson.StringRule{Max: 64}))
 	admin := o.Bool("admin", false)
+	value := o.Value("expires_at")
+	var expires time.Time
+	if given := text(o.String("expires_at", strictjson.StringRule{Max: 64})); given != "" {
+		var err error
+		if expires, err = time.Parse(time.RFC3339, given); err != nil || !expires.After(time.Now()) {
+			o.ReportValue("expires_at must be a time to come in RFC 3339, such as 2030-01-31T12:00:00Z", value, "expires_at")
+		}
+	}
 	if !c.done(o) {
 		return
 	}
-	secret, key, err := s.opt.Keys.Create(name, admin)
+	secret, key, err := s.opt.Keys.Create(name, admin, expires)
 	if err != nil {
 		s.failed(c, "Key error", err)
 		return

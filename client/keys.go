@@ -7,13 +7,18 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// CreateKey makes an API key; the answer is the only time that its text is seen. It needs the admin role, as the other two do.
-func (c *Client) CreateKey(ctx context.Context, name string, admin bool) (*job.NewKeyAnswer, error) {
-	body, err := json.Marshal(map[string]any{"name": name, "admin": admin})
+// CreateKey makes an API key, without an end when expires is zero; the answer is the only time that its text is seen. It needs the admin role, as the other two do.
+func (c *Client) CreateKey(ctx context.Context, name string, admin bool, expires time.Time) (*job.NewKeyAnswer, error) {
+	request := map[string]any{"name": name, "admin": admin}
+	if !expires.IsZero() {
+		request["expires_at"] = expires.UTC().Format(time.RFC3339)
+	}
+	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}

@@ -6,6 +6,10 @@ type APIKey struct {
 	Name      string `json:"name"`
 	Role      string `json:"role"` // "user" or "admin"
 	CreatedAt Stamp  `json:"created_at"`
+	// ExpiresAt is nil for a key that does not expire.
+	ExpiresAt *Stamp `json:"expires_at"`
+	// LastUsedAt is nil for a key that was never used.
+	LastUsedAt *Stamp `json:"last_used_at"`
 }
 
 // NewKeyAnswer is the body of POST /keys: the only time that the key itself is seen.

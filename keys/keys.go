@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,7 +28,14 @@ type Key struct {
 	Name      string    `json:"name"`   // whatever its maker called it, "" for nothing
 	Admin     bool      `json:"admin"`
 	CreatedAt time.Time `json:"created_at"`
+	// ExpiresAt is when the key stops being valid. Zero means never.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// LastUsedAt is when Find last returned the key before it expired. Zero means never.
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 }
+
+// Expired reports whether the key is not valid at now any more.
+func (k Key) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
 // ErrNotFound says that there is no key of that id.
 var ErrNotFound = errors.New("no such key")
@@ -37,9 +45,11 @@ const maxKeys = 10000
 
 // File is the keys in one file. It is safe for concurrent use; one process at a time owns the file.
 type File struct {
-	path string
-	mu   sync.RWMutex
-	keys []Key
+	path    string
+	writing sync.Mutex   // held by whoever replaces the file; taken before mu
+	mu      sync.RWMutex // never held while the disk is awaited
+	keys    []Key
+	used    sync.Map // key ID to *atomic.Int64: Unix seconds of the last use since Open
 }
 
 // Path is where tsubod has the file in its data_dir.
@@ -73,7 +83,8 @@ func Open(path string) (*File, error) {
 }
 
 // Create makes a key of 256 random bits, keeps its hash durably, and returns its text, which cannot be had again.
-func (f *File) Create(name string, admin bool) (text string, key Key, err error) {
+// A zero expires means never.
+func (f *File) Create(name string, admin bool, expires time.Time) (text string, key Key, err error) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
 	text = "tsubo_" + base64.RawURLEncoding.EncodeToString(secret[:])
@@ -81,42 +92,85 @@ func (f *File) Create(name string, admin bool) (text string, key Key, err error)
 	_, _ = rand.Read(id[:])
 	sum := sha256.Sum256([]byte(text))
 	key = Key{ID: hex.EncodeToString(id[:]), SHA256: hex.EncodeToString(sum[:]), Name: name, Admin: admin, CreatedAt: time.Now().UTC().Truncate(time.Second)}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.keys) >= maxKeys {
-		return "", Key{}, fmt.Errorf("make API key: there are %d already: revoke some", len(f.keys))
+	if !expires.IsZero() {
+		key.ExpiresAt = expires.UTC().Truncate(time.Second)
 	}
-	next := append(slices.Clone(f.keys), key)
-	if err := f.write(next); err != nil {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	all := f.List()
+	if len(all) >= maxKeys {
+		return "", Key{}, fmt.Errorf("make API key: there are %d already: revoke some", len(all))
+	}
+	if err := f.replace(append(all, key)); err != nil {
 		return "", Key{}, err
 	}
-	f.keys = next
 	return text, key, nil
 }
 
 // Revoke removes a key durably; from its return on nobody gets in with it.
 func (f *File) Revoke(id string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	next := slices.DeleteFunc(slices.Clone(f.keys), func(k Key) bool { return k.ID == id })
-	if len(next) == len(f.keys) {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	all := f.List()
+	next := slices.DeleteFunc(slices.Clone(all), func(k Key) bool { return k.ID == id })
+	if len(next) == len(all) {
 		return ErrNotFound
 	}
+	if err := f.replace(next); err != nil {
+		return err
+	}
+	f.used.Delete(id)
+	return nil
+}
+
+// Flush writes the last uses that Find has noted, if the file has not got them. Find does not wait for it.
+func (f *File) Flush() error {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	f.mu.RLock()
+	old := slices.Clone(f.keys)
+	f.mu.RUnlock()
+	if next := f.List(); !slices.Equal(old, next) {
+		return f.replace(next)
+	}
+	return nil
+}
+
+// replace makes next the keys, durably. f.writing must be held.
+func (f *File) replace(next []Key) error {
 	if err := f.write(next); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.keys = next
 	return nil
 }
 
-// List returns the keys, oldest first.
+// List returns the keys, oldest first, with last uses that are not written yet.
 func (f *File) List() []Key {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return slices.Clone(f.keys)
+	all := slices.Clone(f.keys)
+	for i := range all {
+		if used, ok := f.used.Load(all[i].ID); ok {
+			all[i].LastUsedAt = time.Unix(used.(*atomic.Int64).Load(), 0).UTC()
+		}
+	}
+	return all
+}
+
+// note notes in memory that a key is used.
+func (f *File) note(id string, now time.Time) {
+	used, ok := f.used.Load(id)
+	if !ok {
+		used, _ = f.used.LoadOrStore(id, new(atomic.Int64))
+	}
+	used.(*atomic.Int64).Store(now.Unix())
 }
 
 // Find returns the key whose text hashes to sum. The time it takes depends on how many keys there are, not on which one matches.
+// An expired key is returned, too: the caller checks Key.Expired. Find notes the use of any other in memory.
 func (f *File) Find(sum [32]byte) (Key, bool) {
 	want := []byte(hex.EncodeToString(sum[:]))
 	f.mu.RLock()
@@ -130,7 +184,11 @@ func (f *File) Find(sum [32]byte) (Key, bool) {
 	if found < 0 {
 		return Key{}, false
 	}
-	return f.keys[found], true
+	key := f.keys[found]
+	if now := time.Now(); !key.Expired(now) {
+		f.note(key.ID, now)
+	}
+	return key, true
 }
 
 // write replaces the file by rename after fsync.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCreateFindRevoke(t *testing.T) {
@@ -15,7 +16,7 @@ func TestCreateFindRevoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, made, err := f.Create("ci", true)
+	text, made, err := f.Create("ci", true, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,5 +80,57 @@ func TestOpenRefuses(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestExpiryAndLastUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now().Truncate(time.Second)
+	texts := map[string]string{}
+	for name, expires := range map[string]time.Time{"past": start.Add(-time.Hour), "future": start.Add(time.Hour), "never": {}} {
+		if texts[name], _, err = f.Create(name, false, expires); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range texts {
+		key, ok := f.Find(sha256.Sum256([]byte(text)))
+		if !ok || key.Expired(time.Now()) != (name == "past") {
+			t.Errorf("%s: %+v, found %t", name, key, ok)
+		}
+	}
+	if now, err := os.ReadFile(path); err != nil || string(now) != string(written) {
+		t.Errorf("Find wrote the file, or it is gone: %v", err)
+	}
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []*File{f, again} {
+		for _, key := range file.List() {
+			if used := !key.LastUsedAt.Before(start); used != (key.Name != "past") {
+				t.Errorf("%s: last use %v", key.Name, key.LastUsedAt)
+			}
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Flush(); err != nil {
+		t.Error(err)
+	}
+	if now, err := os.Stat(path); err != nil || !os.SameFile(info, now) {
+		t.Errorf("Flush wrote the file though nothing was used: %v", err)
 	}
 }

@@ -319,8 +319,8 @@ func TestSaveArtifacts(t *testing.T) {
 // keyFile is a real file of API keys behind the interface of package api.
 type keyFile struct{ *keys.File }
 
-func (f keyFile) Create(name string, admin bool) (string, job.APIKey, error) {
-	text, k, err := f.File.Create(name, admin)
+func (f keyFile) Create(name string, admin bool, expires time.Time) (string, job.APIKey, error) {
+	text, k, err := f.File.Create(name, admin, expires)
 	return text, keyShown(k), err
 }
 
@@ -340,5 +340,5 @@ func (f keyFile) Revoke(id string) error {
 
 func keyShown(k keys.Key) job.APIKey {
 	role := map[bool]string{true: "admin", false: "user"}[k.Admin]
-	return job.APIKey{ID: k.ID, Name: k.Name, Role: role, CreatedAt: job.Stamp(k.CreatedAt)}
+	return job.APIKey{ID: k.ID, Name: k.Name, Role: role, CreatedAt: job.Stamp(k.CreatedAt), ExpiresAt: job.StampOf(k.ExpiresAt), LastUsedAt: job.StampOf(k.LastUsedAt)}
 }

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/internal/owned"
+	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
 )
 
@@ -25,6 +29,7 @@ func (t *tool) keysCommand(socket cli.Flag) *cli.Command {
 					socket,
 					&cli.StringFlag{Name: "name", Usage: "`NAME` to know the key by"},
 					&cli.BoolFlag{Name: "admin", Usage: "give its bearer the admin role"},
+					&cli.StringFlag{Name: "expires", Usage: "refuse the key after `TIME`: a duration such as 30d or 12h, or a time in RFC 3339"},
 					&cli.BoolFlag{Name: "offline", Usage: "write the key into data_dir while no tsubod runs, for the first start with api_auth_enabled"},
 					&cli.StringFlag{Name: "config", Usage: "with --offline, tsubod's configuration `FILE`"},
 				},
@@ -40,12 +45,16 @@ func (t *tool) createKey(c *cli.Context) error {
 	if err := arguments(c, 0); err != nil {
 		return err
 	}
+	expires, err := expiry(c.String("expires"), time.Now())
+	if err != nil {
+		return err
+	}
 	if c.Bool("offline") {
-		return t.createOffline(c)
+		return t.createOffline(c, expires)
 	}
 	daemon := connect(c)
 	defer daemon.Close()
-	key, err := daemon.CreateKey(c.Context, c.String("name"), c.Bool("admin"))
+	key, err := daemon.CreateKey(c.Context, c.String("name"), c.Bool("admin"), expires)
 	if err != nil {
 		return err
 	}
@@ -54,8 +63,31 @@ func (t *tool) createKey(c *cli.Context) error {
 	return err
 }
 
+// expiry is the time that --expires names, zero for "". The time must be after now.
+func expiry(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		var d time.Duration
+		if days, ok := strings.CutSuffix(text, "d"); ok {
+			var n uint64
+			n, err = strconv.ParseUint(days, 10, 16) // 179 years
+			d = time.Duration(n) * 24 * time.Hour    //nolint:gosec // 16 bits
+		} else {
+			d, err = time.ParseDuration(text)
+		}
+		at = now.Add(d)
+	}
+	if err != nil || !at.After(now) {
+		return time.Time{}, fmt.Errorf("--expires %q: give a duration above 0 such as 30d or 12h, or a time to come in RFC 3339", text)
+	}
+	return at, nil
+}
+
 // createOffline makes a key without a daemon, under the lock that a daemon would hold.
-func (t *tool) createOffline(c *cli.Context) (err error) {
+func (t *tool) createOffline(c *cli.Context, expires time.Time) (err error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
 		return err
@@ -73,7 +105,7 @@ func (t *tool) createOffline(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	text, key, err := file.Create(c.String("name"), c.Bool("admin"))
+	text, key, err := file.Create(c.String("name"), c.Bool("admin"), expires)
 	if err != nil {
 		return err
 	}
@@ -97,11 +129,18 @@ func (t *tool) listKeys(c *cli.Context) error {
 		return err
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tROLE\tCREATED\tNAME")
+	fmt.Fprintln(w, "ID\tROLE\tCREATED\tEXPIRES\tLAST USED\tNAME")
 	for _, k := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, k.Role, k.CreatedAt, k.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Role, k.CreatedAt, orNever(k.ExpiresAt), orNever(k.LastUsedAt), k.Name)
 	}
 	return w.Flush()
+}
+
+func orNever(s *job.Stamp) string {
+	if s == nil {
+		return "never"
+	}
+	return s.String()
 }
 
 func (t *tool) revokeKey(c *cli.Context) error {

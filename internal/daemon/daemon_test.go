@@ -153,15 +153,22 @@ func TestNeedRestart(t *testing.T) {
 
 func TestDoor(t *testing.T) {
 	d := bare(t, configured(t, ""))
-	text, key, err := d.keys.Create("ci", true)
+	text, key, err := d.keys.Create("ci", true, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	door := d.door(configured(t, "api_auth_enabled: true\napi_keys: [\"sha256:"+strings.Repeat("ab", 32)+"\"]\n"))
-	if id, admin, ok := door.Find(sha256.Sum256([]byte(text))); !ok || !admin || id != key.ID {
-		t.Errorf("%s %v %v", id, admin, ok)
+	if k, ok := door.Find(sha256.Sum256([]byte(text))); !ok || k != (api.FoundKey{ID: key.ID, Admin: true}) {
+		t.Errorf("%+v %v", k, ok)
 	}
-	if _, _, ok := door.Find(sha256.Sum256([]byte(text + " "))); ok {
+	old, _, err := d.keys.Create("old", false, time.Now().Add(-time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, ok := door.Find(sha256.Sum256([]byte(old))); !ok || !k.Expired {
+		t.Errorf("a key of the past: %+v %v", k, ok)
+	}
+	if _, ok := door.Find(sha256.Sum256([]byte(text + " "))); ok {
 		t.Error("found another key")
 	}
 	if !door.Auth || len(door.Keys) != 1 || door.Keys[0].SHA256[0] != 0xab || door.WindowSeconds != 60 || door.Requests != 120 || door.UnixRequests != 0 {
@@ -208,6 +215,52 @@ func TestPurgeAtStart(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("a record of 40 days ago is still there")
+		}
+	}
+}
+
+// The last use of a key is in the file once the daemon has ended.
+func TestLastUseIsWritten(t *testing.T) {
+	cfg := configured(t, "")
+	t.Cleanup(func() { // after the daemon's own
+		file, err := openKeys(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := file.List(); len(all) != 1 || all[0].LastUsedAt.IsZero() {
+			t.Errorf("kept %+v", all)
+		}
+	})
+	d := bare(t, cfg)
+	text, _, err := d.keys.Create("ci", false, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := d.door(cfg).Find(sha256.Sum256([]byte(text))); !ok {
+		t.Error("the key is not found")
+	}
+}
+
+// A write that leaves more than the configured total wakes the purge, long before purgeEvery.
+func TestOverrunWakesPurge(t *testing.T) {
+	d := bare(t, configured(t, ""))
+	keep := *d.cfg
+	keep.Keeping.TotalBytes = 100_000
+	if err := d.setRules(&keep); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"first", "second"} {
+		d.store.Save(&job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", 70_000)}, nil, nil)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n, err := d.store.Bytes(t.Context(), "")
+		if err == nil && n > 0 && n <= keep.Keeping.TotalBytes {
+			if _, err = d.store.Get(t.Context(), "first"); errors.Is(err, job.ErrNotFound) {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are kept: %v", n, err)
 		}
 	}
 }

@@ -26,11 +26,37 @@ func (d *Daemon) openDoor(cfg *config.Config) (err error) {
 	if d.keys, err = openKeys(cfg); err != nil {
 		return err
 	}
+	d.flushKeys()
 	warnings, err := cfg.CheckFrontDoor(len(d.keys.List()) > 0)
 	for _, w := range warnings {
 		d.log.Warn("configuration", "warning", w)
 	}
 	return err
+}
+
+// flushEvery is how often the last uses of API keys are written.
+const flushEvery = time.Minute
+
+// flushKeys writes the last uses of API keys once in flushEvery, and at the end of the daemon.
+func (d *Daemon) flushKeys() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(flushEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if err := d.keys.Flush(); err != nil {
+					d.log.Error("write the last uses of API keys", "error", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	d.undo.push(func() error { stop(); <-done; return d.keys.Flush() })
 }
 
 func openKeys(cfg *config.Config) (*keys.File, error) {
@@ -65,9 +91,9 @@ func (d *Daemon) door(cfg *config.Config) api.Door {
 	door := api.Door{
 		Auth: f.Auth, Header: f.Header, LoopbackRole: f.LoopbackRole,
 		Requests: f.RateRequests, UnixRequests: f.UnixRequests, WindowSeconds: int(f.RateWindow / time.Second),
-		Find: func(sum [sha256.Size]byte) (string, bool, bool) {
+		Find: func(sum [sha256.Size]byte) (api.FoundKey, bool) {
 			key, ok := d.keys.Find(sum)
-			return key.ID, key.Admin, ok
+			return api.FoundKey{ID: key.ID, Admin: key.Admin, Expired: key.Expired(time.Now())}, ok
 		},
 	}
 	if f.OpenNetwork && !f.Auth && !f.Loopback() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
@@ -48,8 +49,8 @@ func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (
 type apiKeys struct{ file *keys.File }
 
 // Create implements api.Keys.
-func (a apiKeys) Create(name string, admin bool) (string, job.APIKey, error) {
-	text, key, err := a.file.Create(name, admin)
+func (a apiKeys) Create(name string, admin bool, expires time.Time) (string, job.APIKey, error) {
+	text, key, err := a.file.Create(name, admin, expires)
 	return text, shown(key), err
 }
 
@@ -76,5 +77,7 @@ func shown(key keys.Key) job.APIKey {
 	if key.Admin {
 		role = "admin"
 	}
-	return job.APIKey{ID: key.ID, Name: key.Name, Role: role, CreatedAt: job.Stamp(key.CreatedAt)}
+	return job.APIKey{
+		ID: key.ID, Name: key.Name, Role: role, CreatedAt: job.Stamp(key.CreatedAt), ExpiresAt: job.StampOf(key.ExpiresAt), LastUsedAt: job.StampOf(key.LastUsedAt),
+	}
 }
