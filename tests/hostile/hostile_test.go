@@ -132,6 +132,9 @@ func binaries(t *testing.T) string {
 		bin = dir
 	}
 	if _, err := os.Stat(bin + "/tsubod"); err != nil {
+		if need.Promised("tsubod") {
+			t.Fatal(err)
+		}
 		t.Skip("no built tsubod: make build")
 	}
 	return bin
