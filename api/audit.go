@@ -2,12 +2,16 @@ package api
 
 import (
 	"log/slog"
+	"net/http"
 	"strings"
 )
 
-// audit logs what an admin's route was asked for, whoever asked, once it has been answered or broken off.
+// audit logs two kinds of requests once they are answered or broken off: those of an admin's route, whoever sent them, and those by which an admin
+// changes another caller's job.
 func (s *Server) audit(c *call) {
-	if c.route == nil || c.route.role != roleAdmin || c.caller.Name == "" {
+	admins := c.route != nil && c.route.role == roleAdmin
+	others := c.foreign && c.Method != http.MethodGet && c.Method != http.MethodHead
+	if c.route == nil || c.caller.Name == "" || !admins && !others {
 		return
 	}
 	subject := c.subject

@@ -65,6 +65,29 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// What an admin does to another caller's job is logged; what anybody does to their own, or only reads, is not.
+func TestAuditOfOthersJobs(t *testing.T) {
+	f := newFull(t)
+	log := &logBuffer{}
+	f.server.log = slog.New(slog.NewTextHandler(log, nil))
+	alice, _, admin := f.on(t)
+	hers, own := alice.submit("wait"), admin.submit("out own")
+	admin.result(own)
+	admin.do("GET", "/jobs/"+hers, "").ok(t)
+	admin.do("POST", "/jobs/"+hers+"/cancel", "").ok(t)
+	alice.do("POST", "/jobs/"+hers+"/rerun", "{}").ok(t)
+	admin.raw("DELETE", "/executions/"+own, "")
+	admin.raw("DELETE", "/executions/"+hers, "")
+	for _, act := range []string{"POST /jobs/{job_id}/cancel", "DELETE /executions/{execution_id}"} {
+		if n := log.lines("admin act", `audit.act="`+act+`"`, "audit.identity=uid:0", "audit.subject="+hers); n != 1 {
+			t.Errorf("%d lines of %s in\n%s", n, act, log.b.String())
+		}
+	}
+	if n := log.lines("admin act"); n != 2 {
+		t.Errorf("%d lines:\n%s", n, log.b.String())
+	}
+}
+
 // A page of another site makes a keyless daemon on loopback do nothing, also by a GET, which has no Origin.
 func TestCrossSiteGETs(t *testing.T) {
 	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Door = Door{LoopbackRole: LoopbackAdmin} })

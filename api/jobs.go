@@ -28,9 +28,18 @@ func (s *Server) look(c *call, id, detail string) (found, bool) {
 	case f.record == nil && f.live == nil:
 		c.refuse(http.StatusNotFound, detail)
 	default:
+		c.foreign = f.owner() != c.caller.Name
 		return f, true
 	}
 	return found{}, false
+}
+
+// owner is the caller whose job it is.
+func (f found) owner() string {
+	if f.record != nil {
+		return f.record.Caller
+	}
+	return f.live.Caller
 }
 
 func (s *Server) lookup(c *call, id string) (found, error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -86,11 +87,16 @@ func TestExpiredKey(t *testing.T) {
 			return FoundKey{ID: "old", Expired: true}, sum == sha256.Sum256([]byte("old-key-0123456789"))
 		}
 	})
+	log := &logBuffer{}
+	f.server.log = slog.New(slog.NewTextHandler(log, nil))
 	address := f.tcp(TCPOptions{})
 	for key, want := range map[string]string{"old-key-0123456789": "has expired", "bad-key-0123456789": noKey} {
 		status, body := say(t, "tcp", address, "GET /executions HTTP/1.1\r\nHost: x\r\nX-API-Key: "+key+"\r\n\r\n")
 		if status != 401 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", key, status, body)
 		}
+	}
+	if n := log.lines("key refused", "audit.status=401"); n != 2 {
+		t.Errorf("%d lines:\n%s", n, log.b.String())
 	}
 }

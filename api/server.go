@@ -137,6 +137,7 @@ type call struct {
 	body        []byte // whole, unless the route streams
 	held        int64  // bytes counted in Server.held
 	subject     string // of an admin's act, for the audit log: a key's id, an image's name
+	foreign     bool   // the request names another caller's job, which only an admin's may
 }
 
 // answerWriter knows whether an answer has begun.
