@@ -2,7 +2,7 @@
 // that it does to the host is to write the file.
 //
 // Nothing of an image or of a caller reaches a configuration except sizes and paths that tsubo made itself: no environment, no
-// command, no annotation, no mount. Check states what every configuration must hold (attacks.md J03), and Write refuses one that
+// command, no annotation, no mount. Check states what every configuration must hold (attack J03), and Write refuses one that
 // does not, so that the rule stands at the last place where it can.
 //
 // Facts of the pinned runsc that the values rest on, each held by a test under runsc: tmpfs takes mode, size, uid and gid only, no

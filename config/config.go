@@ -28,7 +28,7 @@ const (
 // maxSocketPath is the longest path of a Unix socket: sun_path of unix(7) less its NUL.
 const maxSocketPath = 107
 
-// sentryRoom is the most that a sandbox needs beyond its job's memory (design decision 2); a job type must fit the budget with it.
+// sentryRoom is the most that a sandbox needs beyond its job's memory; a job type must fit the budget with it.
 const sentryRoom = 64 * job.MiB
 
 // Config is a checked configuration, every field filled. It is read-only.

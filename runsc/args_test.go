@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestArgs holds attacks.md J02 over the cross product of what a command line depends on.
+// TestArgs holds attack J02 over the cross product of what a command line depends on.
 func TestArgs(t *testing.T) {
 	always := []string{
 		"--oci-seccomp", "--network=none", "--host-uds=none", "--host-fifo=none", "--overlay2=none", "--platform=systrap",

@@ -48,7 +48,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestFindRefuses holds attacks.md J01.
+// TestFindRefuses holds attack J01.
 func TestFindRefuses(t *testing.T) {
 	chmod := func(up int, mode os.FileMode) func(path string) string {
 		return func(path string) string {

@@ -20,7 +20,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestSelfReport (attacks.md I14): what a job sees of its sandbox does not depend on how that was booted, nor on how long it has waited.
+// TestSelfReport (attack I14): what a job sees of its sandbox does not depend on how that was booted, nor on how long it has waited.
 func TestSelfReport(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)

@@ -198,3 +198,94 @@ func TestNoLineNumbersCited(t *testing.T) {
 		}
 	}
 }
+
+// cited matches what comments and documents cite: a document, a section or ruling of docs/wire.md, an attack of docs/threat-model.md.
+var cited = struct{ document, section, ruling, attack *regexp.Regexp }{
+	regexp.MustCompile(`(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_-]+\.md\b`),
+	regexp.MustCompile(`wire\.md (?:section )?([1-9](?:\.[0-9]+)?)\b`),
+	regexp.MustCompile(`\b[Rr]ulings? ((?:[0-9]+(?:, | and | to )?)+)`),
+	regexp.MustCompile(`\battacks? ([A-Z][0-9]{2})\b`),
+}
+
+// TestCitationsExist: a comment, document or script cites nothing that a reader of this repository cannot find.
+func TestCitationsExist(t *testing.T) {
+	wire, model := readFile(t, "../docs/wire.md"), readFile(t, "../docs/threat-model.md")
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#{2,3} ([1-9](?:\.[0-9]+)?)\b`).FindAllStringSubmatch(wire, -1) {
+		known["section "+m[1]] = true
+	}
+	_, validation, _ := strings.Cut(wire, "\n## 5. ")
+	for _, m := range regexp.MustCompile(`(?m)^([0-9]+)\. `).FindAllStringSubmatch(validation, -1) {
+		known["section 5."+m[1]] = true
+	}
+	rulings, _, _ := strings.Cut(wire, "\n## 1. ")
+	for _, m := range regexp.MustCompile(`(?m)^([0-9]+)\. \*\*`).FindAllStringSubmatch(rulings, -1) {
+		known["ruling "+m[1]] = true
+	}
+	known["ruling 21"] = strings.Contains(rulings, "\n21. ")
+	for _, m := range regexp.MustCompile(`(?m)^- ([A-Z][0-9]{2}) `).FindAllStringSubmatch(model, -1) {
+		known["attack "+m[1]] = true
+	}
+	if !known["section 1.4"] || !known["section 5.3"] || !known["ruling 30"] || !known["attack J02"] {
+		t.Fatalf("docs/wire.md and docs/threat-model.md have another form than this test reads: %d entries", len(known))
+	}
+	for _, file := range tracked(t) {
+		switch filepath.Ext(file) {
+		case ".go", ".md", ".yaml", ".sh", ".py", ".js":
+		default:
+			continue
+		}
+		if strings.Contains(file, "testdata/") || file == "tests/arch_test.go" || strings.HasPrefix(file, "tests/conformance/programs") {
+			continue
+		}
+		text := readFile(t, "../"+file)
+		for _, name := range cited.document.FindAllString(text, -1) {
+			if !exists("../"+name) && !exists("../docs/"+name) && !exists(filepath.Join("..", filepath.Dir(file), name)) {
+				t.Errorf("%s cites %s, which is not in the repository", file, name)
+			}
+		}
+		for _, m := range cited.section.FindAllStringSubmatch(text, -1) {
+			if !known["section "+m[1]] {
+				t.Errorf("%s cites section %s of docs/wire.md, which has none of that number", file, m[1])
+			}
+		}
+		for _, m := range cited.ruling.FindAllStringSubmatch(text, -1) {
+			for _, n := range regexp.MustCompile(`[0-9]+`).FindAllString(m[1], -1) {
+				if !known["ruling "+n] {
+					t.Errorf("%s cites ruling %s, which docs/wire.md does not have", file, n)
+				}
+			}
+		}
+		for _, m := range cited.attack.FindAllStringSubmatch(text, -1) {
+			if !known["attack "+m[1]] {
+				t.Errorf("%s cites attack %s, which docs/threat-model.md does not have", file, m[1])
+			}
+		}
+	}
+}
+
+// tracked are the files of the repository, by their paths in it.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "-co", "--exclude-standard")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	return strings.Fields(string(out))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

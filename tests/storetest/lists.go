@@ -101,7 +101,7 @@ func has(labels, wanted map[string]string) bool {
 	return true
 }
 
-// attacks.md G07: words are compared, never run.
+// attack G07: words are compared, never run.
 func listingHostile(t *testing.T, f *fixture) {
 	f.accept(f.record("uid:1"))
 	for _, word := range []string{`' OR 1=1 --`, `"`, `)`, `%`, `_`, `*`, `queued' --`, `queued"`, "queued\x00", "\xff", `?`, `?1`, `:a`, `$a`, `@a`, ` queued`, `QUEUED`} {
