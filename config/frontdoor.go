@@ -84,6 +84,7 @@ func (d *FrontDoor) bind(r *reader) {
 // bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from the environment.
 func (d *FrontDoor) bindKeys(r *reader) {
 	_, fromEnv := r.env[variable("api_keys")]
+	r.note("api_keys", []string{}, "list of sha256:<64 hex digits>; in the environment the keys themselves, of at least %d characters", minKey)
 	elements, ok := r.list("api_keys")
 	if !ok {
 		return
@@ -120,6 +121,7 @@ func (d *FrontDoor) bindKeys(r *reader) {
 
 // bindLoopback reads allow_unauthenticated_loopback: true, false or "admin".
 func (d *FrontDoor) bindLoopback(r *reader) {
+	r.note("allow_unauthenticated_loopback", false, "true, false or admin")
 	value, fromEnv, ok := r.get("allow_unauthenticated_loopback")
 	if !ok {
 		return

@@ -29,6 +29,7 @@ var (
 // bindTypes reads job_types; "default" is built in and can be replaced.
 func (c *Config) bindTypes(r *reader) {
 	c.types = map[string]job.Type{}
+	r.note("job_types", []string{}, "list of job types, below")
 	elements, ok := r.list("job_types")
 	if !ok {
 		elements = nil
@@ -39,7 +40,7 @@ func (c *Config) bindTypes(r *reader) {
 			r.fail(fmt.Sprintf("job_types.%d", i), "must be a mapping")
 			continue
 		}
-		in := &reader{prefix: fmt.Sprintf("job_types.%d.", i), items: items, problems: r.problems}
+		in := &reader{prefix: fmt.Sprintf("job_types.%d.", i), items: items, problems: r.problems, notes: r.notes}
 		t, ok := c.bindType(in)
 		in.close()
 		if !ok {
@@ -180,6 +181,7 @@ func checkArgument(a string) error {
 
 // memory is a size with the suffix m or g, as upstream has it.
 func (r *reader) memory(name string, to *int64) {
+	r.note(name, *to, "size from 64m to 32g with the suffix m or g")
 	if value, _, ok := r.get(name); ok {
 		text, is := value.(string)
 		n, good := parseSize(text)
@@ -193,6 +195,7 @@ func (r *reader) memory(name string, to *int64) {
 
 // environment is wire.md 5.4, with one thing stricter: what does not fit the rule is refused instead of left out.
 func (r *reader) environment(name string, to *map[string]string) {
+	r.note(name, *to, "mapping of names to texts")
 	in := r.section(name)
 	if in == nil {
 		return

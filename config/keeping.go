@@ -67,6 +67,7 @@ func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64
 		in.fail("max_memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run",
 			t.MaxMemory, int64(sentryRoom), c.MemoryBudget)
 	}
+	in.note("shared_memory", t.Limits.SharedMemory, "0, or a size of %d bytes to a quarter of the memory", job.MiB)
 	if t.SharedMemoryFollows = !in.written("shared_memory"); !t.SharedMemoryFollows {
 		in.bytes("shared_memory", &t.Limits.SharedMemory, 0, 2<<30)
 		if n := t.Limits.SharedMemory; n > 0 && n < job.MiB {

@@ -25,6 +25,25 @@ type reader struct {
 	known    []string
 	problems *[]error
 	warnings []string
+	notes    *[]note // what was asked for, for docs/config.md; nil is nowhere
+}
+
+// note is one key as it was asked for.
+type note struct {
+	key    string // with its prefix
+	preset any    // its value when it is not written
+	rule   string // what it must be
+}
+
+// note records a key for docs/config.md.
+func (r *reader) note(name string, preset any, rule string, args ...any) {
+	if r.notes == nil {
+		return
+	}
+	n := len(*r.notes)
+	if key := r.prefix + name; n == 0 || (*r.notes)[n-1].key != key { // the first says most
+		*r.notes = append(*r.notes, note{key, preset, fmt.Sprintf(rule, args...)})
+	}
 }
 
 // ours are variables of tsubo that are no configuration keys of the daemon.
@@ -200,10 +219,11 @@ func (r *reader) section(name string) *reader {
 		r.fail(name, "must be a mapping, in the configuration file")
 		return nil
 	}
-	return &reader{prefix: r.prefix + name + ".", items: items, problems: r.problems}
+	return &reader{prefix: r.prefix + name + ".", items: items, problems: r.problems, notes: r.notes}
 }
 
 func (r *reader) boolean(name string, to *bool) {
+	r.note(name, *to, "true or false")
 	value, fromEnv, ok := r.get(name)
 	if !ok {
 		return
@@ -222,6 +242,7 @@ func (r *reader) boolean(name string, to *bool) {
 
 // number is a whole number in the bounds.
 func (r *reader) number(name string, low, high int64) (int64, bool) {
+	r.note(name, nil, "%d to %d", low, high)
 	value, _, ok := r.get(name)
 	if !ok {
 		return 0, false
@@ -250,24 +271,28 @@ func (r *reader) number(name string, low, high int64) (int64, bool) {
 }
 
 func (r *reader) integer(name string, to *int, low, high int64) {
+	r.note(name, *to, "%d to %d", low, high)
 	if n, ok := r.number(name, low, high); ok {
 		*to = int(n)
 	}
 }
 
 func (r *reader) unsigned(name string, to *uint64, low, high int64) {
+	r.note(name, *to, "%d to %d", low, high)
 	if n, ok := r.number(name, low, high); ok {
 		*to = uint64(n)
 	}
 }
 
 func (r *reader) seconds(name string, to *time.Duration, low, high int64) {
+	r.note(name, int64(*to/time.Second), "%d to %d seconds", low, high)
 	if n, ok := r.number(name, low, high); ok {
 		*to = time.Duration(n) * time.Second
 	}
 }
 
 func (r *reader) cores(name string, to *float64, low, high float64) {
+	r.note(name, *to, "%g to %g", low, high)
 	value, _, ok := r.get(name)
 	if !ok {
 		return
@@ -288,6 +313,7 @@ func (r *reader) cores(name string, to *float64, low, high float64) {
 
 // word is one of the words, after the function that makes its case uniform.
 func (r *reader) word(name string, to *string, uniform func(string) string, words ...string) {
+	r.note(name, *to, "one of %s", strings.Join(words, ", "))
 	value, _, ok := r.get(name)
 	if !ok {
 		return
@@ -305,6 +331,7 @@ func lower(s string) string { return strings.ToLower(s) }
 func exact(s string) string { return s }
 
 func (r *reader) text(name string, to *string, low, high int) {
+	r.note(name, *to, "text of %d to %d bytes", low, high)
 	value, _, ok := r.get(name)
 	if !ok {
 		return
@@ -321,6 +348,7 @@ func isControl(c rune) bool { return c < 0x20 || c == 0x7f }
 
 // path is an absolute path; it is cleaned.
 func (r *reader) path(name string, to *string) {
+	r.note(name, *to, "absolute path")
 	value, _, ok := r.get(name)
 	if !ok {
 		return
@@ -356,6 +384,7 @@ func (r *reader) list(name string) (elements []any, ok bool) {
 }
 
 func (r *reader) paths(name string, to *[]string) {
+	r.note(name, *to, "list of absolute paths")
 	elements, ok := r.list(name)
 	if !ok {
 		return
@@ -374,6 +403,7 @@ func (r *reader) paths(name string, to *[]string) {
 
 // texts is a list of at most most texts without NUL.
 func (r *reader) texts(name string, to *[]string, most int, check func(string) error) {
+	r.note(name, *to, "list of at most %d texts", most)
 	elements, ok := r.list(name)
 	if !ok {
 		return
@@ -399,6 +429,7 @@ func (r *reader) texts(name string, to *[]string, most int, check func(string) e
 }
 
 func (r *reader) uids(name string, to *[]uint32) {
+	r.note(name, *to, "list of numeric uids")
 	elements, ok := r.list(name)
 	if !ok {
 		return

@@ -24,6 +24,7 @@ func parseSize(text string) (int64, bool) {
 
 // bytes is a size in the bounds.
 func (r *reader) bytes(name string, to *int64, low, high int64) {
+	r.note(name, *to, "size of %d to %d bytes", low, high)
 	value, _, ok := r.get(name)
 	if !ok {
 		return
@@ -46,6 +47,7 @@ func (r *reader) bytes(name string, to *int64, low, high int64) {
 
 // share is a size, or a percentage of whole.
 func (r *reader) share(name string, to *int64, whole int64) {
+	r.note(name, *to, "size, or a percentage of the host's memory")
 	value, _, ok := r.get(name)
 	if !ok {
 		return
