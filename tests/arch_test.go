@@ -289,3 +289,24 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// TestSecurityTestsExist: every test that SECURITY.md names for a threat is there.
+func TestSecurityTestsExist(t *testing.T) {
+	there := map[string]bool{}
+	for _, file := range tracked(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(readFile(t, "../"+file), -1) {
+				there[m[1]] = true
+			}
+		}
+	}
+	named := regexp.MustCompile(`\bTest\w+`).FindAllString(readFile(t, "../SECURITY.md"), -1)
+	if len(named) < 20 {
+		t.Errorf("SECURITY.md names %d tests", len(named))
+	}
+	for _, name := range named {
+		if !there[name] {
+			t.Errorf("SECURITY.md names %s, which does not exist", name)
+		}
+	}
+}
