@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/tsubo-run/tsubo"
@@ -307,6 +309,75 @@ func TestSecurityTestsExist(t *testing.T) {
 	for _, name := range named {
 		if !there[name] {
 			t.Errorf("SECURITY.md names %s, which does not exist", name)
+		}
+	}
+}
+
+// TestDocumentsAreNarrow: documents are 120 columns wide at most, but for tables and what cannot be broken, and ARCHITECTURE.md is short.
+func TestDocumentsAreNarrow(t *testing.T) {
+	for _, file := range tracked(t) {
+		if filepath.Ext(file) != ".md" || file == "docs/performance.md" || file == "README.md" {
+			continue
+		}
+		lines := strings.Split(readFile(t, "../"+file), "\n")
+		if file == "ARCHITECTURE.md" && len(lines) > 150 {
+			t.Errorf("ARCHITECTURE.md has %d lines, at most 150", len(lines))
+		}
+		for i, line := range lines {
+			if n := utf8.RuneCountInString(line); n > 120 && !(strings.HasPrefix(line, "|") && file != "ARCHITECTURE.md") && strings.Contains(strings.TrimSpace(line[:120]), " ") && !strings.HasPrefix(line, "  `") {
+				t.Errorf("%s:%d has %d columns, at most 120", file, i+1, n)
+			}
+		}
+	}
+}
+
+// TestTableIsTheCode: the package table of ARCHITECTURE.md is mayImport.
+func TestTableIsTheCode(t *testing.T) {
+	table := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/-]+)` \\| [^|]+ \\| ([^|]+) \\|$").FindAllStringSubmatch(readFile(t, "../ARCHITECTURE.md"), -1) {
+		table[m[1]] = m[2]
+	}
+	for name, imports := range mayImport {
+		if strings.HasPrefix(name, "cmd/") || name == "tests" {
+			continue
+		}
+		want := strings.Join(imports, " ")
+		switch want {
+		case "":
+			want = "–"
+		case "*":
+			want = "all"
+		}
+		if table[name] != want {
+			t.Errorf("ARCHITECTURE.md has %q for %s, want %q", table[name], name, want)
+		}
+	}
+}
+
+// mayUse are capabilities by import path, and the packages that may have them. A package under tests may have all.
+var mayUse = map[string][]string{
+	"os/exec":      {"rootfs", "runsc"},
+	"net/http":     {"api", "client", "internal/daemon", "internal/doctor"},
+	"database/sql": {"store"},
+	"unsafe":       {"guest", "rootfs"},
+	"golang.org/x/sys/unix": {
+		"api", "bundle", "config", "images", "internal/cli", "internal/daemon", "internal/owned", "limits", "netns", "rootfs", "runsc", "sandbox",
+		"seccomp", "store",
+	},
+	"plugin": {}, "net/rpc": {}, "net/http/pprof": {}, "expvar": {}, "text/template": {}, "encoding/gob": {}, "crypto/md5": {}, "math/rand": {},
+}
+
+// TestCapabilities: what can start a process, speak HTTP, hold a database or leave the type system is imported where that is the package's work.
+func TestCapabilities(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if strings.HasPrefix(name, "tests") {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if allowed, limited := mayUse[imp]; limited && !slices.Contains(allowed, name) {
+				t.Errorf("%s imports %s, which only %v may", name, imp, allowed)
+			}
 		}
 	}
 }
