@@ -125,11 +125,8 @@ vet: ## formatting and go vet, also for arm64
 	cd tools && $(GO) vet ./image ./sentry/...
 
 .PHONY: test
-test: deps vet image-python image-node unit build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups, on this host and in the VM
-	@$(MAKE) test-image
-	tests/vm/check
-	tests/run-groups
-	tests/crash/run
+test: deps vet image-python image-node build runsc vm-base ## everything: unit tests with -race, then every group of tests/groups, on this host and in the VM
+	@tests/run-all
 
 .PHONY: test-quick
 test-quick: deps unit build runsc image-python ## unit tests and one boot of the VM, in under three minutes
