@@ -19,7 +19,7 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler"
 )
 
-// The keys of the TCP door in these tests.
+// The keys of callers on TCP in these tests.
 const (
 	aliceKey = "alice-key-0123456789"
 	bobKey   = "bob-key-0123456789ab"
@@ -27,7 +27,7 @@ const (
 
 // keyed is a surface that wants keys on TCP.
 func keyed(p *Policy, _ *scheduler.Options) {
-	p.Door = Door{Auth: true, Header: "X-API-Key", Keys: []Key{{SHA256: sha256.Sum256([]byte(aliceKey))}, {SHA256: sha256.Sum256([]byte(bobKey))}}}
+	p.Auth = Auth{RequireKey: true, Header: "X-API-Key", Keys: []Key{{SHA256: sha256.Sum256([]byte(aliceKey))}, {SHA256: sha256.Sum256([]byte(bobKey))}}}
 }
 
 // tcp serves the surface on a TCP port of its own and returns its address.
@@ -367,7 +367,7 @@ func attackFiles(t *testing.T) {
 // attackRates: one identity is one account, however it asks; another's is not touched.
 func attackRates(t *testing.T) {
 	f := newFull(t, keyed, func(p *Policy, _ *scheduler.Options) {
-		p.Door.Requests, p.Door.UnixRequests, p.Door.WindowSeconds = 5, 3, 3600
+		p.Auth.Requests, p.Auth.UnixRequests, p.Auth.WindowSeconds = 5, 3, 3600
 	})
 	address := f.tcp(TCPOptions{})
 	ask := func(path, more string) int { // a connection of its own each time
@@ -456,7 +456,7 @@ func attackConnections(t *testing.T) {
 
 // attackBrowsers: a page of another site gets nothing out of a daemon on loopback.
 func attackBrowsers(t *testing.T) {
-	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Door = Door{LoopbackRole: LoopbackAdmin} })
+	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Auth = Auth{LoopbackRole: LoopbackAdmin} })
 	address := f.tcp(TCPOptions{})
 	post := func(host, more string) (int, string) {
 		text := body("out x")
@@ -490,6 +490,6 @@ func attackBrowsers(t *testing.T) {
 	shut := newFull(t)
 	address = shut.tcp(TCPOptions{})
 	if status, _ := say(t, "tcp", address, "GET /executions HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"); status != 403 {
-		t.Errorf("no door at all: %d", status)
+		t.Errorf("no TCP listener at all: %d", status)
 	}
 }

@@ -90,7 +90,7 @@ func TestAuditOfOthersJobs(t *testing.T) {
 
 // A page of another site makes a keyless daemon on loopback do nothing, also by a GET, which has no Origin.
 func TestCrossSiteGETs(t *testing.T) {
-	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Door = Door{LoopbackRole: LoopbackAdmin} })
+	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Auth = Auth{LoopbackRole: LoopbackAdmin} })
 	address := f.tcp(TCPOptions{})
 	for _, c := range []struct {
 		path, site string

@@ -66,7 +66,7 @@ type Facts struct {
 	Sandboxes job.SandboxStats
 }
 
-// Policy is what the configuration says about requests. All fields are required except HeldBytes, AdminUIDs, Door and ProductionMode.
+// Policy is what the configuration says about requests. All fields are required except HeldBytes, AdminUIDs, Auth and ProductionMode.
 type Policy struct {
 	job.Policy
 
@@ -78,7 +78,7 @@ type Policy struct {
 
 	AdminUIDs      []uint32 // besides 0
 	AllowedUIDs    []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect
-	Door           Door     // callers on TCP, and how often anybody may ask
+	Auth           Auth     // callers on TCP, and how often anybody may ask
 	ProductionMode bool     // shown in /health only (ruling 6)
 }
 

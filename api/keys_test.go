@@ -83,7 +83,7 @@ func TestKeysRoutes(t *testing.T) {
 // Each request checks the key's expiry; the refusal has a line in the audit log.
 func TestExpiredKey(t *testing.T) {
 	f := newFull(t, keyed, func(p *Policy, _ *scheduler.Options) {
-		p.Door.Find = func(sum [sha256.Size]byte) (FoundKey, bool) {
+		p.Auth.Find = func(sum [sha256.Size]byte) (FoundKey, bool) {
 			return FoundKey{ID: "old", Expired: true}, sum == sha256.Sum256([]byte("old-key-0123456789"))
 		}
 	})

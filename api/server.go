@@ -32,15 +32,15 @@ type Options struct {
 
 // Server is the http.Handler of the whole surface. It is safe for concurrent use.
 type Server struct {
-	opt     Options
-	policy  atomic.Pointer[Policy]
-	log     *slog.Logger
-	routes  []route
-	paces   paces
-	held    budget // bytes of bodies and answers in memory
-	spooled budget // bytes of inline artifacts on disk
-	openAPI []byte // as JSON
-	docs    []byte
+	opt        Options
+	policy     atomic.Pointer[Policy]
+	log        *slog.Logger
+	routes     []route
+	rateLimits rateLimits
+	held       budget // bytes of bodies and answers in memory
+	spooled    budget // bytes of inline artifacts on disk
+	openAPI    []byte // as JSON
+	docs       []byte
 
 	heartbeat time.Duration // of silent streams
 }

@@ -21,7 +21,7 @@ type TCPOptions struct {
 	MaxConns int
 }
 
-// ListenTCP opens the listener. Whether it may be open at all is the configuration's matter (config.CheckFrontDoor).
+// ListenTCP opens the listener. Whether it may be open at all is the configuration's matter (config.CheckAccess).
 func ListenTCP(o TCPOptions) (net.Listener, error) {
 	address := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
 	var secure *tls.Config

@@ -64,10 +64,10 @@ type Config struct {
 	DefaultTimeout, MaxTimeout               time.Duration
 	DefaultStartupTimeout, MaxStartupTimeout time.Duration
 
-	Images    Images
-	Pool      Pool
-	FrontDoor FrontDoor
-	Keeping   Keeping
+	Images  Images
+	Pool    Pool
+	Access  Access
+	Keeping Keeping
 
 	outputs outputs
 	limits  containerLimits
@@ -200,7 +200,7 @@ func defaults(h host) *Config {
 		MaxPayloadBytes: 2097152, HeldBytes: 16 * job.MiB, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
 		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
 		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
-		FrontDoor: defaultFrontDoor(), Keeping: defaultKeeping(), Pool: defaultPool(),
+		Access: defaultAccess(), Keeping: defaultKeeping(), Pool: defaultPool(),
 		Images:  Images{PreloadDirs: []string{"/opt/tsubo/images", "/usr/share/tsubo/images"}, MaxArchiveBytes: 4 << 30},
 		outputs: outputs{stdout: 65536, stderr: 65536, artifact: 10485760, total: 52428800},
 		limits: containerLimits{
@@ -252,7 +252,7 @@ func (c *Config) bind(r *reader, h host) {
 	r.uids("admin_uids", &c.AdminUIDs)
 	r.uids("allowed_uids", &c.AllowedUIDs)
 	c.Pool.bind(r)
-	c.FrontDoor.bind(r)
+	c.Access.bind(r)
 	c.Keeping.bind(r)
 	c.bindTypes(r)
 	refuse(r)

@@ -167,9 +167,9 @@ max_retry_attempts: 1
 		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
 		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20, DaemonMemory: 2 * gib, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
 		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
-		Images:    Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
-		Pool:      Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
-		FrontDoor: defaultFrontDoor(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
+		Images: Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
+		Pool:   Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
+		Access: defaultAccess(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
 		outputs: outputs{1024, 2048, job.MiB, 2 * job.MiB},
 		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 5 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
 	}) {

@@ -98,7 +98,7 @@ func bare(t *testing.T, cfg *config.Config) *Daemon {
 	t.Helper()
 	d := &Daemon{cfg: cfg, log: quiet, failed: make(chan error, 2)}
 	cfg.Pool.Enabled = false
-	for _, step := range []error{d.openDoor(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}}, false)} {
+	for _, step := range []error{d.openAccess(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}}, false)} {
 		if step != nil {
 			t.Fatal(step)
 		}
@@ -127,7 +127,7 @@ func TestReload(t *testing.T) {
 	d.cfg.MemoryBudget = 600 * job.MiB // the daemon started with less than there is now
 	for name, lines := range map[string]string{
 		"a type that does not fit the budget of the running daemon": "job_types:\n  - name: big\n    memory_limit: 1g\n",
-		"a door that is open": "server_host: 0.0.0.0\n",
+		"access without a key": "server_host: 0.0.0.0\n",
 	} {
 		if err := d.Reload(configured(t, lines)); err == nil {
 			t.Errorf("%s: reloaded", name)
@@ -145,34 +145,34 @@ func TestNeedRestart(t *testing.T) {
 		t.Errorf("nothing changed, and %v", got)
 	}
 	changed := *old
-	changed.MaxWorkers, changed.Keeping.QueueTTL, changed.FrontDoor.Port, changed.MaxTimeout = 9, time.Hour, 1, time.Second
+	changed.MaxWorkers, changed.Keeping.QueueTTL, changed.Access.Port, changed.MaxTimeout = 9, time.Hour, 1, time.Second
 	if got := needRestart(old, &changed); !slices.Equal(got, []string{"max_workers", "queue_ttl_seconds", "server_port"}) {
 		t.Error(got)
 	}
 }
 
-func TestDoor(t *testing.T) {
+func TestAccess(t *testing.T) {
 	d := bare(t, configured(t, ""))
 	text, key, err := d.keys.Create("ci", true, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	door := d.door(configured(t, "api_auth_enabled: true\napi_keys: [\"sha256:"+strings.Repeat("ab", 32)+"\"]\n"))
-	if k, ok := door.Find(sha256.Sum256([]byte(text))); !ok || k != (api.FoundKey{ID: key.ID, Admin: true}) {
+	auth := d.auth(configured(t, "api_auth_enabled: true\napi_keys: [\"sha256:"+strings.Repeat("ab", 32)+"\"]\n"))
+	if k, ok := auth.Find(sha256.Sum256([]byte(text))); !ok || k != (api.FoundKey{ID: key.ID, Admin: true}) {
 		t.Errorf("%+v %v", k, ok)
 	}
 	old, _, err := d.keys.Create("old", false, time.Now().Add(-time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, ok := door.Find(sha256.Sum256([]byte(old))); !ok || !k.Expired {
+	if k, ok := auth.Find(sha256.Sum256([]byte(old))); !ok || !k.Expired {
 		t.Errorf("a key of the past: %+v %v", k, ok)
 	}
-	if _, ok := door.Find(sha256.Sum256([]byte(text + " "))); ok {
+	if _, ok := auth.Find(sha256.Sum256([]byte(text + " "))); ok {
 		t.Error("found another key")
 	}
-	if !door.Auth || len(door.Keys) != 1 || door.Keys[0].SHA256[0] != 0xab || door.WindowSeconds != 60 || door.Requests != 120 || door.UnixRequests != 0 {
-		t.Errorf("%+v", door)
+	if !auth.RequireKey || len(auth.Keys) != 1 || auth.Keys[0].SHA256[0] != 0xab || auth.WindowSeconds != 60 || auth.Requests != 120 || auth.UnixRequests != 0 {
+		t.Errorf("%+v", auth)
 	}
 	for lines, want := range map[string]string{
 		"":                                      "",
@@ -182,7 +182,7 @@ func TestDoor(t *testing.T) {
 		"server_host: 127.0.0.1\nallow_unauthenticated_network_access: true":   "",
 		"allow_unauthenticated_network_access: true\napi_auth_enabled: true\n": "",
 	} {
-		if got := d.door(configured(t, lines)).LoopbackRole; got != want {
+		if got := d.auth(configured(t, lines)).LoopbackRole; got != want {
 			t.Errorf("%q: role %q, want %q", lines, got, want)
 		}
 	}
@@ -236,7 +236,7 @@ func TestLastUseIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := d.door(cfg).Find(sha256.Sum256([]byte(text))); !ok {
+	if _, ok := d.auth(cfg).Find(sha256.Sum256([]byte(text))); !ok {
 		t.Error("the key is not found")
 	}
 }
@@ -265,7 +265,7 @@ func TestOverrunWakesPurge(t *testing.T) {
 	}
 }
 
-func TestCheckConfigLooksAtTheDoor(t *testing.T) {
+func TestCheckConfigChecksAccess(t *testing.T) {
 	cfg := configured(t, "server_host: 0.0.0.0\n")
 	var said strings.Builder
 	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config"}, io.MultiWriter(&said)); status != exitRefused || !strings.Contains(said.String(), "server_host") {

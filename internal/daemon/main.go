@@ -55,7 +55,7 @@ func Main(args []string, stderr io.Writer) int {
 			load := func() (*config.Config, error) {
 				cfg, err := config.Load(c.String("config"))
 				if err == nil && c.Bool("tcp") {
-					cfg.FrontDoor.TCP = true
+					cfg.Access.TCP = true
 				}
 				return cfg, err
 			}
@@ -64,7 +64,7 @@ func Main(args []string, stderr io.Writer) int {
 				return err
 			}
 			if c.Bool("check-config") {
-				if err := checkDoor(cfg); err != nil {
+				if err := checkAccess(cfg); err != nil {
 					return err
 				}
 				fmt.Fprintln(c.App.Writer, "configuration is good")
@@ -94,13 +94,13 @@ func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "tsubod: %v\n", err)
 }
 
-// checkDoor is what --check-config does beyond reading the file.
-func checkDoor(cfg *config.Config) error {
+// checkAccess is what --check-config does beyond reading the file.
+func checkAccess(cfg *config.Config) error {
 	k, err := openKeys(cfg)
 	if err != nil {
 		return err
 	}
-	_, err = cfg.CheckFrontDoor(len(k.List()) > 0)
+	_, err = cfg.CheckAccess(len(k.List()) > 0)
 	return err
 }
 

@@ -130,7 +130,7 @@ func (d *Daemon) setRules(cfg *config.Config) error {
 // Reload puts a configuration in force as far as that is possible in a running daemon, and logs what of it needs a restart. When it
 // fails nothing has changed.
 func (d *Daemon) Reload(cfg *config.Config) error {
-	warnings, err := cfg.CheckFrontDoor(len(d.keys.List()) > 0)
+	warnings, err := cfg.CheckAccess(len(d.keys.List()) > 0)
 	if err != nil {
 		return err
 	}
@@ -180,9 +180,9 @@ func needRestart(old, new *config.Config) []string {
 		{"max_retry_attempts", old.Keeping.Attempts == new.Keeping.Attempts},
 		{"retry_base_delay", old.Keeping.RetryDelay == new.Keeping.RetryDelay},
 		{"queue_ttl_seconds", old.Keeping.QueueTTL == new.Keeping.QueueTTL},
-		{"server_host", old.FrontDoor.TCP == new.FrontDoor.TCP && old.FrontDoor.Host == new.FrontDoor.Host},
-		{"server_port", old.FrontDoor.Port == new.FrontDoor.Port},
-		{"tls_cert", old.FrontDoor.TLSCert == new.FrontDoor.TLSCert && old.FrontDoor.TLSKey == new.FrontDoor.TLSKey},
+		{"server_host", old.Access.TCP == new.Access.TCP && old.Access.Host == new.Access.Host},
+		{"server_port", old.Access.Port == new.Access.Port},
+		{"tls_cert", old.Access.TLSCert == new.Access.TLSCert && old.Access.TLSKey == new.Access.TLSKey},
 	} {
 		if !k.same {
 			changed = append(changed, k.name)

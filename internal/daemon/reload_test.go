@@ -22,13 +22,13 @@ func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.FrontDoor.Host = "192.0.2.1" // where allow_unauthenticated_network has an effect
+		cfg.Access.Host = "192.0.2.1" // where allow_unauthenticated_network has an effect
 		return cfg
 	}
 	d := &Daemon{keys: new(keys.File)}
 	inForce := func(cfg *config.Config) any {
 		rules := d.policy(cfg)
-		rules.Door.Find = nil // functions are not compared
+		rules.Auth.Find = nil // functions are not compared
 		if err := d.setRules(cfg); err != nil {
 			t.Fatal(err)
 		}

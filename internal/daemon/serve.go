@@ -75,7 +75,7 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if leaves != nil {
 		d.undo.push(leaves.Close)
 	}
-	if err := d.openDoor(cfg); err != nil {
+	if err := d.openAccess(cfg); err != nil {
 		return nil, err
 	}
 	if err := d.setRules(cfg); err != nil {

@@ -35,7 +35,7 @@ func TestShapes(t *testing.T) {
 			DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute, MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second,
 			MaxCodeBytes: 102400, MaxInputBytes: 1 << 20,
 		},
-		MaxPayloadBytes: 2 << 20, MaxArchiveBytes: 1 << 20, Door: api.Door{LoopbackRole: api.LoopbackAdmin},
+		MaxPayloadBytes: 2 << 20, MaxArchiveBytes: 1 << 20, Auth: api.Auth{LoopbackRole: api.LoopbackAdmin},
 	}
 	jobs, err := scheduler.New(scheduler.Options{
 		Runner: native{}, Store: records, Budget: 4096 * job.MiB, Workers: 2, Queue: 100, Runtime: "runsc",

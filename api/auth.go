@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// Door says who may come in over TCP and how often anybody may ask (wire.md rulings 14 to 16). The zero Door has no keys and no
+// Auth says who may come in over TCP and how often anybody may ask (wire.md rulings 14 to 16). The zero Auth has no keys and no
 // limits; peers on the Unix socket are known by their uid whatever it says.
-type Door struct {
-	Auth   bool   // callers on TCP need a key
-	Header string // the header that a key may come in, besides Authorization: Bearer
-	Keys   []Key  // those of the configuration
+type Auth struct {
+	RequireKey bool   // callers on TCP need a key
+	Header     string // the header that a key may come in, besides Authorization: Bearer
+	Keys       []Key  // those of the configuration
 	// Find looks further keys up by the SHA-256 of their text; nil: there are none.
 	Find func(sum [sha256.Size]byte) (FoundKey, bool)
-	// LoopbackRole is what a caller on TCP is without Auth: "user" or "admin" from this host alone (Host and Origin are checked), "open"
+	// LoopbackRole is what a caller on TCP is without RequireKey: "user" or "admin" from this host alone (Host and Origin are checked), "open"
 	// a user from anywhere, "" nobody.
 	LoopbackRole string
 
@@ -33,21 +33,21 @@ type Key struct {
 	Admin  bool
 }
 
-// FoundKey is a key that Door.Find knows.
+// FoundKey is a key that Auth.Find knows.
 type FoundKey struct {
 	ID      string
 	Admin   bool
 	Expired bool // the key is refused
 }
 
-// Values of Door.LoopbackRole.
+// Values of Auth.LoopbackRole.
 const (
 	LoopbackUser  = "user"
 	LoopbackAdmin = "admin"
 	OpenToAll     = "open"
 )
 
-// Details of refusals at the door. Only the bearer of a key that once was valid is told more than noKey.
+// Details of refused credentials. Only the bearer of a key that once was valid is told more than noKey.
 const (
 	noKey      = "Missing or invalid API key."
 	expiredKey = "The API key has expired: ask an admin for a new one (tsubo keys create)."
@@ -68,20 +68,20 @@ func (s *Server) enter(c *call) bool {
 			c.refuse(http.StatusForbidden, notAllowed)
 			return false
 		}
-		return s.pace(c, &s.paces.uids, c.caller.Name, c.policy.Door.UnixRequests)
+		return s.rateLimit(c, &s.rateLimits.uids, c.caller.Name, c.policy.Auth.UnixRequests)
 	}
-	known, refusal := c.policy.Door.identify(c)
+	known, refusal := c.policy.Auth.identify(c)
 	// The key comes first: no table of addresses stands in a good key's way. Whoever tries keys is counted by address.
-	table, identity := &s.paces.keys, c.caller.Name
-	if !known || c.policy.Door.open() {
-		table, identity = &s.paces.addresses, "ip:"+network(c.ip())
+	table, identity := &s.rateLimits.keys, c.caller.Name
+	if !known || c.policy.Auth.open() {
+		table, identity = &s.rateLimits.addresses, "ip:"+network(c.ip())
 	}
 	if known {
 		if conn, is := c.Context().Value(connKey{}).(*boundedConn); is {
-			conn.know(identity, c.policy.Door.open())
+			conn.know(identity, c.policy.Auth.open())
 		}
 	}
-	if !s.pace(c, table, identity, c.policy.Door.Requests) {
+	if !s.rateLimit(c, table, identity, c.policy.Auth.Requests) {
 		return false
 	}
 	if known || exempt(c.URL.EscapedPath()) && refusal != notLocal {
@@ -101,12 +101,12 @@ func (s *Server) enter(c *call) bool {
 }
 
 // open reports whether callers on TCP are known by their address alone.
-func (d *Door) open() bool { return !d.Auth && d.LoopbackRole == OpenToAll }
+func (d *Auth) open() bool { return !d.RequireKey && d.LoopbackRole == OpenToAll }
 
 // identify knows a caller on TCP, or says why not.
-func (d *Door) identify(c *call) (known bool, refusal string) {
+func (d *Auth) identify(c *call) (known bool, refusal string) {
 	switch {
-	case d.Auth:
+	case d.RequireKey:
 		return d.byKey(c)
 	case d.open():
 		c.caller = Caller{Name: "ip:" + c.ip()}
@@ -122,7 +122,7 @@ func (d *Door) identify(c *call) (known bool, refusal string) {
 
 // byKey wants one key (wire.md ruling 30). An Authorization of another scheme than Bearer does not count, and the same key
 // twice is one key. Two different keys are refused: net/http does not keep the order of headers, so neither comes first.
-func (d *Door) byKey(c *call) (bool, string) {
+func (d *Auth) byKey(c *call) (bool, string) {
 	var given []string
 	if d.Header != "" && !strings.EqualFold(d.Header, "Authorization") {
 		given = append(given, c.Header.Values(d.Header)...)
@@ -181,7 +181,7 @@ func sameSite(r *http.Request) bool {
 // foreign reports whether a browser sent a request to keyless loopback for a page of another site. Such a GET has no Origin, and
 // it must not make work.
 func (s *Server) foreign(c *call) bool {
-	if _, unix := c.Context().Value(peerKey{}).(uint32); unix || c.policy.Door.Auth {
+	if _, unix := c.Context().Value(peerKey{}).(uint32); unix || c.policy.Auth.RequireKey {
 		return false
 	}
 	for _, site := range c.Header.Values("Sec-Fetch-Site") {

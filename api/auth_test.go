@@ -11,10 +11,10 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler"
 )
 
-func TestDoorByKey(t *testing.T) {
+func TestAuthByKey(t *testing.T) {
 	const user, admin, made, old = "user-key-0123456789", "admin-key-0123456789", "made-key-0123456789", "old-key-0123456789"
-	d := &Door{
-		Auth: true, Header: "X-API-Key",
+	d := &Auth{
+		RequireKey: true, Header: "X-API-Key",
 		Keys: []Key{{SHA256: sha256.Sum256([]byte(user))}, {SHA256: sha256.Sum256([]byte(admin)), Admin: true}},
 		Find: func(sum [sha256.Size]byte) (FoundKey, bool) {
 			expired := sum == sha256.Sum256([]byte(old))
@@ -73,7 +73,7 @@ func TestDoorByKey(t *testing.T) {
 	}
 }
 
-func TestDoorOnLoopback(t *testing.T) {
+func TestAuthOnLoopback(t *testing.T) {
 	for name, c := range map[string]struct {
 		role, host, origin string
 		known, admin       bool
@@ -97,7 +97,7 @@ func TestDoorOnLoopback(t *testing.T) {
 			r.Header.Set("Origin", c.origin)
 		}
 		call := &call{Request: r}
-		known, _ := (&Door{LoopbackRole: c.role}).identify(call)
+		known, _ := (&Auth{LoopbackRole: c.role}).identify(call)
 		if known != c.known || call.caller.Admin != c.admin {
 			t.Errorf("%s: known %v, caller %+v", name, known, call.caller)
 		}
@@ -179,10 +179,10 @@ func TestNetwork(t *testing.T) {
 func TestKeysBeforeAddresses(t *testing.T) {
 	f := newFull(t, func(p *Policy, _ *scheduler.Options) {
 		keyed(p, nil)
-		p.Door.Requests, p.Door.WindowSeconds = 3, 3600
+		p.Auth.Requests, p.Auth.WindowSeconds = 3, 3600
 	})
 	for i := range 2 * maxIdentities {
-		f.server.paces.addresses.take(strconv.Itoa(i), 3, time.Hour, time.Now())
+		f.server.rateLimits.addresses.take(strconv.Itoa(i), 3, time.Hour, time.Now())
 	}
 	address := f.tcp(TCPOptions{})
 	if status, body := say(t, "tcp", address, "GET /executions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: "+aliceKey+"\r\n\r\n"); status != 200 {

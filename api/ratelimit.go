@@ -12,8 +12,8 @@ import (
 // bounded, and who was there is not pushed out.
 const maxIdentities = 10000
 
-// paces counts each kind of identity in a table of its own, so that a flood of addresses or uids takes no room from keys.
-type paces struct{ keys, uids, addresses windows }
+// rateLimits counts each kind of identity in a table of its own, so that a flood of addresses or uids takes no room from keys.
+type rateLimits struct{ keys, uids, addresses windows }
 
 // windows counts requests in fixed windows, one for each identity. The zero value is ready.
 type windows struct {
@@ -63,12 +63,12 @@ func (w *windows) sweep(now time.Time) bool {
 	return len(w.by) < maxIdentities
 }
 
-// pace refuses a request of an identity that has asked too often. Exempt paths are not counted.
-func (s *Server) pace(c *call, table *windows, identity string, most int) bool {
+// rateLimit refuses a request of an identity that has asked too often. Exempt paths are not counted.
+func (s *Server) rateLimit(c *call, table *windows, identity string, most int) bool {
 	if most <= 0 || exempt(c.URL.EscapedPath()) {
 		return true
 	}
-	length := time.Duration(c.policy.Door.WindowSeconds) * time.Second
+	length := time.Duration(c.policy.Auth.WindowSeconds) * time.Second
 	wait, ok := table.take(identity, most, length, time.Now())
 	if ok {
 		return true

@@ -21,13 +21,13 @@ import (
 // One that waits costs about 55 kB, its client's end included (TestManyWaitersAndStreams).
 const maxConns = 2048
 
-// openDoor reads the API keys and refuses a TCP listener that lets in whom it should not.
-func (d *Daemon) openDoor(cfg *config.Config) (err error) {
+// openAccess reads the API keys and refuses a TCP listener that lets in whom it should not.
+func (d *Daemon) openAccess(cfg *config.Config) (err error) {
 	if d.keys, err = openKeys(cfg); err != nil {
 		return err
 	}
 	d.flushKeys()
-	warnings, err := cfg.CheckFrontDoor(len(d.keys.List()) > 0)
+	warnings, err := cfg.CheckAccess(len(d.keys.List()) > 0)
 	for _, w := range warnings {
 		d.log.Warn("configuration", "warning", w)
 	}
@@ -80,29 +80,29 @@ func (d *Daemon) policy(cfg *config.Config) api.Policy {
 		MaxArchiveBytes: cfg.Images.MaxArchiveBytes,
 		AdminUIDs:       cfg.AdminUIDs,
 		AllowedUIDs:     cfg.AllowedUIDs,
-		Door:            d.door(cfg),
+		Auth:            d.auth(cfg),
 		ProductionMode:  cfg.ProductionMode,
 	}
 }
 
-// door is what it says about callers.
-func (d *Daemon) door(cfg *config.Config) api.Door {
-	f := &cfg.FrontDoor
-	door := api.Door{
-		Auth: f.Auth, Header: f.Header, LoopbackRole: f.LoopbackRole,
+// auth is the part of the API's policy that is about callers.
+func (d *Daemon) auth(cfg *config.Config) api.Auth {
+	f := &cfg.Access
+	auth := api.Auth{
+		RequireKey: f.RequireKey, Header: f.Header, LoopbackRole: f.LoopbackRole,
 		Requests: f.RateRequests, UnixRequests: f.UnixRequests, WindowSeconds: int(f.RateWindow / time.Second),
 		Find: func(sum [sha256.Size]byte) (api.FoundKey, bool) {
 			key, ok := d.keys.Find(sum)
 			return api.FoundKey{ID: key.ID, Admin: key.Admin, Expired: key.Expired(time.Now())}, ok
 		},
 	}
-	if f.OpenNetwork && !f.Auth && !f.Loopback() {
-		door.LoopbackRole = api.OpenToAll
+	if f.OpenNetwork && !f.RequireKey && !f.Loopback() {
+		auth.LoopbackRole = api.OpenToAll
 	}
 	for _, k := range f.Keys {
-		door.Keys = append(door.Keys, api.Key{SHA256: k.SHA256, Admin: k.Admin})
+		auth.Keys = append(auth.Keys, api.Key{SHA256: k.SHA256, Admin: k.Admin})
 	}
-	return door
+	return auth
 }
 
 func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err error) {
@@ -132,7 +132,7 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		return err
 	}
 	places := []place{{unix, cfg.Socket}}
-	if f := cfg.FrontDoor; f.TCP {
+	if f := cfg.Access; f.TCP {
 		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey, MaxConns: maxConns})
 		if err != nil {
 			return errors.Join(err, unix.Close())

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestFrontDoor(t *testing.T) {
+func TestAccess(t *testing.T) {
 	hash := "sha256:" + strings.Repeat("ab", 32)
 	key := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(key, nil, 0o600); err != nil {
@@ -31,7 +31,7 @@ func TestFrontDoor(t *testing.T) {
 		"tls_cert: /cert.pem\ntls_key: /etc/passwd\n":                                     "tls_key",
 	} {
 		c := mustLoad(t, text)
-		_, err := c.CheckFrontDoor(false)
+		_, err := c.CheckAccess(false)
 		switch {
 		case refused == "" && err != nil:
 			t.Errorf("%q: %v", text, err)
@@ -40,8 +40,8 @@ func TestFrontDoor(t *testing.T) {
 		}
 	}
 	c := mustLoad(t, "api_auth_enabled: true\nserver_port: 1", "TSUBO_API_KEYS=correct horse battery")
-	if len(c.FrontDoor.Keys) != 1 || c.FrontDoor.Keys[0].SHA256 != sha256.Sum256([]byte("correct horse battery")) {
-		t.Errorf("keys %v", c.FrontDoor.Keys)
+	if len(c.Access.Keys) != 1 || c.Access.Keys[0].SHA256 != sha256.Sum256([]byte("correct horse battery")) {
+		t.Errorf("keys %v", c.Access.Keys)
 	}
 	for text, want := range map[string]bool{
 		"server_port: 1\nallow_unauthenticated_loopback: true":                                                                        true,
@@ -49,7 +49,7 @@ func TestFrontDoor(t *testing.T) {
 		"server_port: 1\napi_auth_enabled: true\napi_keys: [" + hash + "]":                                                            false,
 		"server_host: 10.0.0.1\nallow_unauthenticated_network_access: true\napi_auth_enabled: true\napi_keys: [" + hash + "]\n" + tls: false,
 	} {
-		warnings, err := mustLoad(t, text).CheckFrontDoor(false)
+		warnings, err := mustLoad(t, text).CheckAccess(false)
 		if err != nil || (len(warnings) > 0) != want {
 			t.Errorf("%q: warnings %v, %v", text, warnings, err)
 		}
@@ -58,7 +58,7 @@ func TestFrontDoor(t *testing.T) {
 
 // The daemon does not start without a key, so the error names the command that needs no daemon.
 func TestNoKeyNamesTheOfflineCommand(t *testing.T) {
-	_, err := mustLoad(t, "server_host: 127.0.0.1\napi_auth_enabled: true").CheckFrontDoor(false)
+	_, err := mustLoad(t, "server_host: 127.0.0.1\napi_auth_enabled: true").CheckAccess(false)
 	if err == nil || !strings.Contains(err.Error(), "tsubo keys create --offline --admin") {
 		t.Errorf("got %v", err)
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// FrontDoor says who gets in besides peers on the Unix socket, and how often anybody may ask (wire.md rulings 14 to 16).
-type FrontDoor struct {
+// Access says who gets in besides peers on the Unix socket, and how often anybody may ask (wire.md rulings 14 to 16).
+type Access struct {
 	TCP  bool   // the listener is on: server_host or server_port is written, or --tcp
 	Host string // an address or "localhost"
 	Port int
@@ -19,7 +19,7 @@ type FrontDoor struct {
 	TLSCert, TLSKey string
 
 	// Keys are wanted on TCP. On loopback without them LoopbackRole says what an unknown caller is: "" nobody, "user" or "admin".
-	Auth         bool
+	RequireKey   bool
 	Header       string // the header that a key may come in, besides Authorization: Bearer
 	Keys         []Key
 	LoopbackRole string
@@ -46,12 +46,12 @@ var (
 	keyHashRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-func defaultFrontDoor() FrontDoor {
-	return FrontDoor{Host: "127.0.0.1", Port: 8000, Header: "X-API-Key", RateRequests: 120, RateWindow: time.Minute}
+func defaultAccess() Access {
+	return Access{Host: "127.0.0.1", Port: 8000, Header: "X-API-Key", RateRequests: 120, RateWindow: time.Minute}
 }
 
 // bind reads the keys; what depends on several of them is checked by Check, because --tcp counts, too.
-func (d *FrontDoor) bind(r *reader) {
+func (d *Access) bind(r *reader) {
 	d.TCP = r.written("server_host") || r.written("server_port")
 	r.text("server_host", &d.Host, 1, 253)
 	if d.Host != "localhost" && net.ParseIP(d.Host) == nil {
@@ -63,7 +63,7 @@ func (d *FrontDoor) bind(r *reader) {
 	if (d.TLSCert == "") != (d.TLSKey == "") {
 		r.fail("tls_cert", "tls_cert and tls_key go together: set both, or none")
 	}
-	r.boolean("api_auth_enabled", &d.Auth)
+	r.boolean("api_auth_enabled", &d.RequireKey)
 	r.text("api_auth_header", &d.Header, 1, 64)
 	if !headerRE.MatchString(d.Header) {
 		r.fail("api_auth_header", "must be a header name of [A-Za-z0-9_-]")
@@ -82,7 +82,7 @@ func (d *FrontDoor) bind(r *reader) {
 }
 
 // bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from the environment.
-func (d *FrontDoor) bindKeys(r *reader) {
+func (d *Access) bindKeys(r *reader) {
 	_, fromEnv := r.env[variable("api_keys")]
 	r.note("api_keys", []string{}, "list of sha256:<64 hex digits>; in the environment the keys themselves, of at least %d characters", minKey)
 	elements, ok := r.list("api_keys")
@@ -120,7 +120,7 @@ func (d *FrontDoor) bindKeys(r *reader) {
 }
 
 // bindLoopback reads allow_unauthenticated_loopback: true, false or "admin".
-func (d *FrontDoor) bindLoopback(r *reader) {
+func (d *Access) bindLoopback(r *reader) {
 	r.note("allow_unauthenticated_loopback", false, "true, false or admin")
 	value, fromEnv, ok := r.get("allow_unauthenticated_loopback")
 	if !ok {
@@ -139,29 +139,29 @@ func (d *FrontDoor) bindLoopback(r *reader) {
 }
 
 // Loopback reports whether the TCP listener is reached from this host alone.
-func (d *FrontDoor) Loopback() bool {
+func (d *Access) Loopback() bool {
 	ip := net.ParseIP(d.Host)
 	return d.Host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// CheckFrontDoor refuses a TCP listener that lets in whom it should not (ruling 14), and returns what must be logged at every start
+// CheckAccess refuses a TCP listener that lets in whom it should not (ruling 14), and returns what must be logged at every start
 // about one that is open on purpose. Call it once TCP is settled (--tcp). moreKeys says that there are keys besides those of the
 // configuration.
-func (c *Config) CheckFrontDoor(moreKeys bool) (warnings []string, err error) {
-	d := &c.FrontDoor
+func (c *Config) CheckAccess(moreKeys bool) (warnings []string, err error) {
+	d := &c.Access
 	if d.TLSKey != "" {
 		if info, err := os.Stat(d.TLSKey); err == nil && info.Mode().Perm()&0o077 != 0 {
 			return nil, fieldError("tls_key", "the file can be read by others: chmod 600 it")
 		}
 	}
-	if d.Auth && len(d.Keys) == 0 && !moreKeys {
+	if d.RequireKey && len(d.Keys) == 0 && !moreKeys {
 		return nil, fieldError("api_auth_enabled", "there is no key: make the first with tsubo keys create --offline --admin, or set api_keys")
 	}
 	switch {
 	case !d.TCP:
 		return nil, nil
 	case d.Loopback():
-		if d.Auth {
+		if d.RequireKey {
 			return nil, nil
 		}
 		if d.LoopbackRole == "" {
@@ -170,11 +170,11 @@ func (c *Config) CheckFrontDoor(moreKeys bool) (warnings []string, err error) {
 		}
 		return []string{"TCP on " + d.Host + " without keys: every user of this host is " + d.LoopbackRole + " (allow_unauthenticated_loopback)"}, nil
 	case d.OpenNetwork:
-		if d.Auth && d.TLSCert != "" {
+		if d.RequireKey && d.TLSCert != "" {
 			return nil, nil
 		}
 		return []string{"TCP on " + d.Host + " without keys or without TLS: whoever reaches it gets in (allow_unauthenticated_network_access)"}, nil
-	case !d.Auth:
+	case !d.RequireKey:
 		return nil, fieldError("server_host", "beyond loopback callers need keys: set api_auth_enabled, or the opt-out allow_unauthenticated_network_access: true")
 	case d.TLSCert == "":
 		return nil, fieldError("server_host", "beyond loopback keys need TLS: set tls_cert and tls_key, or the opt-out allow_unauthenticated_network_access: true")
