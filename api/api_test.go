@@ -404,7 +404,7 @@ func TestExecuteAnswersFailuresWith200(t *testing.T) {
 	}{
 		{"failed", job.Result{Status: job.Failed, ExitCode: ptr(3), Error: &job.Error{Type: "value_error", Message: "ValueError: /home/alice/x"}},
 			map[string]any{"success": false, "exit_code": 3.0, "error": "ValueError: /home/***/x", "error_type": "value_error", "status": "failed", "output": nil, "execution_time": 0.0}},
-		{"cancelled", job.Result{Status: job.Cancelled, Error: &job.Error{Type: job.ErrCancelled, Message: "Execution was cancelled by user"}},
+		{"cancelled", job.Result{Status: job.Cancelled, Error: &job.Error{Type: job.TypeCancelled, Message: "Execution was cancelled by user"}},
 			map[string]any{"success": false, "exit_code": nil, "status": "cancelled"}},
 		{"list as output", job.Result{Status: job.Succeeded, ExitCode: ptr(0), Output: json.RawMessage(`[1,2]`)},
 			map[string]any{"success": true, "output": []any{1.0, 2.0}}},

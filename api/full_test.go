@@ -127,7 +127,7 @@ func (r *scriptRunner) Run(ctx context.Context, s *job.Spec, o job.Observer) (*j
 			if err != nil {
 				return nil, err
 			}
-			result.Status, result.ExitCode, result.Error = job.Failed, &code, &job.Error{Type: job.ErrRuntime, Message: "Exit code " + rest}
+			result.Status, result.ExitCode, result.Error = job.Failed, &code, &job.Error{Type: job.TypeRuntime, Message: "Exit code " + rest}
 		case "wait":
 			select {
 			case <-r.release:

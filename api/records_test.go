@@ -26,7 +26,7 @@ func TestOnlyIDsAreLookedUp(t *testing.T) {
 func TestRecordsAreSanitised(t *testing.T) {
 	r := newRig(t, 1001)
 	secret := "no such file: /home/alice/x at 10.1.2.3"
-	record := &job.Record{ID: "j", Caller: "uid:1001", Status: job.Failed, Error: &job.Error{Type: job.ErrRuntime, Message: secret}, Stdout: secret}
+	record := &job.Record{ID: "j", Caller: "uid:1001", Status: job.Failed, Error: &job.Error{Type: job.TypeRuntime, Message: secret}, Stdout: secret}
 	r.store.put(record, nil)
 	a := r.do("GET", "/executions/j", "")
 	e, _ := a.body["error"].(map[string]any)

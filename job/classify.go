@@ -52,14 +52,14 @@ type Verdict struct {
 
 // signalTypes is wire.md 3.1 step 6 for deaths by signal, with file_size of ruling 7.
 var signalTypes = map[syscall.Signal]ErrorType{
-	syscall.SIGTERM: ErrCancelled,
-	syscall.SIGSEGV: ErrSegfault,
-	syscall.SIGABRT: ErrAbort,
-	syscall.SIGFPE:  ErrArithmetic,
-	syscall.SIGBUS:  ErrBus,
-	syscall.SIGPIPE: ErrPipe,
-	syscall.SIGKILL: ErrKilled,
-	syscall.SIGXFSZ: ErrFileSize,
+	syscall.SIGTERM: TypeCancelled,
+	syscall.SIGSEGV: TypeSegfault,
+	syscall.SIGABRT: TypeAbort,
+	syscall.SIGFPE:  TypeArithmetic,
+	syscall.SIGBUS:  TypeBus,
+	syscall.SIGPIPE: TypePipe,
+	syscall.SIGKILL: TypeKilled,
+	syscall.SIGXFSZ: TypeFileSize,
 }
 
 // Classify is wire.md 3.1 under rulings 7 and 9: the status, the exit code and the error of a run from facts alone.
@@ -80,17 +80,17 @@ func Classify(f Facts) Verdict {
 	}
 	switch f.Cause {
 	case StartupOverrun:
-		return end(Timeout, 124, ErrStartupTimeout, fmt.Sprintf("Startup exceeded time limit (%ss)", seconds(f.StartupTimeout)))
+		return end(Timeout, 124, TypeStartupTimeout, fmt.Sprintf("Startup exceeded time limit (%ss)", seconds(f.StartupTimeout)))
 	case Overrun:
-		return end(Timeout, 124, ErrExecutionTimeout, fmt.Sprintf("Code execution exceeded time limit (%ss)", seconds(f.Timeout)))
+		return end(Timeout, 124, TypeExecutionTimeout, fmt.Sprintf("Code execution exceeded time limit (%ss)", seconds(f.Timeout)))
 	case OutOfMemory:
-		return end(OOM, 137, ErrOOM, "Execution exceeded memory limit")
+		return end(OOM, 137, TypeOOM, "Execution exceeded memory limit")
 	case CancelRequested:
-		v := end(Cancelled, 0, ErrCancelled, reason(ErrCancelRequested))
+		v := end(Cancelled, 0, TypeCancelled, reason(ErrCancelRequested))
 		v.ExitCode = nil
 		return v
 	case Interrupted:
-		return end(Failed, -1, ErrInterrupted, reason(ErrShutdown))
+		return end(Failed, -1, TypeInterrupted, reason(ErrShutdown))
 	}
 
 	code := f.ExitCode
@@ -99,21 +99,21 @@ func Classify(f Facts) Verdict {
 	}
 	switch {
 	case f.Cause == OutOfPIDs && f.Unknown:
-		return end(Failed, -1, ErrPIDsLimit, "Execution exceeded process limit")
+		return end(Failed, -1, TypePIDsLimit, "Execution exceeded process limit")
 	case f.Unknown:
-		return end(Failed, -1, ErrInternal, "The sandbox ended without telling how the program did")
+		return end(Failed, -1, TypeInternal, "The sandbox ended without telling how the program did")
 	case code == 0:
 		return Verdict{Status: Succeeded, ExitCode: &code}
 	case f.Cause == OutOfPIDs:
-		return end(Failed, code, ErrPIDsLimit, "Execution exceeded process limit")
+		return end(Failed, code, TypePIDsLimit, "Execution exceeded process limit")
 	case f.Signal != 0:
 		t, known := signalTypes[f.Signal]
 		if !known {
-			t = ErrRuntime
+			t = TypeRuntime
 		}
 		line, memory := fatalLine(f.Stderr)
-		if memory && f.MemoryReached && t == ErrAbort {
-			t = ErrOOM
+		if memory && f.MemoryReached && t == TypeAbort {
+			t = TypeOOM
 		}
 		if line != "" {
 			return end(Failed, code, t, shorten(Sanitize(line)))
@@ -126,13 +126,13 @@ func Classify(f Facts) Verdict {
 	}
 	if line != "" {
 		if t == outOfMemory {
-			if t = ErrRuntime; f.MemoryReached {
-				t = ErrOOM
+			if t = TypeRuntime; f.MemoryReached {
+				t = TypeOOM
 			}
 		}
 		return end(Failed, code, t, shorten(Sanitize(line)))
 	}
-	return end(Failed, code, ErrRuntime, lastLine(f.Stderr, code))
+	return end(Failed, code, TypeRuntime, lastLine(f.Stderr, code))
 }
 
 // FailedResult is the result of a run that did not take place or whose sandbox failed: infrastructure, so exit code -1. The message

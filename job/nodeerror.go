@@ -77,7 +77,7 @@ func nodeExceptionLine(stderr []byte) (line string, t ErrorType) {
 		l = strings.Replace(l, nodeRejection, "", 1)
 		m := nodeErrorRE.FindStringSubmatch(l)
 		if m == nil {
-			return l, ErrRuntime
+			return l, TypeRuntime
 		}
 		if m[2] == "" && strings.HasSuffix(l, ": ") {
 			m[2] = nodeText(lines[i+1:])
@@ -133,5 +133,5 @@ func nodeType(class, text string) ErrorType {
 	if t, known := nodeTypes[class]; known {
 		return t
 	}
-	return ErrRuntime
+	return TypeRuntime
 }

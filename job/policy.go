@@ -134,7 +134,7 @@ func (s *Spec) Refused() *Result {
 	if len(s.Requirements) == 0 {
 		return nil
 	}
-	r := FailedResult(ErrRuntime, PhaseStartup, RequirementsDisabled)
+	r := FailedResult(TypeRuntime, PhaseStartup, RequirementsDisabled)
 	r.Stderr = RequirementsDisabled
 	return r
 }

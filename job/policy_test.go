@@ -88,7 +88,7 @@ func TestPolicySpec(t *testing.T) {
 		}
 		if refused := got.Refused(); (refused != nil) != (len(want.Requirements) > 0) {
 			t.Errorf("%s: refused %+v", c.name, refused)
-		} else if refused != nil && (refused.Status != Failed || *refused.ExitCode != -1 || refused.Error.Type != ErrRuntime || !strings.Contains(refused.Stderr, "disabled")) {
+		} else if refused != nil && (refused.Status != Failed || *refused.ExitCode != -1 || refused.Error.Type != TypeRuntime || !strings.Contains(refused.Stderr, "disabled")) {
 			t.Errorf("%s: refused %+v", c.name, refused)
 		}
 	}

@@ -41,7 +41,7 @@ func exceptionLine(stderr []byte) (line string, t ErrorType) {
 	}
 	t, known := exceptionTypes[p.class]
 	if !known {
-		t = ErrRuntime
+		t = TypeRuntime
 	}
 	return strings.TrimSuffix(p.line, ": "), t
 }

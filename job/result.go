@@ -110,7 +110,7 @@ type Skipped struct {
 }
 
 // Result is what came of one run. The program's outcome is a value here; a failure of tsubo itself is Status Failed with
-// ErrInternal or ErrUnavailable.
+// TypeInternal or TypeUnavailable.
 type Result struct {
 	Status   Status
 	ExitCode *int // ruling 7; nil when cancelled

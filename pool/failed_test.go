@@ -12,7 +12,7 @@ import (
 func TestFailedBootNamesJobTypeAndImage(t *testing.T) {
 	var out bytes.Buffer
 	p := &Pool{log: slog.New(slog.NewTextHandler(&out, nil)), ctx: t.Context()}
-	p.failed(&shelf{}, "job type t, image i", errors.New("no"))
+	p.failed(&idle{}, "job type t, image i", errors.New("no"))
 	if !strings.Contains(out.String(), "job type t, image i") {
 		t.Error(out.String())
 	}

@@ -20,7 +20,7 @@ type Options struct {
 	Min, Max int
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
-	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in line: one after the
+	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in the queue: one after the
 	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
 	Boots int
 	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
@@ -88,11 +88,11 @@ type Pool struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // boots, clean-ups and Takes on their way
 
-	mu      sync.Mutex
-	closed  bool
-	shelves map[string]*shelf // by Shape.Key; wanted shapes only
+	mu     sync.Mutex
+	closed bool
+	idle   map[string]*idle // by Shape.Key; wanted shapes only
 	sentries
-	line
+	queue
 	room    int64     // bytes that may wait
 	held    int64     // bytes that wait or boot to wait
 	booting int       // boots but for those that jobs do for themselves
@@ -119,7 +119,7 @@ func New(o Options) (*Pool, error) {
 	}
 	p := &Pool{
 		opt: o, log: o.Log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
-		shelves: map[string]*shelf{},
+		idle: map[string]*idle{},
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -137,16 +137,16 @@ func (p *Pool) Keep(wanted []Wanted) {
 	for _, w := range wanted {
 		key := w.Shape.Key()
 		keep[key] = true
-		if s := p.shelves[key]; s != nil {
+		if s := p.idle[key]; s != nil {
 			s.wanted = w
 			s.failures, s.retry = 0, time.Time{}
 			continue
 		}
-		p.shelves[key] = &shelf{wanted: w}
+		p.idle[key] = &idle{wanted: w}
 	}
-	for key, s := range p.shelves {
+	for key, s := range p.idle {
 		if !keep[key] {
-			delete(p.shelves, key)
+			delete(p.idle, key)
 			s.dropped = true
 			for len(s.waiting) > 0 {
 				p.discard(s)
@@ -172,14 +172,14 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	for _, shelf := range p.shelves {
-		s.HotWaiting += len(shelf.waiting)
+	for _, i := range p.idle {
+		s.HotWaiting += len(i.waiting)
 	}
 	s.WarmWaiting, s.Booting, s.Bytes = len(p.sentries.waiting), p.booting, p.held
 	return s
 }
 
-// Take returns a sandbox of that shape: one that waits, else the first that comes of those that boot or are booted now, in line with other jobs,
+// Take returns a sandbox of that shape: one that waits, else the first that comes of those that boot or are booted now, in the queue with other jobs,
 // as soon as not more than Boots are at it; an empty sentry with the shape added comes sooner than a boot. The caller holds a lease of the shape's
 // root until it has destroyed the sandbox. Errors are as those of sandbox.Host.Boot.
 func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
@@ -193,7 +193,7 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	p.work.Add(1)
 	defer p.work.Done()
 	w := &waiter{turn: make(chan *Taken, 1)}
-	if s := p.shelves[key]; s != nil {
+	if s := p.idle[key]; s != nil {
 		s.demand.arrived(now)
 		if t := p.pop(s); t != nil {
 			p.hold(now)
@@ -202,7 +202,7 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 			return t, nil
 		}
 		if !now.Before(s.retry) {
-			w.shelf = s
+			w.idle = s
 			p.hurryOne(s)
 		}
 	}
@@ -277,7 +277,7 @@ func (p *Pool) Close(ctx context.Context) error {
 		p.closed = true
 		close(p.quit)
 		p.cancel()
-		for _, s := range p.shelves {
+		for _, s := range p.idle {
 			s.dropped = true
 			p.disown(s)
 			for len(s.waiting) > 0 {

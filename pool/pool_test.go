@@ -489,7 +489,7 @@ func TestBootsWaitInLine(t *testing.T) {
 		all.Wait()
 		take(t, p, a, Cold) // nobody holds a place
 		if p.inside != 0 || len(p.waiters) != 0 {
-			t.Errorf("%d inside, %d in line", p.inside, len(p.waiters))
+			t.Errorf("%d inside, %d in the queue", p.inside, len(p.waiters))
 		}
 	})
 }
@@ -510,7 +510,7 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		all.Go(func() { take(t, p, a, Hot) }) // in line, behind b
+		all.Go(func() { take(t, p, a, Hot) }) // in the queue, behind b
 		synctest.Wait()
 		cancel() // and the refill is promised to nobody any more
 		all.Wait()
@@ -552,7 +552,7 @@ func TestJobsInLineGetWhatComesFirst(t *testing.T) {
 	})
 }
 
-// A shape that is wanted no more, or a pool that closes, leaves nobody in line.
+// A shape that is wanted no more, or a pool that closes, leaves nobody in the queue.
 func TestNobodyIsForgottenInLine(t *testing.T) {
 	for name, end := range map[string]func(p *Pool){
 		"not wanted": func(p *Pool) { p.Keep(nil) },

@@ -33,7 +33,7 @@ func (p *Pool) inspect() {
 	if why != nil && p.waiting() > 0 {
 		p.log.Error("nothing that waits may be used any more", "error", why)
 	}
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		for why != nil && len(s.waiting) > 0 {
 			p.discard(s)
 		}
@@ -55,7 +55,7 @@ func (p *Pool) inspect() {
 
 func (p *Pool) waiting() int {
 	n := len(p.sentries.waiting)
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		n += len(s.waiting)
 	}
 	return n
@@ -70,7 +70,7 @@ func (p *Pool) refill() {
 		return
 	}
 	now := time.Now()
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		for len(s.waiting) > s.demand.want(now, p.opt.Min, p.opt.Max) {
 			p.discard(s)
 		}
@@ -99,7 +99,7 @@ var calm = max(1, runtime.NumCPU()/2)
 
 // parallel is how many may: calm, and one for each CPU when of some shape less than half of what should waits.
 func (p *Pool) parallel(now time.Time) int {
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		if want := s.demand.want(now, p.opt.Min, p.opt.Max); want > 1 && 2*len(s.waiting) < want {
 			return max(calm, runtime.NumCPU())
 		}
@@ -113,9 +113,9 @@ func (p *Pool) giveWay(now time.Time) {
 		p.discardSentry()
 		return
 	}
-	var most *shelf
+	var most *idle
 	excess := 0
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		if n := len(s.waiting) - s.demand.want(now, 0, p.opt.Max); len(s.waiting) > 0 && (most == nil || n > excess) {
 			most, excess = s, n
 		}
@@ -128,9 +128,9 @@ func (p *Pool) start(now time.Time) bool {
 	if now.Before(p.quiet) {
 		return false
 	}
-	var neediest *shelf
+	var neediest *idle
 	lack := 0
-	for _, s := range p.shelves {
+	for _, s := range p.idle {
 		if now.Before(s.retry) {
 			continue
 		}

@@ -189,7 +189,7 @@ func TestRunBelievesNothing(t *testing.T) {
 				}
 				return
 			}
-			if res.Status != job.Failed || res.Error.Type != job.ErrInternal || *res.ExitCode != -1 {
+			if res.Status != job.Failed || res.Error.Type != job.TypeInternal || *res.ExitCode != -1 {
 				t.Errorf("status %s, error %+v", res.Status, res.Error)
 			}
 		})
@@ -211,7 +211,7 @@ func TestRunHoldsNoMoreOutputThanItsCaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Stdout) > 1000 || res.Error == nil || res.Error.Type != job.ErrInternal {
+	if len(res.Stdout) > 1000 || res.Error == nil || res.Error.Type != job.TypeInternal {
 		t.Errorf("%d bytes of stdout, error %+v", len(res.Stdout), res.Error)
 	}
 }
@@ -232,7 +232,7 @@ func TestRunOwnsTheDeadline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != job.Timeout || *res.ExitCode != 124 || res.Error.Type != job.ErrExecutionTimeout || res.Stdout != "partial" || len(res.Artifacts) != 1 {
+		if res.Status != job.Timeout || *res.ExitCode != 124 || res.Error.Type != job.TypeExecutionTimeout || res.Stdout != "partial" || len(res.Artifacts) != 1 {
 			t.Errorf("%+v", res)
 		}
 	})

@@ -135,8 +135,8 @@ func TestWaitingJobsComeFromTheStore(t *testing.T) {
 		}
 		b.finishAll("1", "2")
 		memory = 5000
-		b.failedAs("gone", job.ErrConfig)
-		if rec := b.failedAs("broken", job.ErrInternal); strings.Contains(rec.Error.Message, "secret") {
+		b.failedAs("gone", job.TypeConfig)
+		if rec := b.failedAs("broken", job.TypeInternal); strings.Contains(rec.Error.Message, "secret") {
 			t.Error(rec.Error.Message)
 		}
 		synctest.Wait()
@@ -161,7 +161,7 @@ func TestResizedJobs(t *testing.T) {
 			b.accept(spec(id, "a", 40))
 		}
 		b.finishAll("1")
-		b.failedAs("toolarge", job.ErrConfig)
+		b.failedAs("toolarge", job.TypeConfig)
 		b.status("grown", job.Queued) // 50 + 60 do not fit; it waits for its turn once more
 		b.status("shrunk", job.Queued)
 		if b.used != 50*mib+0 {
@@ -415,7 +415,7 @@ func TestCancelAsync(t *testing.T) {
 		}
 		b.cancelled("queued")
 		// Terminal at once, not at the next scheduling.
-		if rec := b.m.record("queued"); rec.Status != job.Cancelled || rec.ExitCode != nil || rec.Error.Type != job.ErrCancelled ||
+		if rec := b.m.record("queued"); rec.Status != job.Cancelled || rec.ExitCode != nil || rec.Error.Type != job.TypeCancelled ||
 			rec.Error.Message != "Execution was cancelled by user" || !rec.StartedAt.IsZero() || rec.EndedAt.IsZero() || rec.DurationMS != nil {
 			t.Errorf("record %+v", rec)
 		}
@@ -523,7 +523,7 @@ func TestQueueTTL(t *testing.T) {
 		time.Sleep(30*time.Second - 1)
 		b.status("late", job.Queued)
 		time.Sleep(time.Nanosecond)
-		rec := b.failedAs("late", job.ErrTimeout)
+		rec := b.failedAs("late", job.TypeTimeout)
 		if !strings.Contains(rec.Error.Message, "queue_ttl_seconds (60)") {
 			t.Error(rec.Error.Message)
 		}
@@ -537,7 +537,7 @@ func TestQueueTTL(t *testing.T) {
 		if slices.Contains(b.f.order(), "late") {
 			t.Error("it ran after its time")
 		}
-		if rec := b.m.record("next"); rec.Error != nil && rec.Error.Type == job.ErrTimeout {
+		if rec := b.m.record("next"); rec.Error != nil && rec.Error.Type == job.TypeTimeout {
 			t.Errorf("%+v", rec.Error)
 		}
 		b.stop()

@@ -49,7 +49,7 @@ func (s *Scheduler) interrupted(ctx context.Context, rec *job.Record) error {
 	if s.opt.RetryOnInterrupt(rec.JobType) && rec.Attempt+1 < maxInterrupts {
 		return s.opt.Store.Requeue(ctx, rec.ID)
 	}
-	result := job.FailedResult(job.ErrInterrupted, job.PhaseExecution, "Execution was interrupted by a server restart before it was complete")
+	result := job.FailedResult(job.TypeInterrupted, job.PhaseExecution, "Execution was interrupted by a server restart before it was complete")
 	e := &entry{record: rec, attempt: rec.Attempt, first: rec.DequeuedAt}
 	result.StartedAt = rec.DequeuedAt // it may have begun then, and nobody knows better
 	ended := s.complete(e, result)
@@ -65,13 +65,13 @@ func (s *Scheduler) restore(ctx context.Context, rec *job.Record) (*entry, error
 			return nil, err
 		}
 		e := &entry{id: rec.ID, caller: rec.Caller, record: rec}
-		s.bury(ctx, e, job.ErrInternal, fmt.Errorf("load the job: %w", err))
+		s.addDeadLetter(ctx, e, job.TypeInternal, fmt.Errorf("load the job: %w", err))
 		return nil, s.opt.Store.Finish(ctx, s.complete(e, internal()), nil)
 	}
 	spec, result, err := s.resolve(rec.ID, rec, req)
 	if err == nil {
 		if need := spec.Limits.Memory + s.opt.Allowance; spec.Limits.Memory <= 0 || need > s.opt.Budget {
-			result, err = job.FailedResult(job.ErrConfig, job.PhaseStartup, s.tooLarge(need).Message), errors.New("too large")
+			result, err = job.FailedResult(job.TypeConfig, job.PhaseStartup, s.tooLarge(need).Message), errors.New("too large")
 		}
 	}
 	if err != nil {

@@ -72,7 +72,7 @@ func TestStopAndStartAgain(t *testing.T) {
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
-		rec := b.failedAs("running", job.ErrInterrupted)
+		rec := b.failedAs("running", job.TypeInterrupted)
 		if rec.Error.Message != job.ErrShutdown.Error() {
 			t.Error(rec.Error.Message)
 		}
@@ -150,14 +150,14 @@ func TestStartAfterACrash(t *testing.T) {
 		}
 		b := newBenchOn(t, o, m)
 		for _, id := range []string{"r1", "poison"} {
-			rec := b.failedAs(id, job.ErrInterrupted)
+			rec := b.failedAs(id, job.TypeInterrupted)
 			if rec.EndedAt.IsZero() || rec.StartedAt.IsZero() || rec.DurationMS == nil || rec.IdempotencyKey == "" || rec.WorkerID != "another life" {
 				t.Errorf("%+v", rec)
 			}
 		}
-		b.failedAs("norequest", job.ErrInternal)
-		b.failedAs("gone", job.ErrConfig)
-		b.failedAs("large", job.ErrConfig)
+		b.failedAs("norequest", job.TypeInternal)
+		b.failedAs("gone", job.TypeConfig)
+		b.failedAs("large", job.TypeConfig)
 		b.status("done", job.Succeeded)
 		b.stats(2, 1)
 		if _, _, err := b.Submit(t.Context(), of(spec("new", "a", 1))); err == nil {
@@ -259,7 +259,7 @@ func TestStopBetweenAttempts(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		b.status("1", job.Queued)
-		if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.ErrUnavailable {
+		if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.TypeUnavailable {
 			t.Errorf("%+v", a)
 		}
 		b.stop()

@@ -90,11 +90,11 @@ func TestRetriesEnd(t *testing.T) {
 			b.accept(spec("1", "a", 1))
 			b.submit(t.Context(), spec("s", "a", 1))
 			time.Sleep(time.Minute)
-			rec := b.failedAs("1", job.ErrUnavailable)
+			rec := b.failedAs("1", job.TypeUnavailable)
 			if strings.Contains(rec.Error.Message, "/var") || rec.Attempt != tries-1 || *rec.Error.Phase != job.PhaseStartup {
 				t.Errorf("%+v %+v", rec, rec.Error)
 			}
-			if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.ErrUnavailable {
+			if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.TypeUnavailable {
 				t.Errorf("sync: %+v", a)
 			}
 			if n := len(b.f.order()); n != 2*min(tries, 5) && tries < 3 {
@@ -138,13 +138,13 @@ func TestNoRetry(t *testing.T) {
 		launch  error
 		kind    job.ErrorType
 	}{
-		"the program failed":              {result(job.Failed, job.ErrRuntime), nil, job.ErrRuntime},
-		"timeout":                         {result(job.Timeout, job.ErrExecutionTimeout), nil, job.ErrExecutionTimeout},
-		"startup timeout":                 {result(job.Timeout, job.ErrStartupTimeout), nil, job.ErrStartupTimeout},
-		"oom":                             {result(job.OOM, job.ErrOOM), nil, job.ErrOOM},
-		"tsubo failed after the start":    {result(job.Failed, job.ErrInternal), nil, job.ErrInternal},
-		"the image is not there":          {nil, fmt.Errorf("run: %w", job.Refuse(job.NotFound, "There is no image")), job.ErrConfig},
-		"an error after the code's start": {func(string) (*job.Result, error) { return nil, errLaunch }, nil, job.ErrInternal},
+		"the program failed":              {result(job.Failed, job.TypeRuntime), nil, job.TypeRuntime},
+		"timeout":                         {result(job.Timeout, job.TypeExecutionTimeout), nil, job.TypeExecutionTimeout},
+		"startup timeout":                 {result(job.Timeout, job.TypeStartupTimeout), nil, job.TypeStartupTimeout},
+		"oom":                             {result(job.OOM, job.TypeOOM), nil, job.TypeOOM},
+		"tsubo failed after the start":    {result(job.Failed, job.TypeInternal), nil, job.TypeInternal},
+		"the image is not there":          {nil, fmt.Errorf("run: %w", job.Refuse(job.NotFound, "There is no image")), job.TypeConfig},
+		"an error after the code's start": {func(string) (*job.Result, error) { return nil, errLaunch }, nil, job.TypeInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestImpatientCallerGetsTheFailure(t *testing.T) {
 		s.StartupTimeout = 10 * time.Second
 		b.submit(t.Context(), s)
 		time.Sleep(10 * time.Second)
-		if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.ErrUnavailable {
+		if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.TypeUnavailable {
 			t.Errorf("%+v", a)
 		}
 		b.stop()
@@ -239,7 +239,7 @@ func TestBreakerStopsLaunches(t *testing.T) {
 		b.f.failLaunches(breaker.Failures)
 		for i := range breaker.Failures + 3 {
 			b.accept(spec(fmt.Sprint(i), "a", 1))
-			b.failedAs(fmt.Sprint(i), job.ErrUnavailable)
+			b.failedAs(fmt.Sprint(i), job.TypeUnavailable)
 		}
 		if n := len(b.f.order()); n != breaker.Failures {
 			t.Errorf("%d launches", n)
@@ -313,7 +313,7 @@ func TestStartMarkFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		b.failedAs("2", job.ErrInternal)
+		b.failedAs("2", job.TypeInternal)
 		if slices.Contains(b.f.order(), "2") {
 			t.Error("dispatched without its start mark")
 		}
@@ -350,7 +350,7 @@ func TestLoadFails(t *testing.T) {
 			return nil
 		}
 		b.finishAll("2")
-		rec := b.failedAs("3", job.ErrInternal)
+		rec := b.failedAs("3", job.TypeInternal)
 		if rec.JobRef != "default@latest" || len(b.m.dead()) != 1 {
 			t.Errorf("%+v, dead letters %+v", rec, b.m.dead())
 		}
@@ -364,7 +364,7 @@ func TestRunnerPanicsBeforeTheStart(t *testing.T) {
 		b.f.launch = func(string) error { panic("boom") }
 		b.accept(spec("1", "a", 1))
 		time.Sleep(time.Minute)
-		b.failedAs("1", job.ErrInternal)
+		b.failedAs("1", job.TypeInternal)
 		if len(b.m.dead()) != 1 || len(b.f.order()) != 1 {
 			t.Errorf("ran %v, dead letters %+v", b.f.order(), b.m.dead())
 		}
@@ -388,7 +388,7 @@ func TestOverdueRunKeepsItsOutput(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if rec := m.record("1"); rec.Status != job.Timeout || rec.Error.Type != job.ErrExecutionTimeout || *rec.ExitCode != 124 || rec.Stdout != "partial" {
+		if rec := m.record("1"); rec.Status != job.Timeout || rec.Error.Type != job.TypeExecutionTimeout || *rec.ExitCode != 124 || rec.Stdout != "partial" {
 			t.Errorf("%+v %+v", rec, rec.Error)
 		}
 		if err := s.Stop(t.Context()); err != nil {

@@ -313,7 +313,7 @@ func (s *Scheduler) dispatch() {
 		if e == nil {
 			return
 		}
-		s.occupy(e)
+		s.acquireSlot(e)
 		s.engage(e)
 		if e.turn != nil {
 			e.turn <- turn{}
@@ -324,8 +324,8 @@ func (s *Scheduler) dispatch() {
 	}
 }
 
-// occupy gives the entry a slot and its share of the budget. s.mu is held.
-func (s *Scheduler) occupy(e *entry) {
+// acquireSlot gives the entry a slot and its share of the budget. s.mu is held.
+func (s *Scheduler) acquireSlot(e *entry) {
 	e.at = running
 	e.begun = time.Now()
 	if e.first.IsZero() {
@@ -346,8 +346,8 @@ func (s *Scheduler) use(bytes int64) {
 	}
 }
 
-// vacate takes them back. s.mu is held.
-func (s *Scheduler) vacate(e *entry) {
+// releaseSlot takes them back. s.mu is held.
+func (s *Scheduler) releaseSlot(e *entry) {
 	if e.at != running {
 		return
 	}
@@ -382,7 +382,7 @@ func (s *Scheduler) dismiss(e *entry, err error) {
 		return
 	}
 	e.gone = true
-	s.vacate(e)
+	s.releaseSlot(e)
 	if e.engaged {
 		e.engaged = false
 		s.busy--

@@ -428,7 +428,7 @@ func TestHangUpCancelsTheRun(t *testing.T) {
 		b.submit(ctx, spec("1", "a", 1))
 		hangUp()
 		a := b.answer("1")
-		if a.err != nil || a.result.Status != job.Cancelled || a.result.ExitCode != nil || a.result.Error.Type != job.ErrCancelled {
+		if a.err != nil || a.result.Status != job.Cancelled || a.result.ExitCode != nil || a.result.Error.Type != job.TypeCancelled {
 			t.Errorf("got %+v", a)
 		}
 		if !errors.Is(b.f.causes["1"], job.ErrCallerGone) {
@@ -498,7 +498,7 @@ func TestOverdueRunIsEnded(t *testing.T) {
 		time.Sleep(209 * time.Second)
 		b.stats(0, 1)
 		time.Sleep(2 * time.Second)
-		if a := b.answer("1"); a.err != nil || a.result.Status != job.Timeout || a.result.Error.Type != job.ErrExecutionTimeout || *a.result.ExitCode != 124 {
+		if a := b.answer("1"); a.err != nil || a.result.Status != job.Timeout || a.result.Error.Type != job.TypeExecutionTimeout || *a.result.ExitCode != 124 {
 			t.Errorf("got %+v", a)
 		}
 		if len(b.f.order()) != 1 || len(b.m.dead()) != 0 {
@@ -519,9 +519,9 @@ func TestRunnerFailuresAreValues(t *testing.T) {
 		kind    job.ErrorType
 		message string
 	}{
-		{"error after the code had begun", func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
-		{"nothing", func(string) (*job.Result, error) { return nil, nil }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
-		{"panic", func(string) (*job.Result, error) { panic("boom") }, job.ErrInternal, "The sandbox failed; the server's log has the reason"},
+		{"error after the code had begun", func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
+		{"nothing", func(string) (*job.Result, error) { return nil, nil }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
+		{"panic", func(string) (*job.Result, error) { panic("boom") }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -584,7 +584,7 @@ func TestStop(t *testing.T) {
 			if err := b.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			if a := b.answer("1"); a.result.Status != job.Failed || a.result.Error.Type != job.ErrInterrupted || *a.result.ExitCode != -1 {
+			if a := b.answer("1"); a.result.Status != job.Failed || a.result.Error.Type != job.TypeInterrupted || *a.result.ExitCode != -1 {
 				t.Errorf("got %+v", a)
 			}
 			if !errors.Is(b.f.causes["1"], job.ErrShutdown) {

@@ -163,7 +163,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	if found, err := s.Cancel(ctx, "q1"); !found || err != nil {
 		t.Errorf("cancel: %v %v", found, err)
 	}
-	if rec := is(st, "q1", job.Cancelled, job.ErrCancelled); rec.ExitCode != nil || rec.DurationMS != nil {
+	if rec := is(st, "q1", job.Cancelled, job.TypeCancelled); rec.ExitCode != nil || rec.DurationMS != nil {
 		t.Errorf("%+v", rec)
 	}
 	close(g.door("done"))
@@ -179,7 +179,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 		st := crashed()
 		s, g := start(st)
 		for _, id := range []string{"hard", "q0"} {
-			is(st, id, job.Failed, job.ErrInterrupted)
+			is(st, id, job.Failed, job.TypeInterrupted)
 		}
 		ran := map[string]bool{}
 		for range 4 {
@@ -196,7 +196,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 			}
 			is(st, id, job.Succeeded, "")
 		}
-		is(st, "q1", job.Cancelled, job.ErrCancelled)
+		is(st, "q1", job.Cancelled, job.TypeCancelled)
 		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
 		}
@@ -205,10 +205,10 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	if err := s.Stop(hurry()); err != nil {
 		t.Error(err)
 	}
-	if rec := is(st, "hard", job.Failed, job.ErrInterrupted); rec.Stdout != "partial" || *rec.ExitCode != -1 {
+	if rec := is(st, "hard", job.Failed, job.TypeInterrupted); rec.Stdout != "partial" || *rec.ExitCode != -1 {
 		t.Errorf("%+v", rec)
 	}
-	is(st, "q0", job.Failed, job.ErrInterrupted)
+	is(st, "q0", job.Failed, job.TypeInterrupted)
 	for _, id := range []string{"again", "q2", "q3", "q4"} {
 		is(st, id, job.Queued, "")
 	}

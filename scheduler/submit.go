@@ -31,7 +31,7 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 		s.drop(e, err)
 		return nil, nil, err
 	}
-	defer s.escape(e)
+	defer s.recoverPanic(e)
 	var result *job.Result
 	if t.cancelled {
 		result = ended(job.CancelRequested, job.ErrCancelRequested, job.PhaseStartup)
@@ -41,7 +41,7 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 		if ctx.Err() != nil {
 			e.cancel(job.ErrCallerGone) // AfterFunc runs on a goroutine of its own, possibly later
 		}
-		result = s.carry(ctx, e, o, patience.C)
+		result = s.runWithRetries(ctx, e, o, patience.C)
 	}
 	rec := s.complete(e, result)
 	if keep {
@@ -200,7 +200,7 @@ func (s *Scheduler) expire(e *entry) {
 	s.engage(e)
 	s.dispatch()
 	s.mu.Unlock()
-	_ = s.endQueued(context.Background(), e, job.FailedResult(job.ErrTimeout, "", fmt.Sprintf(
+	_ = s.endQueued(context.Background(), e, job.FailedResult(job.TypeTimeout, "", fmt.Sprintf(
 		"The job waited in the queue for longer than queue_ttl_seconds (%g)", s.opt.QueueTTL.Seconds())))
 }
 

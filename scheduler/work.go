@@ -28,11 +28,11 @@ type failure struct {
 
 // work takes an asynchronous job from its first turn to its end, on a goroutine of its own.
 func (s *Scheduler) work(e *entry) {
-	defer s.escape(e)
+	defer s.recoverPanic(e)
 	ctx := context.Background()
 	result, why := s.load(ctx, e)
 	if why == nil {
-		result = s.carry(ctx, e, nil, nil)
+		result = s.runWithRetries(ctx, e, nil, nil)
 	}
 	if result != nil && e.interrupted(result) && (!e.hub.Begun() || s.opt.RetryOnInterrupt(e.kind)) {
 		result = nil
@@ -48,7 +48,7 @@ func (s *Scheduler) work(e *entry) {
 	if err := s.write(ctx, "keep the result of a job", e, func(ctx context.Context) error {
 		return s.opt.Store.Finish(ctx, rec, result.Artifacts)
 	}); err != nil {
-		s.bury(ctx, e, job.ErrInternal, fmt.Errorf("keep the result: %w", err))
+		s.addDeadLetter(ctx, e, job.TypeInternal, fmt.Errorf("keep the result: %w", err))
 		s.drop(e, errors.New("the job's record could not be written"))
 		return
 	}
@@ -57,18 +57,18 @@ func (s *Scheduler) work(e *entry) {
 
 // interrupted reports whether the end of the daemon, and nothing else, ended the run.
 func (e *entry) interrupted(r *job.Result) bool {
-	return errors.Is(context.Cause(e.ctx), job.ErrShutdown) && r.Error != nil && r.Error.Type == job.ErrInterrupted
+	return errors.Is(context.Cause(e.ctx), job.ErrShutdown) && r.Error != nil && r.Error.Type == job.TypeInterrupted
 }
 
-// escape ends an entry whose goroutine panicked: it must not hold its slot, nor its waiters, for ever.
-func (s *Scheduler) escape(e *entry) {
+// recoverPanic ends an entry whose goroutine panicked: it must not hold its slot, nor its waiters, for ever.
+func (s *Scheduler) recoverPanic(e *entry) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	s.log.Error("scheduler panicked over a job", "id", e.id, "panic", p, "stack", string(debug.Stack()))
 	err := fmt.Errorf("panic: %v", p)
-	s.bury(context.Background(), e, job.ErrInternal, err)
+	s.addDeadLetter(context.Background(), e, job.TypeInternal, err)
 	s.drop(e, err)
 	if !e.async {
 		panic(p) // the caller's goroutine
@@ -106,7 +106,7 @@ func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 			e.record = &job.Record{ID: e.id, Caller: e.caller, JobType: e.kind, Status: job.Queued, Async: true, CreatedAt: e.created}
 		}
 		err = fmt.Errorf("load the job: %w", err)
-		s.bury(ctx, e, job.ErrInternal, err)
+		s.addDeadLetter(ctx, e, job.TypeInternal, err)
 		return internal(), err
 	}
 	e.record, e.request = rec, req
@@ -116,7 +116,7 @@ func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 	}
 	if !s.resize(e, spec) {
 		r := s.tooLarge(spec.Limits.Memory + s.opt.Allowance)
-		return job.FailedResult(job.ErrConfig, job.PhaseStartup, r.Message), r
+		return job.FailedResult(job.TypeConfig, job.PhaseStartup, r.Message), r
 	}
 	e.spec = spec
 	return nil, nil
@@ -128,7 +128,7 @@ func (s *Scheduler) resolve(id string, rec *job.Record, req *job.Request) (*job.
 	var refusal *job.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		return nil, job.FailedResult(job.ErrConfig, job.PhaseStartup, refusal.Message), err
+		return nil, job.FailedResult(job.TypeConfig, job.PhaseStartup, refusal.Message), err
 	case err != nil:
 		s.log.Error("resolve an accepted job", "id", id, "error", err)
 		return nil, internal(), err
@@ -153,15 +153,15 @@ func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 		s.mu.Unlock()
 		return true
 	}
-	s.vacate(e)
+	s.releaseSlot(e)
 	e.need = need
 	s.mu.Unlock()
 	return true
 }
 
-// carry runs the job until it has a result that stands: once, or several times when the infrastructure fails. nil means that the job
+// runWithRetries runs the job until it has a result that stands: once, or several times when the infrastructure fails. nil means that the job
 // stays queued in the store, because the daemon stops.
-func (s *Scheduler) carry(ctx context.Context, e *entry, o job.Observer, patience <-chan time.Time) *job.Result {
+func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, o job.Observer, patience <-chan time.Time) *job.Result {
 	var watch job.Observer = e.hub
 	if o != nil {
 		watch = tee{e.hub, o}
@@ -180,7 +180,7 @@ func (s *Scheduler) carry(ctx context.Context, e *entry, o job.Observer, patienc
 			case t.refusal != nil && result != nil:
 				return result // it is all there is to say
 			case t.refusal != nil:
-				return job.FailedResult(job.ErrUnavailable, job.PhaseStartup, t.refusal.Message)
+				return job.FailedResult(job.TypeUnavailable, job.PhaseStartup, t.refusal.Message)
 			}
 		}
 		var f *failure
@@ -190,14 +190,14 @@ func (s *Scheduler) carry(ctx context.Context, e *entry, o job.Observer, patienc
 		}
 		if !f.transient || e.tries >= s.opt.MaxTries {
 			if f.dead != nil {
-				s.bury(ctx, e, job.ErrInternal, f.dead)
+				s.addDeadLetter(ctx, e, job.TypeInternal, f.dead)
 			}
 			return result
 		}
 		s.unmark(ctx, e)
 		e.attempt++
 		s.mu.Lock()
-		s.vacate(e)
+		s.releaseSlot(e)
 		s.dispatch()
 		s.mu.Unlock()
 	}
@@ -263,7 +263,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	}
 	leave := s.breaker.Allow(e.spec.Type + "\x00" + e.spec.Image)
 	if leave == nil {
-		return job.FailedResult(job.ErrUnavailable, job.PhaseStartup,
+		return job.FailedResult(job.TypeUnavailable, job.PhaseStartup,
 			"Sandboxes cannot be started at the moment; the server's log has the reason"), &failure{transient: true}
 	}
 	defer leave.Unknown()
@@ -298,13 +298,13 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	case errors.As(err, &refusal):
 		switch refusal.Reason {
 		case job.NotFound, job.Invalid, job.TooLarge, job.Conflict:
-			return job.FailedResult(job.ErrConfig, job.PhaseStartup, refusal.Message), nil
+			return job.FailedResult(job.TypeConfig, job.PhaseStartup, refusal.Message), nil
 		}
 		leave.Failed()
-		return job.FailedResult(job.ErrUnavailable, job.PhaseStartup, refusal.Message), &failure{transient: true}
+		return job.FailedResult(job.TypeUnavailable, job.PhaseStartup, refusal.Message), &failure{transient: true}
 	}
 	leave.Failed()
-	return job.FailedResult(job.ErrUnavailable, job.PhaseStartup,
+	return job.FailedResult(job.TypeUnavailable, job.PhaseStartup,
 		"The sandbox could not be started; the server's log has the reason"), &failure{transient: true}
 }
 
@@ -375,8 +375,8 @@ func (s *Scheduler) write(ctx context.Context, what string, e *entry, call func(
 	}
 }
 
-// bury puts an unexpected failure inside tsubo into the dead letter queue.
-func (s *Scheduler) bury(ctx context.Context, e *entry, kind job.ErrorType, why error) {
+// addDeadLetter puts an unexpected failure inside tsubo into the dead letter queue.
+func (s *Scheduler) addDeadLetter(ctx context.Context, e *entry, kind job.ErrorType, why error) {
 	ctx, cancel := context.WithTimeout(ctx, storeBound)
 	defer cancel()
 	if err := s.opt.Store.Dead(ctx, s.deadLetter(e, kind, why.Error())); err != nil {
@@ -385,7 +385,7 @@ func (s *Scheduler) bury(ctx context.Context, e *entry, kind job.ErrorType, why 
 }
 
 func internal() *job.Result {
-	return job.FailedResult(job.ErrInternal, job.PhaseStartup, "The sandbox failed; the server's log has the reason")
+	return job.FailedResult(job.TypeInternal, job.PhaseStartup, "The sandbox failed; the server's log has the reason")
 }
 
 // byCause is the result of a run that was ended from outside and left none.

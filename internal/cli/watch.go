@@ -102,7 +102,7 @@ func (t *tool) note(format string, args ...any) {
 // result.json and, if left, which files it left in /output and what keeps them.
 func (t *tool) report(a *job.ExecuteAnswer, left bool, keeps string) {
 	byItself := a.Status == job.Succeeded || a.Status == job.Failed && a.ExitCode != nil && *a.ExitCode >= 0 &&
-		(a.ErrorType == nil || *a.ErrorType != job.ErrPIDsLimit)
+		(a.ErrorType == nil || *a.ErrorType != job.TypePIDsLimit)
 	if !byItself && a.Error != nil {
 		t.note("%s", *a.Error)
 	}

@@ -130,7 +130,7 @@ func (r *runner) noImage(spec *job.Spec, err error) (*job.Result, error) {
 	if !errors.Is(err, images.ErrNotFound) {
 		return nil, fmt.Errorf("use image %q: %w", spec.Image, err)
 	}
-	return job.FailedResult(job.ErrConfig, job.PhaseStartup, fmt.Sprintf(
+	return job.FailedResult(job.TypeConfig, job.PhaseStartup, fmt.Sprintf(
 		"Job type '%s' needs the image '%s', which is not in the catalogue: import it with: tsubo images import PATH --name %s",
 		spec.Type, spec.Image, spec.Image)), nil
 }
@@ -140,7 +140,7 @@ func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, 
 	var broken *sandbox.ImageError
 	if errors.As(err, &broken) {
 		r.log.Warn("image cannot run its job type", "job", spec.ID, "type", spec.Type, "image", spec.Image, "error", err)
-		return job.FailedResult(job.ErrConfig, job.PhaseStartup,
+		return job.FailedResult(job.TypeConfig, job.PhaseStartup,
 			fmt.Sprintf("Image '%s' cannot run job type '%s': %s", spec.Image, spec.Type, broken.Message)), nil
 	}
 	facts := job.Facts{Phase: job.PhaseStartup, Timeout: spec.Timeout, StartupTimeout: spec.StartupTimeout}

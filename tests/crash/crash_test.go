@@ -95,14 +95,14 @@ func TestTsubodContradictions(t *testing.T) {
 		power bool
 		bad   bool
 	}{
-		{"started and interrupted", known{begun: true, kind: "small"}, rec(job.Failed, after, job.ErrInterrupted), false, false},
-		{"interrupted, of a type that is run again", known{begun: true, kind: "again"}, rec(job.Failed, after, job.ErrInterrupted), false, true},
+		{"started and interrupted", known{begun: true, kind: "small"}, rec(job.Failed, after, job.TypeInterrupted), false, false},
+		{"interrupted, of a type that is run again", known{begun: true, kind: "again"}, rec(job.Failed, after, job.TypeInterrupted), false, true},
 		{"started and queued", known{begun: true, kind: "small"}, rec(job.Queued, nil, ""), false, true},
 		{"started and queued, of a type that is run again", known{begun: true, kind: "again"}, rec(job.Queued, nil, ""), false, false},
 		{"started and queued after a power cut", known{begun: true, kind: "small"}, rec(job.Queued, nil, ""), true, false},
 		{"started and run again", known{begun: true, kind: "small"}, rec(job.Succeeded, after, ""), false, true},
 		{"started and ended before the kill", known{begun: true, kind: "small"}, rec(job.Succeeded, before, ""), false, false},
-		{"failed for no reason of its own", known{kind: "small"}, rec(job.Failed, after, job.ErrInternal), false, true},
+		{"failed for no reason of its own", known{kind: "small"}, rec(job.Failed, after, job.TypeInternal), false, true},
 		{"cancelled by nobody", known{kind: "small"}, rec(job.Cancelled, after, ""), false, true},
 		{"another end than before", known{ended: "x", kind: "small"}, rec(job.Succeeded, before, ""), true, true},
 	} {

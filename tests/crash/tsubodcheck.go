@@ -115,7 +115,7 @@ func (c *check) records() error {
 // contradicts says what is wrong about a record; "" when nothing is.
 func (c *check) contradicts(k *known, r *record) string {
 	again := k.kind == "again"
-	interrupted := r.Status == job.Failed && r.Error != nil && r.Error.Type == job.ErrInterrupted
+	interrupted := r.Status == job.Failed && r.Error != nil && r.Error.Type == job.TypeInterrupted
 	afterRestart := r.EndedAt == nil || time.Time(*r.EndedAt).After(c.d.started)
 	switch {
 	case k.ended != "" && r.digest != k.ended:

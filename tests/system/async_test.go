@@ -198,7 +198,7 @@ func TestCancelRunning(t *testing.T) {
 		}
 	}
 	record := shared.ended(t, id)
-	if record.Status != job.Cancelled || record.ExitCode != nil || record.Error.Type != job.ErrCancelled || !strings.HasPrefix(record.Stdout, "0\n1\n") {
+	if record.Status != job.Cancelled || record.ExitCode != nil || record.Error.Type != job.TypeCancelled || !strings.HasPrefix(record.Stdout, "0\n1\n") {
 		t.Errorf("%+v %+v", record.RecordAnswer, record.Error)
 	}
 	if code, answer := shared.ask(t, http.MethodPost, "/jobs/"+id+"/cancel", ""); code != http.StatusNotFound {
@@ -288,7 +288,7 @@ func TestRestarts(t *testing.T) {
 	check := func(d *daemon, lost, again string, queued []string) {
 		t.Helper()
 		record := d.ended(t, lost)
-		if record.Status != job.Failed || record.Error.Type != job.ErrInterrupted || *record.ExitCode != -1 {
+		if record.Status != job.Failed || record.Error.Type != job.TypeInterrupted || *record.ExitCode != -1 {
 			t.Errorf("%+v %+v", record.RecordAnswer, record.Error)
 		}
 		for _, id := range append(queued, again) {

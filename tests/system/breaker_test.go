@@ -28,7 +28,7 @@ func TestCallersOpenNoBreaker(t *testing.T) {
 			t.Fatalf("stdin over the limit: HTTP %d %.300s, %v", status, body, err)
 		}
 		a := d.run(t, map[string]any{"code": "pass", "job_type": "nonesuch"})
-		if a.ErrorType == nil || *a.ErrorType != job.ErrConfig || a.Error == nil || !strings.Contains(*a.Error, "/nonesuch") {
+		if a.ErrorType == nil || *a.ErrorType != job.TypeConfig || a.Error == nil || !strings.Contains(*a.Error, "/nonesuch") {
 			t.Errorf("a program that the image lacks: %+v", a)
 		}
 		// Half of the memory is admitted, and must arrive.

@@ -67,12 +67,12 @@ func TestStatuses(t *testing.T) {
 		stdout  string        // a part of it
 	}{
 		"success":                        {map[string]any{"code": "print('ok')"}, job.Succeeded, exit(0), "", "ok"},
-		"exit 3":                         {map[string]any{"code": "import sys; sys.exit(3)"}, job.Failed, exit(3), job.ErrRuntime, ""},
-		"exit 124 is no timeout":         {map[string]any{"code": "import os; os._exit(124)"}, job.Failed, exit(124), job.ErrRuntime, ""},
-		"exit 137 is no oom":             {map[string]any{"code": "import os; os._exit(137)"}, job.Failed, exit(137), job.ErrRuntime, ""},
+		"exit 3":                         {map[string]any{"code": "import sys; sys.exit(3)"}, job.Failed, exit(3), job.TypeRuntime, ""},
+		"exit 124 is no timeout":         {map[string]any{"code": "import os; os._exit(124)"}, job.Failed, exit(124), job.TypeRuntime, ""},
+		"exit 137 is no oom":             {map[string]any{"code": "import os; os._exit(137)"}, job.Failed, exit(137), job.TypeRuntime, ""},
 		"a word on stderr is no oom":     {map[string]any{"code": "import sys; sys.exit('MemoryError: out of memory, killed')"}, job.Failed, exit(1), "", ""},
 		"MemoryError is caught":          {map[string]any{"code": "try: bytearray(1 << 45)\nexcept MemoryError: print('caught')"}, job.Succeeded, exit(0), "", "caught"},
-		"MemoryError below the limit":    {map[string]any{"code": "bytearray(1 << 45)"}, job.Failed, exit(1), job.ErrRuntime, ""},
+		"MemoryError below the limit":    {map[string]any{"code": "bytearray(1 << 45)"}, job.Failed, exit(1), job.TypeRuntime, ""},
 		"starts in /output, with a home": {map[string]any{"code": "import os\nopen('x', 'w'); print(os.getcwd(), os.listdir(os.path.expanduser('~')))"}, job.Succeeded, exit(0), "", "/output []"},
 		"several files": {map[string]any{"filename": "app.py", "code_files": map[string]any{"p/__init__.py": "X = 7"}, "code": "import p, sys; print(p.X, sys.argv)"},
 			job.Succeeded, exit(0), "", "7 ['/code/app.py']"},
@@ -85,18 +85,18 @@ func TestStatuses(t *testing.T) {
 		"no exec from /dev/shm": {map[string]any{"job_type": "shared", "code": "import os, shutil, subprocess\nshutil.copy('/usr/bin/true', '/dev/shm/t')\ntry: subprocess.run(['/dev/shm/t'])\nexcept PermissionError: print('EACCES', oct(os.stat('/dev/shm').st_mode))"},
 			job.Succeeded, exit(0), "", "EACCES 0o41777"},
 		"exception after a flood":      {map[string]any{"code": "import sys\nsys.stderr.write('log\\n' * 100000)\n1/0", "timeout": 60}, job.Failed, exit(1), "division_error", ""},
-		"SIGSEGV":                      {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSEGV)"}, job.Failed, exit(139), job.ErrSegfault, ""},
-		"SIGKILL to itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), 9)"}, job.Failed, exit(137), job.ErrKilled, ""},
+		"SIGSEGV":                      {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSEGV)"}, job.Failed, exit(139), job.TypeSegfault, ""},
+		"SIGKILL to itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), 9)"}, job.Failed, exit(137), job.TypeKilled, ""},
 		"kill everything":              {map[string]any{"code": "import os; os.kill(-1, 9)"}, "", nil, "", ""},
-		"timeout":                      {map[string]any{"code": "print('begun', flush=True)\nwhile True: pass", "timeout": 2}, job.Timeout, exit(124), job.ErrExecutionTimeout, "begun"},
-		"timeout with signals ignored": {map[string]any{"code": "import signal,time\nfor s in (1,2,15): signal.signal(s, signal.SIG_IGN)\nprint('begun', flush=True)\ntime.sleep(999)", "timeout": 2}, job.Timeout, exit(124), job.ErrExecutionTimeout, "begun"},
-		"stopped by itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSTOP)", "timeout": 2}, job.Timeout, exit(124), job.ErrExecutionTimeout, ""},
-		"oom":                          {map[string]any{"code": "b = []\nwhile True: b.append(bytearray(8 << 20))", "timeout": 120, "job_type": "small"}, job.OOM, exit(137), job.ErrOOM, ""},
+		"timeout":                      {map[string]any{"code": "print('begun', flush=True)\nwhile True: pass", "timeout": 2}, job.Timeout, exit(124), job.TypeExecutionTimeout, "begun"},
+		"timeout with signals ignored": {map[string]any{"code": "import signal,time\nfor s in (1,2,15): signal.signal(s, signal.SIG_IGN)\nprint('begun', flush=True)\ntime.sleep(999)", "timeout": 2}, job.Timeout, exit(124), job.TypeExecutionTimeout, "begun"},
+		"stopped by itself":            {map[string]any{"code": "import os,signal; os.kill(os.getpid(), signal.SIGSTOP)", "timeout": 2}, job.Timeout, exit(124), job.TypeExecutionTimeout, ""},
+		"oom":                          {map[string]any{"code": "b = []\nwhile True: b.append(bytearray(8 << 20))", "timeout": 120, "job_type": "small"}, job.OOM, exit(137), job.TypeOOM, ""},
 		"85 % of the memory is usable": {map[string]any{"code": "b = bytearray(54 << 20); print(len(b) >> 20)", "timeout": 120, "job_type": "small"}, job.Succeeded, exit(0), "", "54"},
 		"/tmp full is an errno":        {map[string]any{"code": "f = open('/tmp/x', 'wb', buffering=0)\ntry:\n  while True: f.write(bytes(1 << 20))\nexcept OSError as e: print(e.errno)", "timeout": 120}, job.Succeeded, exit(0), "", "2"},
 		"no exec from /tmp": {map[string]any{"code": "import shutil,subprocess\nshutil.copy('/usr/bin/true', '/tmp/t')\ntry: subprocess.run(['/tmp/t'])\nexcept PermissionError: print('EACCES')"},
 			job.Succeeded, exit(0), "", "EACCES"},
-		"SIGXFSZ": {map[string]any{"code": "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nf = open('/tmp/x', 'wb')\nf.truncate(200 << 20)", "timeout": 60}, job.Failed, exit(153), job.ErrFileSize, ""},
+		"SIGXFSZ": {map[string]any{"code": "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nf = open('/tmp/x', 'wb')\nf.truncate(200 << 20)", "timeout": 60}, job.Failed, exit(153), job.TypeFileSize, ""},
 		"threads are bounded by EAGAIN": {map[string]any{"code": "import threading,time\nn=0\ntry:\n  for n in range(500): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nexcept RuntimeError as e: print('refused', n < 60)\nimport os; os._exit(0)", "timeout": 60},
 			job.Succeeded, exit(0), "", "refused True"},
 		"a daemonised child ends with its parent": {map[string]any{"code": "import os,time\nif os.fork()==0:\n  os.setsid()\n  if os.fork()==0:\n    for i in range(3): os.close(i)\n    time.sleep(999)\n  os._exit(0)\nprint('gone')"}, job.Succeeded, exit(0), "", "gone"},
@@ -104,7 +104,7 @@ func TestStatuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := shared.run(t, c.request)
 			if c.status == "" { // the program's own end, whichever it is, but never tsubo's failure
-				if a.ErrorType != nil && *a.ErrorType == job.ErrInternal {
+				if a.ErrorType != nil && *a.ErrorType == job.TypeInternal {
 					t.Errorf("%+v", a)
 				}
 				return
@@ -216,7 +216,7 @@ while True:
     b.append(b"y" * (64 << 10))
     json.loads(json.dumps({"n": len(b)}))
 `})
-	if a.Status != job.OOM || a.ErrorType == nil || *a.ErrorType != job.ErrOOM {
+	if a.Status != job.OOM || a.ErrorType == nil || *a.ErrorType != job.TypeOOM {
 		t.Errorf("%+v, want oom", a)
 	}
 }

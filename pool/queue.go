@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// line is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's mutex.
-type line struct {
+// queue is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's mutex.
+type queue struct {
 	waiters []*waiter
 	inside  int
 }
@@ -16,12 +16,12 @@ type line struct {
 // waiter is a job that found nothing that waits. Of a wanted shape it gets the first sandbox that is ready, whoever that was begun for; of
 // any other it boots for itself when it may.
 type waiter struct {
-	shelf *shelf      // nil: it boots for itself
+	idle  *idle       // nil: it boots for itself
 	turn  chan *Taken // holds one: nil says that it may boot
 	begun time.Time   // when fewer than Boots were before it
 }
 
-// wait stands in line until a sandbox comes, or the turn to boot for itself, which leave must end. The pool's mutex is held when it is called, and
+// wait stands in the queue until a sandbox comes, or the turn to boot for itself, which leave must end. The pool's mutex is held when it is called, and
 // not when it returns.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	p.waiters = append(p.waiters, w)
@@ -45,7 +45,7 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	return nil, fmt.Errorf("wait for a boot: %w", context.Cause(ctx))
 }
 
-// move looks at the line whenever something has changed: whose turn it is, who may boot for itself, and what is to be booted for the others.
+// move looks at the queue whenever something has changed: whose turn it is, who may boot for itself, and what is to be booted for the others.
 func (p *Pool) move() {
 	now := time.Now()
 	for i := 0; i < len(p.waiters); {
@@ -53,7 +53,7 @@ func (p *Pool) move() {
 		if w.begun.IsZero() && i < p.opt.Boots {
 			w.begun = now
 		}
-		if w.shelf == nil && p.free(p.inside) {
+		if w.idle == nil && p.free(p.inside) {
 			w.begun = now
 			p.waiters = slices.Delete(p.waiters, i, i+1)
 			p.inside++
@@ -65,13 +65,13 @@ func (p *Pool) move() {
 	if p.closed {
 		return
 	}
-	asked := map[*shelf]int{}
+	asked := map[*idle]int{}
 	for _, w := range p.waiters {
-		if w.shelf == nil {
+		if w.idle == nil {
 			continue
 		}
-		if asked[w.shelf]++; asked[w.shelf] > w.shelf.booting && p.free(p.booting) {
-			p.bootFor(w.shelf)
+		if asked[w.idle]++; asked[w.idle] > w.idle.booting && p.free(p.booting) {
+			p.bootFor(w.idle)
 		}
 	}
 }
@@ -87,9 +87,9 @@ func (p *Pool) leave() {
 	p.move()
 }
 
-// serve gives t to the first in line who can use it.
-func (p *Pool) serve(s *shelf, t *Taken) bool {
-	i := slices.IndexFunc(p.waiters, func(w *waiter) bool { return w.shelf == s })
+// serve gives t to the first in the queue who can use it.
+func (p *Pool) serve(s *idle, t *Taken) bool {
+	i := slices.IndexFunc(p.waiters, func(w *waiter) bool { return w.idle == s })
 	if i < 0 {
 		return false
 	}
@@ -105,10 +105,10 @@ func (p *Pool) serve(s *shelf, t *Taken) bool {
 }
 
 // waitFor is how many jobs wait for sandboxes of s.
-func (p *Pool) waitFor(s *shelf) int {
+func (p *Pool) waitFor(s *idle) int {
 	n := 0
 	for _, w := range p.waiters {
-		if w.shelf == s {
+		if w.idle == s {
 			n++
 		}
 	}
@@ -116,14 +116,14 @@ func (p *Pool) waitFor(s *shelf) int {
 }
 
 // disown makes those who wait for s, but for as many as boots of it are on their way, boot for themselves.
-func (p *Pool) disown(s *shelf) {
+func (p *Pool) disown(s *idle) {
 	n := 0
 	for _, w := range p.waiters {
-		if w.shelf != s {
+		if w.idle != s {
 			continue
 		}
 		if n++; n > s.booting {
-			w.shelf = nil
+			w.idle = nil
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// shelf is what waits of one shape. It is under the pool's mutex.
-type shelf struct {
+// idle is what waits of one shape. It is under the pool's mutex.
+type idle struct {
 	wanted  Wanted
 	demand  demand
 	waiting []*item // the newest last, and taken first
@@ -36,7 +36,7 @@ const (
 )
 
 // pop takes the newest that still waits, and throws away what does not.
-func (p *Pool) pop(s *shelf) *Taken {
+func (p *Pool) pop(s *idle) *Taken {
 	for len(s.waiting) > 0 {
 		last := len(s.waiting) - 1
 		if err := s.waiting[last].sandbox.Waiting(); err != nil {
@@ -54,7 +54,7 @@ func (p *Pool) pop(s *shelf) *Taken {
 }
 
 // discard throws the newest away.
-func (p *Pool) discard(s *shelf) {
+func (p *Pool) discard(s *idle) {
 	last := len(s.waiting) - 1
 	it := s.waiting[last]
 	s.waiting = s.waiting[:last]
@@ -63,7 +63,7 @@ func (p *Pool) discard(s *shelf) {
 }
 
 // discardDead throws away those that died while they waited.
-func (p *Pool) discardDead(s *shelf) {
+func (p *Pool) discardDead(s *idle) {
 	kept := s.waiting[:0]
 	for _, it := range s.waiting {
 		if err := it.sandbox.Waiting(); err != nil {
@@ -104,7 +104,7 @@ func (p *Pool) destroy(d destroyer, release func()) {
 }
 
 // bootFor begins a boot of s for the jobs that wait.
-func (p *Pool) bootFor(s *shelf) {
+func (p *Pool) bootFor(s *idle) {
 	tier := Cold
 	sentry := p.sentryFor(s.wanted.Shape)
 	if sentry != nil {
@@ -114,7 +114,7 @@ func (p *Pool) bootFor(s *shelf) {
 }
 
 // launch begins one boot of s, from a sentry if there is one, with so many bytes held; nobody waits for it when its tier is to be hot.
-func (p *Pool) launch(s *shelf, tier Tier, sentry Sentry, bytes int64) {
+func (p *Pool) launch(s *idle, tier Tier, sentry Sentry, bytes int64) {
 	s.booting++
 	p.booting++
 	p.held += bytes
@@ -130,15 +130,15 @@ func (p *Pool) launch(s *shelf, tier Tier, sentry Sentry, bytes int64) {
 }
 
 // hurryOne tells the boots of s for nobody that one of them is waited for, unless all have been told or there are others.
-func (p *Pool) hurryOne(s *shelf) {
+func (p *Pool) hurryOne(s *idle) {
 	if s.hurry != nil && s.booting > p.waitFor(s) {
 		close(s.hurry)
 		s.hurry = nil // the next boots are in no hurry
 	}
 }
 
-// boot makes one sandbox of s and gives it to the first who waits for one, or puts it on the shelf. It runs on a goroutine of its own.
-func (p *Pool) boot(s *shelf, w Wanted, tier Tier, sentry Sentry, bytes int64) {
+// boot makes one sandbox of s and gives it to the first who waits for one, or keeps it idle. It runs on a goroutine of its own.
+func (p *Pool) boot(s *idle, w Wanted, tier Tier, sentry Sentry, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()
 	start := time.Now()
@@ -192,7 +192,7 @@ func (p *Pool) ahead(w Wanted, sentry Sentry) (b Sandbox, release func(), err er
 }
 
 // failed puts off the next boot of s, and has those who wait for it boot for themselves.
-func (p *Pool) failed(s *shelf, name string, err error) {
+func (p *Pool) failed(s *idle, name string, err error) {
 	p.disown(s)
 	if p.ctx.Err() != nil {
 		return
