@@ -13,8 +13,8 @@ import (
 // Jobs admits, runs and ends jobs. A *job.Refusal among its errors says that nothing of the job is there.
 type Jobs interface {
 	// Execute runs a job to its end and returns its result as a value. It returns soon after ctx is done. The record is kept afterwards
-	// when keep says so.
-	Execute(ctx context.Context, s job.Submission, keep bool, o job.Observer) (*job.Record, *job.Result, error)
+	// when keep says so. Once the job is admitted, watch, which may be nil, gets its stream from the first event on, and returns at once.
+	Execute(ctx context.Context, s job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error)
 	// Submit accepts a job durably. existed says that the record is an earlier one under the same idempotency key; the error is
 	// job.ErrFingerprint when that one was asked for with another payload.
 	Submit(ctx context.Context, s job.Submission) (record *job.Record, existed bool, err error)

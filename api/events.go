@@ -24,9 +24,6 @@ const followAhead = 8
 // heartbeat is how often a silent stream says that it is alive.
 const heartbeat = 15 * time.Second
 
-// Bounds of the wait until the scheduler knows a run that was just handed to it.
-const attachFirst, attachMost = time.Millisecond, 20 * time.Millisecond
-
 // eventError is the event with which a stream ends that cannot tell the result. It has no id: a reader that comes back goes on after the
 // last event that it has.
 const eventError = "error"
@@ -283,7 +280,8 @@ func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 	id := sub.Spec.ID
 	ctx, cancel := context.WithCancel(c.Context())
 	done := make(chan outcome, 1)
-	go func() { done <- s.contained(ctx, sub, a.keep) }()
+	streams := make(chan iter.Seq[job.Event], 1)
+	go func() { done <- s.contained(ctx, sub, a.keep, func(events iter.Seq[job.Event]) { streams <- events }) }()
 	var end outcome
 	ended := false
 	finish := func() {
@@ -297,16 +295,13 @@ func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 	}()
 
 	var events iter.Seq[job.Event]
-	for wait := attachFirst; events == nil && !ended; wait = min(2*wait, attachMost) {
-		var known bool
-		if events, known = s.opt.Jobs.Events(ctx, id, 0); known {
-			break
-		}
-		events = nil
+	select {
+	case events = <-streams:
+	case end = <-done: // it was refused, or it is over already
+		ended = true
 		select {
-		case end = <-done:
-			ended = true
-		case <-time.After(wait):
+		case events = <-streams:
+		default:
 		}
 	}
 	st := &stream{c: c}
@@ -326,13 +321,8 @@ func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 		err = st.fail("Execution error: " + s.told(c, "Execution error", end.err))
 	case last != nil:
 		err = s.streamResult(st, last.ID, sub.Spec, end, a.inline)
-	case events != nil:
+	default:
 		err = s.streamResult(st, st.last+1, sub.Spec, end, a.inline)
-	default: // it was over before anybody could watch
-		r := &job.Record{ID: id, Stdout: end.result.Stdout, Stderr: end.result.Stderr, StartedAt: end.result.StartedAt}
-		if err = st.replay(r, 0); err == nil {
-			err = s.streamResult(st, st.last+1, sub.Spec, end, a.inline)
-		}
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -365,13 +355,13 @@ func (s *Server) streamResult(st *stream, id uint64, spec *job.Spec, end outcome
 }
 
 // contained calls Execute on a goroutine of its own, whose panic would end the daemon.
-func (s *Server) contained(ctx context.Context, sub job.Submission, keep bool) (o outcome) {
+func (s *Server) contained(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (o outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("run panicked", "id", sub.Spec.ID, "panic", p, "stack", string(debug.Stack()))
 			o = outcome{err: fmt.Errorf("internal error")}
 		}
 	}()
-	o.record, o.result, o.err = s.opt.Jobs.Execute(ctx, sub, keep, nil)
+	o.record, o.result, o.err = s.opt.Jobs.Execute(ctx, sub, keep, watch)
 	return o
 }

@@ -26,11 +26,15 @@ type fakeExecutor struct {
 	store  *fakeStore
 }
 
-func (f *fakeExecutor) Execute(ctx context.Context, s job.Submission, keep bool, _ job.Observer) (*job.Record, *job.Result, error) {
+func (f *fakeExecutor) Execute(ctx context.Context, s job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	f.mu.Lock()
 	f.specs, f.kept = append(f.specs, s.Spec), append(f.kept, keep)
 	run := f.run
 	f.mu.Unlock()
+	if watch != nil && f.events != nil {
+		events, _ := f.events(ctx, s.Spec.ID, 0)
+		watch(events)
+	}
 	result := s.Spec.Refused()
 	var err error
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,7 +16,7 @@ import (
 // forgetful runs nothing and notes nothing, so that a long run of the fuzzer has room.
 type forgetful struct{ *fakeExecutor }
 
-func (forgetful) Execute(_ context.Context, s job.Submission, _ bool, _ job.Observer) (*job.Record, *job.Result, error) {
+func (forgetful) Execute(_ context.Context, s job.Submission, _ bool, _ func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	if r := s.Spec.Refused(); r != nil {
 		return s.Record, r, nil
 	}

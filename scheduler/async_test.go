@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -671,19 +672,25 @@ func TestLiveOutput(t *testing.T) {
 	})
 }
 
-type heard struct{ text *strings.Builder }
-
-func (h heard) Started()        { h.text.WriteString("started ") }
-func (h heard) Stdout(p []byte) { h.text.WriteString("out:" + string(p)) }
-func (h heard) Stderr([]byte)   {}
-
-func TestExecuteTellsItsObserver(t *testing.T) {
+func TestExecuteHandsOutItsStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
 		b.f.finish("1")
-		h := heard{new(strings.Builder)}
-		if _, _, err := b.Execute(t.Context(), of(spec("1", "a", 1)), true, h); err != nil || h.text.String() != "started out:x" {
-			t.Errorf("%v, heard %q", err, h.text)
+		kinds := make(chan string, 1)
+		watch := func(events iter.Seq[job.Event]) {
+			go func() {
+				all := ""
+				for e := range events {
+					all += fmt.Sprintf("%d%s(%s) ", e.ID, e.Kind, e.Text)
+				}
+				kinds <- all
+			}()
+		}
+		if _, _, err := b.Execute(t.Context(), of(spec("1", "a", 1)), true, watch); err != nil {
+			t.Error(err)
+		}
+		if got := <-kinds; got != "1queued() 2started() 3stdout(x) 4result() " {
+			t.Errorf("stream %q", got)
 		}
 		if events, ok := b.Events(t.Context(), "1", 2); !ok {
 			t.Error("no stream")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/tsubo-run/tsubo/job"
@@ -14,12 +15,16 @@ import (
 // and tsubo's own are values (the latter failed with service_unavailable, config_error or internal_error, exit code -1); the error is
 // a *job.Refusal, or ctx's own when the caller went away while the job was queued: in both cases nothing of the job ran and nothing
 // is kept. When ctx ends later, the run is cancelled with job.ErrCallerGone and Execute still returns its result. With keep the
-// record goes to the store afterwards, without waiting for it. o may be nil. The scheduler fills the record's status, times and
+// record goes to the store afterwards, without waiting for it. Once the job has a place, watch, which may be nil, gets its stream as Events
+// returns it; watch must not block. The scheduler fills the record's status, times and
 // outcome in a copy of sub.Record.
-func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, o job.Observer) (*job.Record, *job.Result, error) {
+func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	e, refusal := s.enter(sub, false)
 	if refusal != nil {
 		return nil, nil, refusal
+	}
+	if watch != nil {
+		watch(e.hub.Read(ctx, 0))
 	}
 	patience := time.NewTimer(sub.Spec.StartupTimeout)
 	defer patience.Stop()
@@ -41,7 +46,7 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 		if ctx.Err() != nil {
 			e.cancel(job.ErrCallerGone) // AfterFunc runs on a goroutine of its own, possibly later
 		}
-		result = s.runWithRetries(ctx, e, o, patience.C)
+		result = s.runWithRetries(ctx, e, patience.C)
 	}
 	rec := s.complete(e, result)
 	if keep {

@@ -32,7 +32,7 @@ func (s *Scheduler) work(e *entry) {
 	ctx := context.Background()
 	result, why := s.load(ctx, e)
 	if why == nil {
-		result = s.runWithRetries(ctx, e, nil, nil)
+		result = s.runWithRetries(ctx, e, nil)
 	}
 	if result != nil && e.interrupted(result) && (!e.hub.Begun() || s.opt.RetryOnInterrupt(e.kind)) {
 		result = nil
@@ -161,11 +161,7 @@ func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 
 // runWithRetries runs the job until it has a result that stands: once, or several times when the infrastructure fails. nil means that the job
 // stays queued in the store, because the daemon stops.
-func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, o job.Observer, patience <-chan time.Time) *job.Result {
-	var watch job.Observer = e.hub
-	if o != nil {
-		watch = tee{e.hub, o}
-	}
+func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, patience <-chan time.Time) *job.Result {
 	var result *job.Result
 	for delay := time.Duration(0); ; delay = s.backoff(e.tries) {
 		if e.at != running { // only this goroutine takes a running entry's slot
@@ -184,7 +180,7 @@ func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, o job.Observer
 			}
 		}
 		var f *failure
-		result, f = s.attempt(ctx, e, watch)
+		result, f = s.attempt(ctx, e)
 		if f == nil {
 			return result
 		}
@@ -253,7 +249,7 @@ func (s *Scheduler) refuseUnready() *job.Refusal {
 }
 
 // attempt runs the job once. The result is how the job ends if no further attempt is made.
-func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (*job.Result, *failure) {
+func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failure) {
 	e.tries++
 	if cause := context.Cause(e.ctx); cause != nil {
 		return byCause(cause, e.spec, job.PhaseStartup), nil
@@ -273,7 +269,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry, watch job.Observer) (
 	}
 	overdue := time.AfterFunc(e.spec.StartupTimeout+e.spec.Timeout+overdueAfter, func() { e.cancel(job.ErrOverdue) })
 	defer overdue.Stop()
-	result, panicked, err := s.contained(e, launchObserver{watch, leave})
+	result, panicked, err := s.contained(e, launchObserver{e.hub, leave})
 	if result != nil {
 		e.cleared = result.Cleared
 	}
@@ -414,10 +410,3 @@ func overrun(r *job.Result, spec *job.Spec) *job.Result {
 	out.Status, out.ExitCode, out.Error = v.Status, v.ExitCode, v.Error
 	return &out
 }
-
-// tee tells two observers.
-type tee struct{ first, second job.Observer }
-
-func (t tee) Started()        { t.first.Started(); t.second.Started() }
-func (t tee) Stdout(p []byte) { t.first.Stdout(p); t.second.Stdout(p) }
-func (t tee) Stderr(p []byte) { t.first.Stderr(p); t.second.Stderr(p) }

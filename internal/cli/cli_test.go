@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -157,12 +158,12 @@ type jobs struct {
 	programs scripted
 }
 
-func (j jobs) Execute(ctx context.Context, sub job.Submission, keep bool, o job.Observer) (*job.Record, *job.Result, error) {
+func (j jobs) Execute(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	if strings.TrimSpace(sub.Spec.Code) == "full" {
 		result, err := j.programs.run(ctx, sub.Spec)
 		return sub.Record, result, err
 	}
-	return j.Scheduler.Execute(ctx, sub, keep, o)
+	return j.Scheduler.Execute(ctx, sub, keep, watch)
 }
 
 // Run implements scheduler.Runner.
