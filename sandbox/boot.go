@@ -22,8 +22,9 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// Sandbox is one booted sandbox. It is used by one goroutine at a time, for one job: Run, then Destroy; or Destroy alone. Once Run has
-// returned nothing of it goes on, and Destroy may be called by another goroutine: the result needs nothing of the sandbox.
+// Sandbox is a booted sandbox for a single job: Run, then Destroy, or Destroy alone. A Sandbox is
+// not safe for concurrent use. After Run has returned, another goroutine may call Destroy: nothing
+// is running any more, and the result does not depend on the sandbox.
 type Sandbox struct {
 	host  *Host
 	id    string
@@ -35,26 +36,28 @@ type Sandbox struct {
 	control *os.File
 	reader  *frames.Reader
 	writer  *frames.Writer
-	pids    []int // sandbox and gofer process, on a degraded host only; else the leaf knows them
+	pids    []int // sandbox and gofer; only on a degraded host, which has no leaf to list them
 
 	footprint int64
 	used      bool
 }
 
-// ImageError says that the job's image cannot run it: nothing of tsubo's is wrong, and trying again does not help. Message is
-// safe to show.
+// ImageError reports that the job's image cannot run the job. A retry does not help. Message is
+// safe to show to the caller.
 type ImageError struct{ Message string }
 
 func (e *ImageError) Error() string { return e.Message }
 
-// ID is the sandbox's own name: that of its leaf, its folder and its runsc state. It is random and owes nothing to a caller.
+// ID returns the sandbox's random name, which its leaf, its directory and its runsc state share.
+// The name contains no caller's data.
 func (s *Sandbox) ID() string { return s.id }
 
-// destroyBound bounds the clean-up of a sandbox, which runs on a context of its own.
+// destroyBound limits the clean-up of a sandbox, which runs on its own context.
 const destroyBound = 30 * time.Second
 
-// Boot makes a sandbox of that shape and returns once the job's runner waits in it. When ctx ends first, or anything fails,
-// nothing is left behind. An *ImageError means that the image is at fault. A boot that is stuck is given up and tried once more (stuck.go).
+// Boot boots a sandbox of the given shape and returns once its runner waits for a job. On error, or
+// if ctx ends first, Boot leaves nothing behind. An [*ImageError] means that the image is at fault.
+// A boot that takes longer than [patience] is abandoned and retried once.
 func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
 	s, err := h.tryBoot(ctx, shape, patience(ctx, shape))
 	if errors.Is(err, errStuck) && ctx.Err() == nil {
@@ -63,7 +66,8 @@ func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
 	return s, err
 }
 
-// tryBoot is one try of Boot, given up with errStuck after patience if that is not 0.
+// tryBoot is one attempt of [Host.Boot]. It fails with errStuck after patience. Zero means no
+// limit.
 func (h *Host) tryBoot(ctx context.Context, shape Shape, patience time.Duration) (*Sandbox, error) {
 	s := h.newSandbox()
 	s.shape = shape
@@ -75,13 +79,14 @@ func (h *Host) tryBoot(ctx context.Context, shape Shape, patience time.Duration)
 	return s, nil
 }
 
-// newSandbox is one of which nothing exists yet.
+// newSandbox returns a Sandbox with a name and without resources.
 func (h *Host) newSandbox() *Sandbox {
 	id := newID()
 	return &Sandbox{host: h, id: id, dir: filepath.Join(h.Dir, id)}
 }
 
-// undo destroys what a boot has made before it failed with err, which it returns with whatever goes wrong now.
+// undo destroys the sandbox of a failed boot and returns err joined with the errors of the
+// clean-up.
 func (s *Sandbox) undo(ctx context.Context, err error) error {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
@@ -110,8 +115,9 @@ func (s *Sandbox) boot(ctx context.Context) error {
 	return s.measure()
 }
 
-// greet makes the control socket, has start start init with its far end, and returns once the runner waits. Init is told what to boot
-// beforehand: it begins with it while start still sees to its own end.
+// greet creates the control socket, lets start launch tsubo-init with its far end, and returns once
+// the runner waits. The boot frame is queued before init runs, so init works on the frame while
+// start is still returning.
 func (s *Sandbox) greet(ctx context.Context, start func(theirs *os.File) error) error {
 	ours, theirs, err := controlPair()
 	if err != nil {
@@ -126,15 +132,15 @@ func (s *Sandbox) greet(ctx context.Context, start func(theirs *os.File) error) 
 	if err == nil {
 		return <-ready
 	}
-	// Now or very soon nothing has the far end any more; but what was said before is heard.
+	// No process holds the far end now, or soon. Frames that init sent before still count.
 	_ = ours.SetDeadline(time.Now().Add(time.Second))
 	if image := (*ImageError)(nil); errors.As(<-ready, &image) {
-		err = errors.Join(err, image) // init has ended before start was done with it, and that is why
+		err = errors.Join(err, image) // init exited before start returned, and this is the reason
 	}
 	return err
 }
 
-// params describes the job's container of the sandbox's shape.
+// params returns the bundle parameters of the job's container.
 func (s *Sandbox) params() bundle.Params {
 	root, guest := s.shape.Root, s.host.Guest
 	return bundle.Params{
@@ -153,8 +159,8 @@ func (s *Sandbox) makeLeaf(ctx context.Context, size limits.Boot) (err error) {
 	return err
 }
 
-// hurry gives the leaf the CPU weight of a job when somebody comes to wait for a boot in the background, until stop is called. Nothing else
-// may set the leaf's limits meanwhile.
+// hurry restores the leaf's normal CPU weight once a caller waits for this background boot
+// (Shape.Hurry), until stop is called. Nothing else may change the leaf's limits in between.
 func (s *Sandbox) hurry() (stop func()) {
 	if s.leaf == nil || s.shape.Hurry == nil {
 		return func() {}
@@ -173,7 +179,8 @@ func (s *Sandbox) hurry() (stop func()) {
 	return func() { close(quit); <-done }
 }
 
-// launch makes bundle and namespace, and boots a sandbox with the configuration that config makes for its leaf.
+// launch writes the bundle with the spec that config returns for the leaf's cgroup path, and boots
+// the sandbox.
 func (s *Sandbox) launch(ctx context.Context, stdin *os.File, config func(cgroup string) *specs.Spec) error {
 	cgroup := ""
 	if s.leaf != nil {
@@ -189,7 +196,7 @@ func (s *Sandbox) launch(ctx context.Context, stdin *os.File, config func(cgroup
 	return s.start(ctx, stdin, spec.Process.OOMScoreAdj)
 }
 
-// start runs runsc from a thread inside an empty network namespace.
+// start runs runsc on a thread inside an empty network namespace.
 func (s *Sandbox) start(ctx context.Context, stdin *os.File, oomScoreAdj *int) (err error) {
 	if s.ns, err = s.host.Netns.Take(ctx); err != nil {
 		return err
@@ -202,7 +209,7 @@ func (s *Sandbox) start(ctx context.Context, stdin *os.File, oomScoreAdj *int) (
 	switch {
 	case err != nil || s.leaf != nil:
 	case s.shape.Root.Kind == rootfs.Directory || s.host.Guest.Kind == rootfs.Directory:
-		s.pids, err = s.host.Runsc.Processes(s.dir) // a gofer is among them
+		s.pids, err = s.host.Runsc.Processes(s.dir) // includes the gofer
 	default:
 		s.pids = []int{pid}
 	}
@@ -239,24 +246,26 @@ func (s *Sandbox) awaitReady(ctx context.Context) error {
 	return fmt.Errorf("wait until the runner waits: %w", err)
 }
 
-// addressSpace is the RLIMIT_AS of a job's processes, 0 for none: what they may use, and what an interpreter reserves without using it. An
-// allocation beyond that can never succeed, and Python raises MemoryError for it; without a limit it succeeds, and the job dies of oom when it
-// touches the pages. Memory that is touched meets the leaf's limit long before. Node.js and commands get none: V8, Go and others reserve many times
-// what they use.
+// addressSpace returns the RLIMIT_AS of a job's processes in bytes. Zero means no limit. The value
+// covers what the job may use and what an interpreter reserves but does not touch. A larger
+// allocation can never succeed, so it fails at once and Python raises MemoryError. Without the
+// limit it would succeed, and the job would be OOM-killed when it touches the pages. Touched memory
+// meets the leaf's limit long before RLIMIT_AS. Node.js and commands get no limit: V8, Go and
+// others reserve many times what they use.
 func addressSpace(l job.Language, lim job.Limits) int64 {
 	if l != job.Python {
 		return 0
 	}
 	const (
 		libraries = 1024 * job.MiB // programs, shared libraries, their buffers
-		stack     = 8 * job.MiB    // of each thread
-		arena     = 64 * job.MiB   // of glibc's malloc, 8 for each CPU at most
+		stack     = 8 * job.MiB    // per thread
+		arena     = 64 * job.MiB   // glibc malloc; at most 8 per CPU
 	)
 	tasks := int64(min(lim.Tasks().Hard, 1<<20)) //nolint:gosec // bounded
 	return lim.Memory + libraries + tasks*stack + 8*int64(job.GuestCPUs(lim.CPU))*arena
 }
 
-// jobUID is the user and group that every job runs as, whatever its image says (wire.md section 3).
+// jobUID is the UID and GID of every job, whatever its image sets (wire.md section 3).
 const jobUID = 1000
 
 func (s *Sandbox) checkReady(m frames.Message) error {
@@ -275,7 +284,7 @@ func (s *Sandbox) checkReady(m frames.Message) error {
 	return fmt.Errorf("frame of type %#x instead of ready", m.Type())
 }
 
-// newID is 120 random bits, as a name that fits a cgroup, a folder and runsc.
+// newID returns 120 random bits as a name that is valid for a cgroup, a directory and runsc.
 func newID() string {
 	var b [15]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)

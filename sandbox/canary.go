@@ -16,26 +16,29 @@ import (
 	"github.com/tsubo-run/tsubo/seccomp"
 )
 
-// CanaryRoot is what the root of a canary holds besides the sandbox's mount points: one directory that anybody may write to, so that
-// a refused write proves the read-only root and not the permissions.
+// CanaryRoot is the only entry of a canary's root besides the sandbox's mount points: a directory
+// that every user may write to. A refused write then proves the read-only root, not the
+// permissions.
 const CanaryRoot = "open"
 
-// CanaryError lists the answers that a canary got wrong, each as one sentence.
+// CanaryError lists the wrong answers of a canary, each as one sentence.
 type CanaryError struct{ Wrong []string }
 
 func (e *CanaryError) Error() string {
 	return "the sandbox does not hold: " + strings.Join(e.Wrong, "; ")
 }
 
-// Canary boots a sandbox on root and proves each layer by its behaviour: identity, filter, read-only root, empty network, and, where
-// there are leaves, that the memory limit strikes. A *CanaryError means that a layer does not hold and nothing may be served; any other error,
-// that a sandbox could not even be run, ErrSilent that it did not come to its end, which proves nothing either way.
+// Canary boots a sandbox on root and proves each layer by its behavior: identity, seccomp filter,
+// read-only root, empty network and, if there are leaves, the memory limit. A [*CanaryError] means
+// that a layer failed, so no job may be served. [ErrSilent] means that the canary did not finish,
+// which proves nothing. Any other error means that the sandbox could not run.
 func (h *Host) Canary(ctx context.Context, root rootfs.Root, l job.Limits) error {
 	return h.canary(ctx, l, root, h.Boot)
 }
 
-// CanaryWarm is Canary for what is added to an empty sandbox, which goes to the sentry by another way than the command's: after an error
-// of either kind no empty sandbox may be used, but others may. ErrNoSentry is not a failure of anything.
+// CanaryWarm is Canary for a container that is added to an empty sandbox, because such a container
+// reaches the sentry in another way. After any error empty sandboxes must not be used; other
+// sandboxes are not affected. [ErrNoSentry] is not a failure.
 func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) error {
 	return h.canary(ctx, l, root, func(ctx context.Context, shape Shape) (*Sandbox, error) {
 		s, err := h.BootSentry(ctx, SizeOf(l))
@@ -46,10 +49,10 @@ func (h *Host) CanaryWarm(ctx context.Context, root rootfs.Root, l job.Limits) e
 	})
 }
 
-// ErrSilent says that a canary was ended before it had come to its end, and had reported nothing wrong until then.
-var ErrSilent = errors.New("the canary has not come to its end")
+// ErrSilent reports that a canary was killed before it finished, without a wrong answer until then.
+var ErrSilent = errors.New("the canary did not finish")
 
-// canaryTimeout is some hundred times what a canary takes, and ten times what it takes under emulation.
+// canaryTimeout is about a hundred times what a canary takes, and ten times that under emulation.
 const canaryTimeout = time.Minute
 
 func deref(n *int64) int64 {
@@ -59,7 +62,12 @@ func deref(n *int64) int64 {
 	return *n
 }
 
-func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot func(context.Context, Shape) (*Sandbox, error)) error {
+func (h *Host) canary(
+	ctx context.Context,
+	l job.Limits,
+	root rootfs.Root,
+	boot func(context.Context, Shape) (*Sandbox, error),
+) error {
 	probes := seccomp.Discriminating()
 	args := []string{"report"}
 	if h.Leaves != nil {
@@ -80,7 +88,8 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 		return err
 	}
 	spec := &job.Spec{
-		ID: s.id, Language: job.Command, Filename: job.DefaultFilename(job.Command), Args: args, Input: []byte("{}"), Limits: l,
+		ID: s.id, Language: job.Command, Filename: job.DefaultFilename(job.Command), Args: args, Input: []byte("{}"),
+		Limits:  l,
 		Timeout: canaryTimeout, StartupTimeout: time.Minute,
 	}
 	result, err := s.Run(ctx, spec, time.Now(), nil)
@@ -93,8 +102,9 @@ func (h *Host) canary(ctx context.Context, l job.Limits, root rootfs.Root, boot 
 	return verdict(result, killed, probes, l, h.Leaves != nil)
 }
 
-// verdict is what a canary's result says; killed is whether the kernel ended it for its memory. One that was ended otherwise, by its deadline or
-// as one that thrashes, says nothing of its memory limit, and of the rest only what it had reported in full. It is pure.
+// verdict returns the error that a canary's result stands for, or nil. killed reports whether the
+// kernel OOM-killed the canary. If the canary timed out or thrashed, its memory limit is unproven
+// and only complete report lines count. verdict has no side effects.
 func verdict(r *job.Result, killed bool, probes []seccomp.Probe, l job.Limits, leaves bool) error {
 	silent := r.Status == job.Timeout || r.Status == job.OOM && !killed
 	if silent && !strings.Contains(r.Stdout, "\nready\n") {
@@ -109,7 +119,8 @@ func verdict(r *job.Result, killed bool, probes []seccomp.Probe, l job.Limits, l
 	return nil
 }
 
-// judge holds the report against what must be. It is pure.
+// judge compares the report with the required answers and returns one sentence per difference.
+// judge has no side effects.
 func judge(r *job.Result, probes []seccomp.Probe, l job.Limits, leaves bool) []string {
 	var wrong []string
 	got := map[string][]string{}
@@ -124,12 +135,13 @@ func judge(r *job.Result, probes []seccomp.Probe, l job.Limits, leaves bool) []s
 	}
 	const noCaps = "0000000000000000"
 	expect("identity", got["status"], "Uid 1000,1000,1000,1000", "Gid 1000,1000,1000,1000", "Groups ",
-		"CapInh "+noCaps, "CapPrm "+noCaps, "CapEff "+noCaps, "CapBnd "+noCaps, "CapAmb "+noCaps, "NoNewPrivs 1", "Seccomp 2")
+		"CapInh "+noCaps, "CapPrm "+noCaps, "CapEff "+noCaps, "CapBnd "+noCaps, "CapAmb "+noCaps, "NoNewPrivs 1",
+		"Seccomp 2")
 	calls := make([]string, len(probes))
 	for i, p := range probes {
 		calls[i] = fmt.Sprintf("%d %d", i, p.Filtered)
 	}
-	expect("the answer to the calls that the filter refuses", got["call"], calls...)
+	expect("the errno of the calls that the filter refuses", got["call"], calls...)
 	expect("a write to the root", got["write"], strconv.Itoa(int(syscall.EROFS)))
 	expect("a connection to the outside", got["connect"], strconv.Itoa(int(syscall.ENETUNREACH)))
 	expect("the list of network interfaces", got["iface"], "lo")

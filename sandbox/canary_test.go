@@ -9,11 +9,13 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// report is what a canary says in a sandbox that holds, without the system calls.
+// report is the output of a canary in a sound sandbox, without the system calls.
 func report(l job.Limits) string {
-	status := "Uid 1000,1000,1000,1000\nGid 1000,1000,1000,1000\nGroups \nCapInh 0\nCapPrm 0\nCapEff 0\nCapBnd 0\nCapAmb 0\nNoNewPrivs 1\nSeccomp 2"
+	status := "Uid 1000,1000,1000,1000\nGid 1000,1000,1000,1000\nGroups \nCapInh 0\nCapPrm 0\nCapEff 0\nCapBnd " +
+		"0\nCapAmb 0\nNoNewPrivs 1\nSeccomp 2"
 	status = strings.ReplaceAll(status, " 0\n", " 0000000000000000\n")
-	return "status " + strings.ReplaceAll(status, "\n", "\nstatus ") + fmt.Sprintf("\nwrite 30\nconnect 101\niface lo\nnproc %d\nready\n", l.Tasks().Hard)
+	return "status " + strings.ReplaceAll(status, "\n", "\nstatus ") + fmt.Sprintf(
+		"\nwrite 30\nconnect 101\niface lo\nnproc %d\nready\n", l.Tasks().Hard)
 }
 
 func TestVerdict(t *testing.T) {
@@ -25,7 +27,7 @@ func TestVerdict(t *testing.T) {
 	wrong := errors.New("a *CanaryError")
 	for name, c := range map[string]struct {
 		status   job.Status
-		killed   bool // by the kernel, for its memory
+		killed   bool // OOM-killed by the kernel
 		stdout   string
 		enforced job.Enforced
 		leaves   bool
@@ -43,7 +45,8 @@ func TestVerdict(t *testing.T) {
 		"ended as it takes its memory, bad":  {job.Timeout, false, writes, held, true, wrong},
 		"ended in its report without leaves": {job.Timeout, false, half, job.Enforced{}, false, ErrSilent},
 	} {
-		err := verdict(&job.Result{Status: c.status, Stdout: c.stdout, Enforced: c.enforced}, c.killed, nil, l, c.leaves)
+		err := verdict(&job.Result{Status: c.status, Stdout: c.stdout, Enforced: c.enforced}, c.killed, nil, l,
+			c.leaves)
 		switch answer := (*CanaryError)(nil); {
 		case c.want == wrong && !errors.As(err, &answer), c.want != wrong && !errors.Is(err, c.want):
 			t.Errorf("%s: %v, want %v", name, err, c.want)

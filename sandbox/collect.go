@@ -12,8 +12,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// collection takes the artifacts that init reports. It believes nothing: sizes, counts and names are held against the job's limits
-// and against what was announced, whatever init claims to have checked.
+// collection receives the artifacts that init reports. Init is not trusted: sizes, counts and names
+// are checked against the job's limits and against what was announced.
 type collection struct {
 	limits    job.Limits
 	artifacts []job.Artifact
@@ -58,7 +58,7 @@ func (c *collection) begin(m frames.Artifact) error {
 	return nil
 }
 
-// count admits one more entry of /output, each name once.
+// count adds an entry of /output. Each name may appear once.
 func (c *collection) count(name string) error {
 	if c.names == nil {
 		c.names = map[string]bool{}
@@ -100,7 +100,7 @@ func (c *collection) skip(name, reason string) error {
 	return nil
 }
 
-// maxSkippedNames bounds how many skipped entries a result names; the rest are told by the note.
+// maxSkippedNames limits the skipped entries that a result names. The note covers the rest.
 const maxSkippedNames = 100
 
 func (c *collection) note(name, reason string) {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// controlPair is the control socket of one sandbox: ours, non-blocking so that deadlines work and read with read(2) alone, and the one
-// that becomes fd 0 of tsubo-init, which the caller closes once the sandbox has it.
+// controlPair returns both ends of a sandbox's control socket. ours is non-blocking, so that
+// deadlines work. theirs becomes fd 0 of tsubo-init. The caller closes theirs once the sandbox has
+// a copy.
 func controlPair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -23,8 +24,8 @@ func controlPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control-guest"), nil
 }
 
-// breakOff lets reads and writes on the control socket fail once ctx ends, until the function that it returns is called; afterwards the
-// socket has no deadline, however close the two came.
+// breakOff makes reads and writes on the control socket fail once ctx ends. restore ends that and
+// removes the deadline, even if ctx ends at the same moment.
 func (s *Sandbox) breakOff(ctx context.Context) (restore func()) {
 	broke := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -10,9 +10,9 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// Destroy ends whatever is left of the sandbox and removes it from the host: processes, cgroup leaf, runsc's files, network namespace,
-// bundle. It is idempotent, tries every step, and joins what went wrong, so that a recovery may call it blindly. The lease
-// of the root is the caller's to release afterwards.
+// Destroy kills the sandbox's processes and removes its cgroup leaf, runsc state, network namespace
+// and bundle from the host. It is idempotent, tries every step and joins the errors, so that a
+// recovery may call it blindly. The caller releases the lease of the root afterwards.
 func (s *Sandbox) Destroy(ctx context.Context) error {
 	var errs []error
 	try := func(what string, err error) {
@@ -49,8 +49,9 @@ func (s *Sandbox) Destroy(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Sweep removes what sandboxes of a crashed daemon have left below Dir and in runsc's state: it must be called before the first Boot.
-// Leaves are swept by limits.Enter; the processes are looked for here as well, because a degraded host has no leaf.
+// Sweep removes what the sandboxes of a crashed daemon left below Dir and in runsc's state. It must
+// run before the first Boot. limits.Enter sweeps the leaves; Sweep looks for processes as well,
+// because a degraded host has no leaves.
 func (h *Host) Sweep(ctx context.Context) error {
 	pids, err := h.Runsc.AllProcesses()
 	errs := []error{err, h.Runsc.KillProcesses(ctx, "", pids...)}

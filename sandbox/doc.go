@@ -1,9 +1,12 @@
-// Package sandbox runs one job in one gVisor sandbox that is used once: Boot makes it and waits until the job's runner waits in it,
-// Run hands a job over and reports what came of it, Destroy takes every trace of it off the host.
+// Package sandbox runs a job in a gVisor sandbox, which is used once. [Host.Boot] returns when the
+// sandbox's runner waits for a job, [Sandbox.Run] hands a job over and returns its result, and
+// [Sandbox.Destroy] removes every trace of the sandbox from the host.
 //
-// Everything that comes out of a sandbox is hostile: frames are read under a byte budget with deadlines that the daemon owns, and what
-// decides about oom, the pids limit and usage are the leaf's own files. A failure before the code's first byte is an error, since nothing
-// of the job has happened and it can be tried again; everything after it is a value in job.Result.
+// All data that leaves a sandbox is hostile. Frames are read under a byte budget and under
+// deadlines that the daemon owns. Out-of-memory, pids limit and usage come from the files of the
+// cgroup leaf alone. A failure before the code's first byte is an error: nothing of the job has
+// happened, so the job can be retried. Every later failure is a value in [job.Result].
 //
-// The package is long because a sandbox has two ways to come up, with an image and before one is known, and one life after that.
+// The package is long because a sandbox can boot in two ways, with its image or before the image is
+// known, and because both share the later life cycle.
 package sandbox

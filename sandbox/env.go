@@ -10,11 +10,12 @@ import (
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// environment is the job's whole environment (wire.md section 3), sorted: fixed names, over them the image's, over those the job type's.
+// environment returns the job's base environment, sorted (wire.md section 3). The job type's
+// variables override the image's, and the image's override the defaults.
 func (s Shape) environment() []string {
 	env := map[string]string{
 		"PATH":           defaultPath,
-		"HOME":           "/tmp/home", // init makes it
+		"HOME":           "/tmp/home", // created by init
 		"XDG_CACHE_HOME": "/tmp/home/.cache",
 		"MPLCONFIGDIR":   "/tmp/home/.cache/matplotlib",
 	}
@@ -34,7 +35,8 @@ func (s Shape) environment() []string {
 	return out
 }
 
-// workingDirectory is where the job's process starts (ruling 23), and whether the image must have it.
+// workingDirectory returns the directory in which the job starts, and whether the image must
+// contain that directory.
 func (s Shape) workingDirectory() (path string, required bool) {
 	switch {
 	case s.Workdir != "":
@@ -45,7 +47,7 @@ func (s Shape) workingDirectory() (path string, required bool) {
 	return "/output", true
 }
 
-// perJob is what one job adds to the environment of its sandbox (ruling 12), sorted.
+// perJob returns the variables that one job adds to the environment of its sandbox, sorted.
 func perJob(spec *job.Spec) []string {
 	startup := strconv.Itoa(int(spec.StartupTimeout.Seconds()))
 	execution := strconv.Itoa(int(spec.Timeout.Seconds()))

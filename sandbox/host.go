@@ -16,42 +16,47 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// Host is what sandboxes are made from. It is filled once, by whoever owns the parts, and is then safe for concurrent use.
+// Host holds the parts that sandboxes are made from. The owner fills it once; afterwards a Host is
+// safe for concurrent use.
 type Host struct {
 	Runsc   *runsc.Runsc
-	Leaves  *limits.Tree // nil on a degraded host: no leaf, and Enforced says so
+	Leaves  *limits.Tree // nil on a degraded host: no leaves, and Enforced reports none
 	Netns   *netns.Stock
 	Guest   rootfs.Root // the image on /.tsubo; the owner keeps its lease
-	Empty   rootfs.Root // EmptyTree, for BootSentry, which fails without it; the owner keeps its lease
+	Empty   rootfs.Root // EmptyTree; required by BootSentry; the owner keeps its lease
 	Seccomp *specs.LinuxSeccomp
-	Dir     string // run-time directory of sandboxes, one folder each, mode 0700
+	Dir     string // run-time directory, mode 0700, with one subdirectory per sandbox
 	Log     *slog.Logger
 }
 
-// Shape is all of a sandbox that is settled when it boots. Two jobs of one shape could use the same waiting sandbox. Of Limits only
-// what the guest sees or what cannot be changed later counts: memory, GuestCPUs, tmpfs sizes, rlimits.
+// Shape is everything about a sandbox that is fixed when it boots. Two jobs of the same shape can
+// use the same waiting sandbox. Only those Limits count that the guest sees or that cannot change
+// later: memory, GuestCPUs, tmpfs sizes and rlimits.
 type Shape struct {
 	Root        rootfs.Root // leased by the caller until Destroy has returned
 	Config      job.ImageConfig
 	Language    job.Language
 	Command     []string
-	Workdir     string            // of the job type: absolute, or "" for the default
-	Environment map[string]string // of the job type
+	Workdir     string            // the job type's absolute directory; "" means the default
+	Environment map[string]string // the job type's variables
 	Limits      job.Limits
-	Preload     []string // modules that the waiting runner imports before it waits
+	Preload     []string // modules that the runner imports before it waits
 
-	// Background says that nobody waits for this boot: the sandbox's CPU weight is low until its job is handed over.
+	// Background means that no job waits for this boot. The sandbox's CPU weight stays low until
+	// its job is handed over.
 	Background bool
-	// Hurry, when it is closed during such a boot, says that somebody waits for it after all: the weight is that of a job from then on.
+	// Hurry is closed when a job comes to wait for a background boot. The CPU weight is then raised
+	// to that of a job.
 	Hurry <-chan struct{}
 }
 
-// Key is equal for two shapes whose waiting sandboxes can stand in for each other, and for no others: it covers everything that is settled
-// at boot except Host's own parts, which are the same for as long as the Host is.
+// Key returns the same string for two shapes exactly if their waiting sandboxes are
+// interchangeable. It covers everything that is fixed at boot except Host's parts, which never
+// change.
 func (s Shape) Key() string {
 	h := sha256.New()
 	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
-	text := func(all ...string) { // lengths first, so that no two lists run together
+	text := func(all ...string) { // length-prefixed, so that no two lists collide
 		number(uint64(len(all)))
 		for _, t := range all {
 			number(uint64(len(t)))

@@ -7,8 +7,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Design decision 1: between the hand-over and the answer there is one socket. A Run that reached for runsc, for a namespace or for the
-// directory of bundles would find none.
+// Between the hand-over and the answer there is only one socket. A Run that used runsc, a network
+// namespace or the bundle directory would fail here.
 func TestRunNeedsNothingOfTheHost(t *testing.T) {
 	for name, by := range tiers {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// late leaves children in one system call that looks at no signal for many seconds: getrandom of 2 GiB into one small file, mapped over and over.
+// late leaves children in a system call that ignores signals for many seconds: getrandom of 2 GiB
+// into a small file that is mapped many times.
 const late = `
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -34,12 +35,13 @@ print("done")
 os._exit(%d)
 `
 
-// A child that dies late is not the program's failure, nor tsubo's: the program keeps its exit status and its output, and what is left of the
-// sandbox is killed before the result is out.
+// A child that dies late is neither the program's failure nor tsubo's. The program keeps its exit
+// status and its output, and the rest of the sandbox is killed before the result is returned.
 func TestLateChild(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
-	// The children may write a dot behind the program's last line: until they are killed, the job is not over.
+	// The children may write a dot after the program's last line: the job runs until they are
+	// killed.
 	for code, want := range map[int]job.Status{0: job.Succeeded, 3: job.Failed} {
 		s := boot(t, tiers["cold"], h, shape)
 		spec := pythonSpec(fmt.Sprintf(late, code))
@@ -47,8 +49,10 @@ func TestLateChild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != want || res.ExitCode == nil || *res.ExitCode != code || !strings.Contains(res.Stdout, "done\n") {
-			t.Errorf("exit %d: status %s, exit code %v, stdout %q, stderr %q, error %+v", code, res.Status, *res.ExitCode, res.Stdout, res.Stderr, res.Error)
+		if res.Status != want || res.ExitCode == nil || *res.ExitCode != code ||
+			!strings.Contains(res.Stdout, "done\n") {
+			t.Errorf("exit %d: status %s, exit code %v, stdout %q, stderr %q, error %+v", code, res.Status,
+				*res.ExitCode, res.Stdout, res.Stderr, res.Error)
 		}
 		if len(res.Artifacts) != 0 || !strings.Contains(res.ArtifactsNote, "could not be ended in time") {
 			t.Errorf("exit %d: artifacts %v, note %q", code, res.Artifacts, res.ArtifactsNote)
@@ -56,7 +60,7 @@ func TestLateChild(t *testing.T) {
 		for _, pid := range s.pids {
 			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			if err == nil && !strings.Contains(string(stat), ") Z ") {
-				t.Errorf("exit %d: process %d of the sandbox lives on behind the result", code, pid)
+				t.Errorf("exit %d: process %d of the sandbox outlives the result", code, pid)
 			}
 		}
 		t.Logf("total %v ms, execution %v ms", *res.Timing.TotalMS, *res.Timing.ExecutionMS)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// When the host runs out of memory, the kernel takes a sandbox before the daemon, however the sandbox was booted and also while it
-// waits without a job's container.
+// On a host without memory the kernel must kill a sandbox before the daemon, however the sandbox
+// was booted, and even while it waits without a job's container.
 func TestOOMScoreInEveryTier(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -17,7 +17,8 @@ func TestOOMScoreInEveryTier(t *testing.T) {
 			t.Errorf("%s: no process", name)
 		}
 		for _, pid := range s.pids {
-			if score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid)); err != nil || string(score) != "500\n" {
+			if score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid)); err != nil ||
+				string(score) != "500\n" {
 				t.Errorf("%s: oom_score_adj %q, %v", name, score, err)
 			}
 		}

@@ -8,11 +8,11 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// EmptyKey names the root of empty sandboxes; it changes when EmptyTree does.
+// EmptyKey names the root of empty sandboxes. It must change whenever [EmptyTree] changes.
 const EmptyKey = "empty-1"
 
-// EmptyTree is the root of an empty sandbox: the mount points of every sandbox, and the program that waits in it. What the sandbox of a job
-// runs on sees nothing of it.
+// EmptyTree returns the root of an empty sandbox: the mount points of every sandbox, and the
+// program that waits in it. A job's container cannot see this root.
 func EmptyTree() map[string]rootfs.GuestFile {
 	tree := map[string]rootfs.GuestFile{"pause": {Mode: 0o555, Data: pauseProgram()}}
 	for name, mode := range rootfs.MountPoints() {
@@ -21,8 +21,9 @@ func EmptyTree() map[string]rootfs.GuestFile {
 	return tree
 }
 
-// pauseProgram is the smallest program that does it: an ELF header, one segment, and a loop around ppoll(2) of
-// nothing, without end. A Go program in its place would cost each empty sandbox megabytes and a dozen milliseconds.
+// pauseProgram returns a minimal program: an ELF header, one segment, and an endless loop around
+// ppoll(2) without file descriptors. A Go program would cost each empty sandbox megabytes and a
+// dozen milliseconds.
 func pauseProgram() []byte {
 	const (
 		base    = 0x400000
@@ -33,9 +34,10 @@ func pauseProgram() []byte {
 	for _, v := range []any{
 		// The header.
 		[16]byte{0x7f, 'E', 'L', 'F', 2 /* 64 bits */, 1 /* little endian */, 1},
-		uint16(2) /* executable */, uint16(pauseMachine), uint32(1), uint64(base + headers) /* entry */, uint64(64), uint64(0),
+		uint16(2) /* executable */, uint16(pauseMachine), uint32(1), uint64(base + headers) /* entry */, uint64(64),
+		uint64(0),
 		uint32(0), uint16(64), uint16(56), uint16(1) /* one segment */, uint16(64), uint16(0), uint16(0),
-		// The segment: the whole file, to read and to execute.
+		// The only segment: the whole file, readable and executable.
 		uint32(1) /* load */, uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x10000),
 		pauseCode,
 	} {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 var atExit []func()
 
-// world is what the tests with a real runsc share: the roots of this test process.
+// world holds the roots that all tests with a real runsc in this process share.
 type world struct {
 	dir                  string
 	roots                *rootfs.Store
@@ -97,7 +97,9 @@ func (w *world) make() (err error) {
 	return nil
 }
 
-// realHost is a host with the real runsc, $TSUBO_RUNSC or the one on PATH, the sentry $TSUBO_SENTRY if there is one, and no leaves. After the test nothing of a sandbox may be left.
+// realHost returns a host with the real runsc, $TSUBO_RUNSC or the first on PATH, the sentry
+// $TSUBO_SENTRY if set, and no leaves. It fails the test if anything of a sandbox is left
+// afterwards.
 func realHost(t *testing.T) (*Host, *world) {
 	t.Helper()
 	path := need.Runsc(t)
@@ -129,7 +131,8 @@ func realHost(t *testing.T) (*Host, *world) {
 		t.Fatal(err)
 	}
 	h := &Host{
-		Runsc: bin, Netns: netns.NewStock(1), Guest: w.guest, Empty: w.empty, Seccomp: seccomp.Profile(), Dir: filepath.Join(dir, "s"),
+		Runsc: bin, Netns: netns.NewStock(1), Guest: w.guest, Empty: w.empty, Seccomp: seccomp.Profile(),
+		Dir: filepath.Join(dir, "s"),
 		Log: slog.New(slog.DiscardHandler),
 	}
 	if err := os.Mkdir(h.Dir, 0o700); err != nil {
@@ -152,10 +155,12 @@ func realHost(t *testing.T) (*Host, *world) {
 	return h, w
 }
 
-// python is the root of the Python image and what its configuration says.
+// python returns the root and the configuration of the Python image.
 func (w *world) python(t *testing.T) *images.Use {
 	t.Helper()
-	for _, dir := range []string{os.Getenv("TSUBO_PYTHON_IMAGE"), "../build/images/python", "/opt/tsubo/images/python"} {
+	for _, dir := range []string{
+		os.Getenv("TSUBO_PYTHON_IMAGE"), "../build/images/python", "/opt/tsubo/images/python",
+	} {
 		if _, err := os.Stat(filepath.Join(dir, "oci-layout")); dir == "" || err != nil {
 			continue
 		}
@@ -178,13 +183,14 @@ func (w *world) python(t *testing.T) *images.Use {
 func realLimits() job.Limits {
 	task := job.Rlimit{Soft: 30, Hard: 40}
 	return job.Limits{
-		Memory: 128 * job.MiB, CPU: 1, PIDs: 100, NProc: task, NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 3 * job.MiB,
-		Tmp: job.MiB, Output: 2 * job.MiB, SharedMemory: 4 * job.MiB,
+		Memory: 128 * job.MiB, CPU: 1, PIDs: 100, NProc: task, NoFile: job.Rlimit{Soft: 64, Hard: 128},
+		FSize: 3 * job.MiB,
+		Tmp:   job.MiB, Output: 2 * job.MiB, SharedMemory: 4 * job.MiB,
 		Stdout: job.MiB, Stderr: job.MiB, Artifact: job.MiB, ArtifactsTotal: job.MiB, Artifacts: 10,
 	}
 }
 
-// tier boots a sandbox in one of the ways that there are.
+// tier is one way to boot a sandbox.
 type tier func(t *testing.T, h *Host, shape Shape) (*Sandbox, error)
 
 var tiers = map[string]tier{
@@ -193,7 +199,7 @@ var tiers = map[string]tier{
 		shape.Background = true
 		s, err := h.Boot(t.Context(), shape)
 		if err == nil {
-			time.Sleep(time.Second) // what a sandbox does while it waits, if anything
+			time.Sleep(time.Second) // let the sandbox do its idle work, if any
 			err = s.Waiting()
 		}
 		return s, err
@@ -208,7 +214,7 @@ var tiers = map[string]tier{
 	},
 }
 
-// boot is a tier's sandbox, destroyed after the test.
+// boot returns a sandbox of a tier. The sandbox is destroyed after the test.
 func boot(t *testing.T, by tier, h *Host, shape Shape) *Sandbox {
 	t.Helper()
 	s, err := by(t, h, shape)
@@ -231,13 +237,15 @@ func boot(t *testing.T, by tier, h *Host, shape Shape) *Sandbox {
 func pythonShape(t *testing.T, w *world) Shape {
 	use := w.python(t)
 	return Shape{
-		Root: use.Root, Config: use.Config, Language: job.Python, Environment: map[string]string{"OF_TYPE": "1"}, Limits: realLimits(),
+		Root: use.Root, Config: use.Config, Language: job.Python, Environment: map[string]string{"OF_TYPE": "1"},
+		Limits: realLimits(),
 	}
 }
 
 func pythonSpec(code string) *job.Spec {
 	return &job.Spec{
-		ID: "test", Language: job.Python, Filename: "main.py", Code: code, Input: []byte(`{"a":1}`), Args: []string{"x"}, Environment: map[string]string{"OF_JOB": "1"},
+		ID: "test", Language: job.Python, Filename: "main.py", Code: code, Input: []byte(`{"a":1}`),
+		Args: []string{"x"}, Environment: map[string]string{"OF_JOB": "1"},
 		Limits: realLimits(), Timeout: time.Minute, StartupTimeout: time.Minute,
 	}
 }

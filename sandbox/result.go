@@ -8,7 +8,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// stderrTail is how much of the end of stderr the classification looks at: the message of an exception may be long, and its class comes before.
+// stderrTail is how many of stderr's last bytes the classification reads. The message of an
+// exception may be long, and the exception's class precedes the message.
 const stderrTail = 64 << 10
 
 // resultFile is the artifact whose JSON becomes the result's Output (wire.md section 3).
@@ -21,7 +22,7 @@ func (r *run) result() *job.Result {
 	}
 	cause := r.settleCause()
 	if r.done != nil {
-		// Totals may be larger than what was forwarded; a smaller claim is not believed.
+		// Totals may exceed what was forwarded. A smaller claim is ignored.
 		r.stdout.total = max(r.stdout.total, r.done.StdoutTotal)
 		r.stderr.total = max(r.stderr.total, r.done.StderrTotal)
 	}
@@ -41,7 +42,8 @@ func (r *run) result() *job.Result {
 	verdict := job.Classify(facts)
 	res.Status, res.ExitCode, res.Error = verdict.Status, verdict.ExitCode, verdict.Error
 	if facts.Unknown && cause == job.OwnEnd {
-		r.s.host.Log.Error("sandbox broke off a job", "job", r.spec.ID, "sandbox", r.s.id, "error", r.err)
+		r.s.host.Log.Error("sandbox ended before its job's exit was reported",
+			"job", r.spec.ID, "sandbox", r.s.id, "error", r.err)
 	}
 	r.fillArtifacts(res, cause)
 	res.Timing = r.timing(res.Status, end)
@@ -50,8 +52,8 @@ func (r *run) result() *job.Result {
 	return res
 }
 
-// endOfStderr is the last of what the job wrote to stderr, as far as it came: the exception's line stands there, however much was written
-// before.
+// endOfStderr returns the last bytes of the job's stderr. The line of an exception is there,
+// however much the job wrote before.
 func (r *run) endOfStderr() []byte {
 	if r.done != nil && r.done.StderrTail != "" {
 		return []byte(r.done.StderrTail)
@@ -59,7 +61,8 @@ func (r *run) endOfStderr() []byte {
 	return r.stderr.data[max(0, len(r.stderr.data)-stderrTail):]
 }
 
-// settleCause decides why the job ended. What struck first has been noted by end; else the leaf's own files tell.
+// settleCause returns why the job ended: the cause that end has recorded, or else what the leaf's
+// files report.
 func (r *run) settleCause() job.Cause {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +83,7 @@ func (r *run) settleCause() job.Cause {
 	return r.cause
 }
 
-// memoryReached reports whether the job's memory has met its limit, by the leaf's own counters.
+// memoryReached reports whether the job reached its memory limit, by the leaf's own counters.
 func (r *run) memoryReached() bool {
 	if r.s.leaf == nil {
 		return false
@@ -102,7 +105,8 @@ func (r *run) fillArtifacts(res *job.Result, cause job.Cause) {
 	case r.exit == nil:
 		res.ArtifactsNote = "lost: the sandbox was killed before /output could be read"
 	case r.exit.Survivors:
-		res.ArtifactsNote = "lost: a process that the program left behind could not be ended in time, and may have changed /output"
+		res.ArtifactsNote = "lost: a process that the program left behind could not be ended in time, and may " +
+			"have changed /output"
 	case r.done == nil:
 		res.ArtifactsNote = "incomplete: the collection took too long or broke off"
 	case r.done.More:
@@ -151,7 +155,7 @@ func (r *run) usage(end time.Time) job.Usage {
 	return u
 }
 
-// Enforced says what is in force in this sandbox.
+// Enforced returns the limits and layers that are in force in this sandbox.
 func (s *Sandbox) Enforced() job.Enforced {
 	e := job.Enforced{
 		Runtime:      "runsc",

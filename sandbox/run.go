@@ -11,17 +11,18 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Bounds of the ladder by which a run ends (design: the daemon owns the deadline).
+// The daemon owns every deadline. These bounds limit each step of ending a run.
 const (
 	stopGrace    = time.Second     // from Stop until the whole sandbox is killed
 	collectBound = 5 * time.Second // from the code's death until the artifacts are in
 	killBound    = 5 * time.Second // from the kill until the control socket must have closed
 )
 
-// Run hands the job over and returns what came of it. It may be called once, on a sandbox whose shape fits the job. turn is when the
-// job's turn came: startup_timeout and Timing.StartupMS count from there. watch may be nil. When ctx ends, the job is stopped at once and
-// the result is classified by context.Cause. An error means that the code's first byte was never run: the
-// launch failed, and the job may be tried elsewhere. The sandbox needs Destroy in every case.
+// Run hands the job over and returns its result. It may be called once, on a sandbox whose shape
+// fits the job. turn is when the job left the queue: startup_timeout and Timing.StartupMS count
+// from then. watch may be nil. If ctx ends, the job is stopped at once and the result is classified
+// by [context.Cause]. An error means that the code's first byte never ran: the launch failed, and
+// the job may be retried elsewhere. The caller must call Destroy in every case.
 func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch job.Observer) (*job.Result, error) {
 	if s.used {
 		return nil, errors.New("run: the sandbox has been used")
@@ -37,7 +38,8 @@ func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch
 		if !s.oomKilled() {
 			return nil, err
 		}
-		// What the caller sent did not fit beside the interpreter: the job's own end, and another try would be the same.
+		// The job's files and input did not fit beside the interpreter. That is the job's own
+		// fault, and a retry would end the same way.
 		r.cause, r.err, r.started = job.OutOfMemory, err, time.Now()
 		return r.result(), nil
 	}
@@ -48,7 +50,8 @@ func (s *Sandbox) Run(ctx context.Context, spec *job.Spec, turn time.Time, watch
 	return r.result(), nil
 }
 
-// run is one job in its sandbox. The goroutine of Run owns what the reader fills; what timers and the context touch is under mu.
+// run is one job in its sandbox. The goroutine of Run owns the fields that the reader fills. mu
+// guards the fields that timers and the context use.
 type run struct {
 	s     *Sandbox
 	spec  *job.Spec
@@ -63,12 +66,12 @@ type run struct {
 	err            error // why reading stopped before Done
 
 	mu     sync.Mutex
-	over   bool      // Run returns: nothing may touch the sandbox any more
-	cause  job.Cause // the first one; OwnEnd while there is none
+	over   bool      // set when Run returns; the sandbox must not be touched any more
+	cause  job.Cause // the first cause; OwnEnd while there is none
 	timers timers
 }
 
-// finish sees to it that no timer and no end of a context touches the sandbox after Run.
+// finish ensures that no timer and no context callback touches the sandbox after Run.
 func (r *run) finish() {
 	r.timers.stop()
 	r.mu.Lock()
@@ -76,7 +79,7 @@ func (r *run) finish() {
 	r.over = true
 }
 
-// kept is the beginning of one output stream.
+// kept is the retained beginning of an output stream.
 type kept struct {
 	data  []byte
 	total int64
@@ -85,7 +88,7 @@ type kept struct {
 
 func (k *kept) add(p []byte) {
 	k.total += int64(len(p))
-	// Init forwards one byte past the cap; nothing beyond it is held.
+	// Init forwards one byte past the cap. Anything beyond is dropped.
 	if room := k.limit + frames.OutputSlack - int64(len(k.data)); room > 0 {
 		k.data = append(k.data, p[:min(room, int64(len(p)))]...)
 	}
@@ -98,7 +101,7 @@ func caps(l job.Limits) frames.Caps {
 	}
 }
 
-// begin sets the job's own limits, sends it, and waits until its code has been released.
+// begin applies the job's limits, sends the job, and returns once init has released the job's code.
 func (r *run) begin(ctx context.Context) error {
 	s, l := r.s, r.spec.Limits
 	if s.leaf != nil {
@@ -132,14 +135,14 @@ func (r *run) begin(ctx context.Context) error {
 		return nil
 	case frames.Fatal:
 		if m.Stage == frames.StageExec && r.spec.Language == job.Command {
-			return &ImageError{Message: m.Message} // the program is looked for and started at hand-over
+			return &ImageError{Message: m.Message} // init looks the program up at hand-over, not at boot
 		}
 		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
 	}
 	return fmt.Errorf("frame of type %#x instead of started", m.Type())
 }
 
-// ErrStartup is the cause when startup_timeout has passed before the code's first byte.
+// ErrStartup is the cause if startup_timeout passes before the code's first byte.
 var ErrStartup = errors.New("startup_timeout has passed")
 
 func (r *run) send() error {
@@ -157,17 +160,20 @@ func (r *run) send() error {
 	}
 	program := spec.Filename
 	if program == job.DefaultFilename(spec.Language) {
-		program = "" // the interpreter waits for it
+		program = "" // the waiting interpreter runs the default file
 	}
 	return errors.Join(err,
-		w.Queue(frames.Run{Program: program, Args: spec.Args, Env: perJob(spec), Stdin: int64(len(spec.Stdin)), Caps: caps(spec.Limits)}),
+		w.Queue(frames.Run{
+			Program: program, Args: spec.Args, Env: perJob(spec),
+			Stdin: int64(len(spec.Stdin)), Caps: caps(spec.Limits),
+		}),
 		w.QueueStdin(spec.Stdin),
 		w.Queue(frames.Go{}),
 		w.Flush(),
 	)
 }
 
-// guestLanguage is l as init knows it.
+// guestLanguage returns the language as it is encoded for init.
 func guestLanguage(l job.Language) frames.Language {
 	switch l {
 	case job.Python:
@@ -178,8 +184,9 @@ func guestLanguage(l job.Language) frames.Language {
 	return frames.Command
 }
 
-// end stops the job for the given reason, unless another one came first or the job has already ended by itself: init is asked to kill
-// it and report; a second later the whole sandbox is killed. An oom that struck before is found in the leaf's file and wins over a deadline.
+// end stops the job for cause c, unless an earlier cause is recorded or the job has exited. Init is
+// asked to kill the job and report. After stopGrace the whole sandbox is killed. An OOM kill that
+// the leaf's file already shows wins over a deadline, but not over a cancellation.
 func (r *run) end(c job.Cause) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,7 +205,8 @@ func (r *run) end(c job.Cause) {
 	r.timers.after(stopGrace, r.kill)
 }
 
-// kill ends the whole sandbox now. The reader then meets the end of the control socket; should even that not come, its deadline does.
+// kill kills the whole sandbox. The reader then gets EOF on the control socket, or at the latest
+// its deadline.
 func (r *run) kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -235,7 +243,8 @@ func (s *Sandbox) oomKilled() bool {
 	return err == nil && e.OOMKill > 0
 }
 
-// read takes what init reports until Done. An error is a sandbox that died, or frames that break the rules: then it is killed.
+// read handles init's frames until Done. If the sandbox died or a frame breaks the rules, read
+// kills the sandbox and returns the error.
 func (r *run) read() error {
 	for {
 		m, err := r.s.reader.Next()
@@ -276,7 +285,7 @@ func (r *run) take(m frames.Message) error {
 		}
 		r.done = &m
 		if r.exit.Survivors {
-			r.kill() // nothing of a job goes on behind its result
+			r.kill() // no process of a job may outlive its result
 		}
 	case frames.Fatal:
 		return fmt.Errorf("tsubo-init failed at %s (errno %d): %q", m.Stage, m.Errno, m.Message)
@@ -297,8 +306,9 @@ func beforeExit(m frames.Message) bool {
 	return false
 }
 
-// beginCollection gives init the guest's whole CPU and a bound of its own: the job is dead, no deadline of it counts any more. If processes of
-// the job survive, the CPU limit stays, nothing is collected, and the sandbox is killed once Done has come.
+// beginCollection lifts the guest's CPU limit and starts the bound of the collection. The job is
+// dead, so its deadlines no longer count. If processes of the job survive, the CPU limit stays,
+// nothing is collected, and the sandbox is killed after Done.
 func (r *run) beginCollection(exit *frames.Exit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -316,10 +326,11 @@ func (r *run) beginCollection(exit *frames.Exit) {
 	r.timers.after(collectBound, r.kill)
 }
 
-// Both are one number: job imports nothing, and what it admits must be what init takes.
+// Both constants must be equal, because init must accept what job admits. Package job imports
+// nothing, so the compiler compares the two here.
 var _, _ = [job.MaxStdin - frames.MaxStdin]struct{}{}, [frames.MaxStdin - job.MaxStdin]struct{}{}
 
-// causeOf maps the cause of a context to that of a run.
+// causeOf maps a context's cause to a job.Cause.
 func causeOf(err error) job.Cause {
 	if errors.Is(err, job.ErrShutdown) {
 		return job.Interrupted
@@ -327,11 +338,12 @@ func causeOf(err error) job.Cause {
 	return job.CancelRequested
 }
 
-// timers are stopped together; after stop none fires its function any more, except one that is already running.
+// timers is a set of timers that are stopped together. After stop no timer fires; a function that
+// is already running is not interrupted.
 type timers struct {
 	mu      sync.Mutex
 	stopped bool
-	all     map[*time.Timer]bool // those that have not fired
+	all     map[*time.Timer]bool // timers that have not fired
 }
 
 func (t *timers) after(d time.Duration, f func()) {
@@ -353,7 +365,7 @@ func (t *timers) after(d time.Duration, f func()) {
 	t.all[timer] = true
 }
 
-// stopLocked stops the timers so far; later ones still run.
+// stopLocked stops the current timers. Timers that are added later still run.
 func (t *timers) stopLocked() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -370,7 +382,7 @@ func (t *timers) stop() {
 	t.stopped = true
 }
 
-// nobody watches.
+// nobody is an Observer that ignores everything.
 type nobody struct{}
 
 func (nobody) Started()      {}

@@ -16,7 +16,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// guestEnd is the other end of a sandbox's control socket, in the hands of a test: init as it should be, or as it must not be believed.
+// guestEnd is the far end of a sandbox's control socket, driven by a test that plays either a
+// correct init or a hostile one.
 type guestEnd struct {
 	f *os.File
 	r *frames.Reader
@@ -38,7 +39,7 @@ func newGuest(t *testing.T) (*Sandbox, *guestEnd) {
 	return s, g
 }
 
-// await reads what the daemon sends until a message of that type.
+// await reads the daemon's frames until one of the given type.
 func (g *guestEnd) await(want frames.Type) error {
 	for {
 		m, err := g.r.Next()
@@ -56,12 +57,14 @@ func testSpec() *job.Spec {
 		ID: "test", Language: job.Python, Filename: "main.py", Code: "pass", Input: []byte("{}"),
 		Timeout: time.Minute, StartupTimeout: time.Minute,
 		Limits: job.Limits{
-			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, Stdout: 1000, Stderr: 1000, Artifact: 100, ArtifactsTotal: 150, Artifacts: 5,
+			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, Stdout: 1000, Stderr: 1000, Artifact: 100, ArtifactsTotal: 150,
+			Artifacts: 5,
 		},
 	}
 }
 
-// play runs a job against a guest that answers the hand-over with the given messages and then waits for the end.
+// play runs a job against a guest that answers the hand-over with the given messages and then waits
+// for the end.
 func play(t *testing.T, spec *job.Spec, messages ...frames.Message) *job.Result {
 	t.Helper()
 	s, g := newGuest(t)
@@ -98,12 +101,16 @@ func TestRunReportsWhatInitSays(t *testing.T) {
 	}
 }
 
-// A process that survives its SIGKILL does not take the program's own end away, but nothing is collected beside it.
+// A process that survives its SIGKILL does not change the program's exit, but nothing is collected
+// beside it.
 func TestRunWithSurvivors(t *testing.T) {
 	for _, after := range [][]frames.Message{
 		{frames.Exit{Survivors: true}, frames.Done{StdoutTotal: 5}},
 		{frames.Exit{Code: 3, Survivors: true}, frames.Done{StdoutTotal: 5}},
-		{frames.Exit{Survivors: true}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true}, frames.Done{StdoutTotal: 5}},
+		{
+			frames.Exit{Survivors: true}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true},
+			frames.Done{StdoutTotal: 5},
+		},
 	} {
 		s, g := newGuest(t)
 		go func() {
@@ -117,7 +124,9 @@ func TestRunWithSurvivors(t *testing.T) {
 			t.Fatal(err)
 		}
 		exit := after[0].(frames.Exit)
-		if res.ExitCode == nil || *res.ExitCode != int(exit.Code) || (res.Status == job.Succeeded) != (exit.Code == 0) || res.Stdout != "done\n" {
+		if res.ExitCode == nil || *res.ExitCode != int(exit.Code) ||
+			(res.Status == job.Succeeded) != (exit.Code == 0) ||
+			res.Stdout != "done\n" {
 			t.Errorf("%+v: %+v", exit, res)
 		}
 		if !strings.HasPrefix(res.ArtifactsNote, "lost: ") || len(res.Artifacts) > 0 {
@@ -126,39 +135,53 @@ func TestRunWithSurvivors(t *testing.T) {
 	}
 }
 
-// The exception's line is at the end of stderr, which is not among what is kept of a flood.
+// The line of the exception is at the end of stderr, which is dropped when a job floods stderr.
 func TestRunClassifiesByTheEndOfStderr(t *testing.T) {
 	res := play(t, testSpec(), frames.Started{}, frames.Stderr(strings.Repeat("log\n", 250)+"l"), frames.Exit{Code: 1},
-		frames.Done{StderrTotal: 100000, StderrTail: "log\nTraceback (most recent call last):\n  File \"/code/main.py\", line 1, in <module>\nZeroDivisionError: division by zero\n"})
-	if res.Error == nil || res.Error.Type != "division_error" || res.Error.Message != "ZeroDivisionError: division by zero" || !res.StderrTruncated {
+		frames.Done{
+			StderrTotal: 100000,
+			StderrTail: "log\nTraceback (most recent call last):\n  File \"/code/main.py\", line 1, in <module>\n" +
+				"ZeroDivisionError: division by zero\n",
+		})
+	if res.Error == nil || res.Error.Type != "division_error" ||
+		res.Error.Message != "ZeroDivisionError: division by zero" ||
+		!res.StderrTruncated {
 		t.Errorf("error %+v, truncated %v", res.Error, res.StderrTruncated)
 	}
 }
 
-// Whatever init says against the rules is tsubo's internal_error, never a status of the job, and no artifact over a cap is held.
+// Every violation by init becomes internal_error, never a status of the job, and no artifact over a
+// cap is held in memory.
 func TestRunBelievesNothing(t *testing.T) {
 	artifact := func(name string, size int64) frames.Message { return frames.Artifact{Name: name, Size: size} }
 	end := frames.ArtifactEnd{Complete: true}
 	for name, messages := range map[string][]frames.Message{
-		"end before exit":               {},
-		"started twice":                 {frames.Started{}},
-		"ready again":                   {frames.Ready{Version: frames.Version}},
-		"artifact before exit":          {artifact("a", 1)},
-		"done before exit":              {frames.Done{}},
-		"fatal":                         {frames.Fatal{Stage: frames.StageReap, Message: "no"}},
-		"exit twice":                    {frames.Exit{}, frames.Exit{}},
-		"stdout after exit":             {frames.Exit{}, frames.Stdout("late")},
-		"content without artifact":      {frames.Exit{}, frames.Content("x")},
-		"end without artifact":          {frames.Exit{}, end},
-		"artifact over its cap":         {frames.Exit{}, artifact("a", 101)},
-		"artifacts over the total":      {frames.Exit{}, artifact("a", 100), frames.Content(strings.Repeat("x", 100)), end, artifact("b", 51)},
-		"more content than announced":   {frames.Exit{}, artifact("a", 1), frames.Content("xx")},
-		"less content than announced":   {frames.Exit{}, artifact("a", 2), frames.Content("x"), end},
-		"artifact inside an artifact":   {frames.Exit{}, artifact("a", 2), artifact("b", 2)},
-		"skip inside an artifact":       {frames.Exit{}, artifact("a", 2), frames.Skip{Name: "b", Reason: frames.SkipName}},
-		"done inside an artifact":       {frames.Exit{}, artifact("a", 2), frames.Done{}},
-		"the same name twice":           {frames.Exit{}, artifact("a", 0), end, artifact("a", 0), end},
-		"more entries than the cap":     {frames.Exit{}, artifact("a", 0), end, artifact("b", 0), end, artifact("c", 0), end, artifact("d", 0), end, artifact("e", 0), end, artifact("f", 0), end},
+		"end before exit":          {},
+		"started twice":            {frames.Started{}},
+		"ready again":              {frames.Ready{Version: frames.Version}},
+		"artifact before exit":     {artifact("a", 1)},
+		"done before exit":         {frames.Done{}},
+		"fatal":                    {frames.Fatal{Stage: frames.StageReap, Message: "no"}},
+		"exit twice":               {frames.Exit{}, frames.Exit{}},
+		"stdout after exit":        {frames.Exit{}, frames.Stdout("late")},
+		"content without artifact": {frames.Exit{}, frames.Content("x")},
+		"end without artifact":     {frames.Exit{}, end},
+		"artifact over its cap":    {frames.Exit{}, artifact("a", 101)},
+		"artifacts over the total": {
+			frames.Exit{}, artifact("a", 100), frames.Content(strings.Repeat("x", 100)), end, artifact("b", 51),
+		},
+		"more content than announced": {frames.Exit{}, artifact("a", 1), frames.Content("xx")},
+		"less content than announced": {frames.Exit{}, artifact("a", 2), frames.Content("x"), end},
+		"artifact inside an artifact": {frames.Exit{}, artifact("a", 2), artifact("b", 2)},
+		"skip inside an artifact": {
+			frames.Exit{}, artifact("a", 2), frames.Skip{Name: "b", Reason: frames.SkipName},
+		},
+		"done inside an artifact": {frames.Exit{}, artifact("a", 2), frames.Done{}},
+		"the same name twice":     {frames.Exit{}, artifact("a", 0), end, artifact("a", 0), end},
+		"more entries than the cap": {
+			frames.Exit{}, artifact("a", 0), end, artifact("b", 0), end, artifact("c", 0), end, artifact("d", 0), end,
+			artifact("e", 0), end, artifact("f", 0), end,
+		},
 		"started after the exit":        {frames.Exit{}, frames.Started{}},
 		"fatal during the collection":   {frames.Exit{}, frames.Fatal{Stage: frames.StageCollect}},
 		"end of file in the collection": {frames.Exit{}},
@@ -185,7 +208,7 @@ func TestRunBelievesNothing(t *testing.T) {
 			}
 			if len(messages) > 0 && messages[0].Type() == frames.TypeExit {
 				if res.ArtifactsNote == "" {
-					t.Error("the collection broke off and the result does not say so")
+					t.Error("the collection is incomplete and the result has no note")
 				}
 				return
 			}
@@ -206,7 +229,7 @@ func TestRunHoldsNoMoreOutputThanItsCaps(t *testing.T) {
 		}
 		g.f.Close()
 	}()
-	// Without the byte budget this would not end before the timeout.
+	// Without the byte budget the run would last until the timeout.
 	res, err := s.Run(context.Background(), testSpec(), time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -226,13 +249,16 @@ func TestRunOwnsTheDeadline(t *testing.T) {
 			_ = g.await(frames.TypeGo)
 			_ = g.w.Send(frames.Started{}, frames.Stdout("partial"))
 			_ = g.await(frames.TypeStop)
-			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true}, frames.Done{StdoutTotal: 7})
+			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Artifact{Name: "a"}, frames.ArtifactEnd{Complete: true},
+				frames.Done{StdoutTotal: 7})
 		}()
 		res, err := s.Run(context.Background(), spec, time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != job.Timeout || *res.ExitCode != 124 || res.Error.Type != job.TypeExecutionTimeout || res.Stdout != "partial" || len(res.Artifacts) != 1 {
+		if res.Status != job.Timeout || *res.ExitCode != 124 || res.Error.Type != job.TypeExecutionTimeout ||
+			res.Stdout != "partial" ||
+			len(res.Artifacts) != 1 {
 			t.Errorf("%+v", res)
 		}
 	})
@@ -267,7 +293,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			_ = g.await(frames.TypeStop)
 			_ = g.w.Send(frames.Exit{Signal: 9}, frames.Done{StdoutTotal: 7})
 		}()
-		// The cancel comes once the code has begun: before, it would be no run at all.
+		// Cancel only after the code has started; before, there would be no run at all.
 		res, err := s.Run(ctx, testSpec(), time.Now(), onStart(func() { cancel(cause) }))
 		if err != nil {
 			t.Fatal(err)
@@ -281,21 +307,21 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// onStart is an Observer that does something when the code begins.
+// onStart is an Observer that calls a function when the code starts.
 type onStart func()
 
 func (f onStart) Started()    { f() }
 func (onStart) Stdout([]byte) {}
 func (onStart) Stderr([]byte) {}
 
-// The program's own end wins over a cancel that comes while its artifacts are collected.
+// The program's own exit wins over a cancellation during the collection.
 func TestRunNaturalEndWins(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s, g := newGuest(t)
 	go func() {
 		_ = g.await(frames.TypeGo)
 		_ = g.w.Send(frames.Started{}, frames.Exit{}, frames.Artifact{Name: "a", Size: 1})
-		time.Sleep(20 * time.Millisecond) // the cancel may come earlier or later: either way the exit is on its way
+		time.Sleep(20 * time.Millisecond) // the cancellation may come earlier or later; the exit is sent either way
 		cancel(job.ErrCancelRequested)
 		_ = g.w.Send(frames.Content("x"), frames.ArtifactEnd{Complete: true}, frames.Done{})
 		_ = g.await(frames.TypeStop)
@@ -346,14 +372,15 @@ func TestRunBeforeTheFirstByteIsAnError(t *testing.T) {
 	}
 }
 
-// TestGreet: the handshake goes on beside what starts init, and ends with it.
+// TestGreet checks that the handshake runs beside the start of init, and ends if init ends.
 func TestGreet(t *testing.T) {
 	broken := errors.New("runsc failed")
 	say := func(theirs *os.File, m frames.Message) error {
 		if m == nil {
 			return nil
 		}
-		if _, err := frames.NewReader(theirs, frames.Daemon, 1<<20).Next(); err != nil { // what to boot, before start has ended
+		// The boot frame, before start returns.
+		if _, err := frames.NewReader(theirs, frames.Daemon, 1<<20).Next(); err != nil {
 			return err
 		}
 		return frames.NewWriter(theirs, 0).Send(m)
@@ -362,7 +389,7 @@ func TestGreet(t *testing.T) {
 	for name, test := range map[string]struct {
 		says    frames.Message
 		fails   error
-		held    bool // somebody keeps the far end
+		held    bool // the far end stays open
 		want    error
 		isImage bool
 	}{
@@ -387,7 +414,8 @@ func TestGreet(t *testing.T) {
 				return errors.Join(say(theirs, test.says), test.fails)
 			})
 			image := (*ImageError)(nil)
-			if test.want != nil && !errors.Is(err, test.want) || err == nil != (test.want == nil && !test.isImage) || errors.As(err, &image) != test.isImage {
+			if test.want != nil && !errors.Is(err, test.want) || err == nil != (test.want == nil && !test.isImage) ||
+				errors.As(err, &image) != test.isImage {
 				t.Errorf("error %v", err)
 			}
 			if err := s.control.Close(); err != nil {
@@ -397,8 +425,8 @@ func TestGreet(t *testing.T) {
 	}
 }
 
-// The program of a command type is looked for at hand-over: that it cannot be run is the image's fault, and for an interpreter,
-// which has waited already, tsubo's.
+// The program of a command type is looked up at hand-over. If it cannot run, that is the image's
+// fault. An interpreter has already started, so the same failure is tsubo's.
 func TestHandOverThatFails(t *testing.T) {
 	for _, test := range []struct {
 		language job.Language

@@ -15,40 +15,45 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// Size is all of a sandbox that is settled before its image is known. Two jobs of one size could use the same empty sandbox.
+// Size is everything about a sandbox that is fixed before its image is known. Two jobs of the same
+// size can use the same empty sandbox.
 type Size struct {
 	Memory int64 // bytes
-	CPUs   int   // that the guest sees
+	CPUs   int   // number of CPUs that the guest sees
 	Tasks  int
 }
 
-// SizeOf is the size of a job with these limits.
+// SizeOf returns the size of a job with these limits.
 func SizeOf(l job.Limits) Size {
 	boot := limits.BootOf(l)
 	return Size{Memory: boot.Memory, CPUs: job.GuestCPUs(boot.CPU), Tasks: boot.Tasks}
 }
 
-// ErrNoSentry says that empty sandboxes cannot be had on this host: Host.Empty is missing, or a root is no EROFS image.
+// ErrNoSentry reports that this host cannot have empty sandboxes: Host.Empty is missing, or a root
+// is not an EROFS image.
 var ErrNoSentry = errors.New("no empty sandboxes: they need EROFS images")
 
-// Sentry is an empty sandbox, booted before it is known what for: a sentry in a leaf of its size, with a process that waits and can do
-// nothing else. Add makes it the sandbox of a job. It has run no caller's code, and it is used by one goroutine at a time, once.
+// Sentry is an empty sandbox, booted before its job is known: a sentry in a leaf of its size, with
+// a process that only waits. [Sentry.Add] turns a Sentry into the sandbox of a job. A Sentry has
+// run no caller's code, is used once, and is not safe for concurrent use.
 type Sentry struct {
 	box     *Sandbox // without shape and control socket
 	size    Size
-	control *runsc.Control // nil once it is used or destroyed
+	control *runsc.Control // nil once the Sentry is used or destroyed
 	used    bool
 }
 
-// BootSentry makes an empty sandbox and returns once a container can be added to it. Nobody waits for one: it boots with a low CPU weight.
-// When ctx ends first, or anything fails, nothing is left behind. ErrNoSentry is for ever.
+// BootSentry boots an empty sandbox and returns once a container can be added. No job waits for an
+// empty sandbox, so it boots with a low CPU weight. On error, or if ctx ends first, BootSentry
+// leaves nothing behind. [ErrNoSentry] is permanent.
 func (h *Host) BootSentry(ctx context.Context, size Size) (*Sentry, error) {
 	if h.Empty.Kind != rootfs.EROFS || h.Guest.Kind != rootfs.EROFS {
 		return nil, ErrNoSentry
 	}
 	s := &Sentry{box: h.newSandbox(), size: size}
 	if err := s.boot(ctx); err != nil {
-		return nil, s.box.undo(ctx, fmt.Errorf("boot empty sandbox %s: %w", s.box.id, errors.Join(err, s.closeControl())))
+		return nil, s.box.undo(ctx,
+			fmt.Errorf("boot empty sandbox %s: %w", s.box.id, errors.Join(err, s.closeControl())))
 	}
 	return s, nil
 }
@@ -74,18 +79,19 @@ func (s *Sentry) boot(ctx context.Context) error {
 	return box.measure()
 }
 
-// jobContainer is the id, in its sandbox, of the container that a job runs in.
+// jobContainer is the ID of the job's container inside its sandbox.
 const jobContainer = "job"
 
-// Add makes it the sandbox of a shape of its size and returns once the job's runner waits in it. The Sentry is used up: after an error,
-// or when ctx ends first, everything of it is destroyed. An *ImageError means that the image is at fault.
+// Add turns the Sentry into a sandbox of the given shape, which must have the same size, and
+// returns once the job's runner waits. Add uses the Sentry up: on error, or if ctx ends first, the
+// sandbox is destroyed. An [*ImageError] means that the image is at fault.
 func (s *Sentry) Add(ctx context.Context, shape Shape) (*Sandbox, error) {
 	if err := s.Waiting(); err != nil {
 		return nil, errors.Join(fmt.Errorf("add to empty sandbox %s: %w", s.box.id, err), s.Destroy(ctx))
 	}
 	s.used, s.box.shape = true, shape
 	err := s.add(ctx, shape)
-	// The connection is closed before the first byte of a job's code, which comes with Run.
+	// Close the connection before the first byte of a job's code, which arrives with Run.
 	if err := errors.Join(err, s.closeControl()); err != nil {
 		return nil, s.box.undo(ctx, fmt.Errorf("add to empty sandbox %s: %w", s.box.id, err))
 	}
@@ -132,7 +138,8 @@ func (s *Sentry) closeControl() error {
 	return err
 }
 
-// Waiting tells whether the empty sandbox still waits, unharmed: nil, or why it must be destroyed. It does not block.
+// Waiting returns nil if the empty sandbox still waits unharmed, or why it must be destroyed. It
+// does not block.
 func (s *Sentry) Waiting() error {
 	if s.control == nil {
 		return errors.New("the empty sandbox is used or destroyed")
@@ -140,13 +147,13 @@ func (s *Sentry) Waiting() error {
 	return s.control.Alive()
 }
 
-// Footprint is what the empty sandbox takes of the host's memory, in bytes: its leaf's, read once after the boot.
+// Footprint returns the memory of the empty sandbox's leaf in bytes, read once after the boot.
 func (s *Sentry) Footprint() int64 { return s.box.footprint }
 
-// ID is the name of its leaf, its folder and its runsc state.
+// ID returns the name of the Sentry's leaf, directory and runsc state.
 func (s *Sentry) ID() string { return s.box.id }
 
-// Destroy is Sandbox.Destroy for a Sentry that was not used; after Add it does nothing, whatever became of that.
+// Destroy is [Sandbox.Destroy] for an unused Sentry. After Add it does nothing, even if Add failed.
 func (s *Sentry) Destroy(ctx context.Context) error {
 	if s.used {
 		return nil

@@ -7,7 +7,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// An allocation that can never succeed is refused, so that a program may catch its MemoryError; what programs reserve is not.
+// An allocation that can never succeed is refused, so that a program can catch MemoryError.
+// Reservations are not refused.
 func TestAddressSpace(t *testing.T) {
 	h, w := realHost(t)
 	for name, by := range tiers {
@@ -46,11 +47,12 @@ print(len(threads), "threads")
 	}
 }
 
-// Python alone has the limit: V8 and others reserve many times what they use.
+// Only Python has the limit: V8 and others reserve many times what they use.
 func TestAddressSpaceOf(t *testing.T) {
 	small, big := realLimits(), realLimits()
 	big.Memory *= 4
-	if a, b := addressSpace(job.Python, small), addressSpace(job.Python, big); a <= small.Memory || b-a != big.Memory-small.Memory {
+	if a, b := addressSpace(job.Python, small), addressSpace(job.Python, big); a <= small.Memory ||
+		b-a != big.Memory-small.Memory {
 		t.Errorf("%d for %d, %d for %d bytes of memory", a, small.Memory, b, big.Memory)
 	}
 	for _, l := range []job.Language{job.Node, job.Command} {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// TestStuckBoot: a boot that stands still, here because its processes are stopped, is given up with nothing left of it, and the next try serves.
+// TestStuckBoot stops the processes of a boot. The boot is abandoned without leftovers, and the
+// retry succeeds.
 func TestStuckBoot(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -41,9 +42,9 @@ func TestStuckBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stopped.Load() == 0 {
-		t.Error("no process was stopped: the boot was over too soon")
+		t.Error("no process was stopped: the boot ended too soon")
 	}
-	if n := strings.Count(log.String(), "a boot is stuck"); n != 1 || !strings.Contains(log.String(), "do_signal_stop") {
+	if n := strings.Count(log.String(), "boot is stuck"); n != 1 || !strings.Contains(log.String(), "do_signal_stop") {
 		t.Errorf("%d boots were stuck: %s", n, log.String())
 	}
 	if err := s.Destroy(t.Context()); err != nil {

@@ -7,24 +7,26 @@ import (
 	"github.com/tsubo-run/tsubo/limits"
 )
 
-// A job that has used up its memory is no oom to the kernel as long as it finds file pages in the leaf, the program's text above all: it
-// takes them away, they are read again, and so on, for a minute and longer. Once in every thrashEvery a run is looked at for that.
+// The kernel does not OOM-kill a cgroup while it can reclaim page cache, above all the text of
+// programs. A job at its limit can thrash on its own text for minutes. Every thrashEvery the run is
+// checked for that.
 const (
 	thrashEvery = time.Second
-	// thrashTimes is how often on end a job must be found thrashing.
+	// thrashTimes is how many checks in a row must find a job thrashing.
 	thrashTimes = 3
-	// leastRoom is what must have been read again where next to nothing is left.
+	// leastRoom is the least refault volume, in bytes, for a job that has almost no room left.
 	leastRoom = 1 << 20
 )
 
-// thrash tells jobs that have used up their memory by what their leaves count.
+// thrash detects a job that has used up its memory, by the counters of its leaf.
 type thrash struct {
 	before limits.Stat
 	times  int
 }
 
-// found takes the counts of one more thrashEvery, and the job's own memory limit in bytes. It is true when the job has held more than that
-// limit, and since the look before has read again as much as its own memory leaves room for, thrashTimes on end.
+// found adds the counters of another check. memory is the job's limit in bytes. found reports true
+// once the job has, thrashTimes in a row, held more than its limit and read back as much page cache
+// since the previous check as its own memory leaves room for.
 func (t *thrash) found(now limits.Stat, memory int64) bool {
 	room := max(memory+limits.Allowance-now.Own, leastRoom)
 	if now.Own > memory && now.Reread-t.before.Reread >= room {
@@ -36,7 +38,7 @@ func (t *thrash) found(now limits.Stat, memory int64) bool {
 	return t.times >= thrashTimes
 }
 
-// watchMemory ends the job as one without memory when it thrashes.
+// watchMemory ends the job as out of memory when it thrashes.
 func (r *run) watchMemory() {
 	if r.s.leaf == nil {
 		return
@@ -46,7 +48,7 @@ func (r *run) watchMemory() {
 	look = func() {
 		switch thrashes, err := r.look(t); {
 		case err != nil:
-			r.s.host.Log.Warn("look whether a job thrashes: it is not looked at any more", "sandbox", r.s.id, "error", err)
+			r.s.host.Log.Warn("check a job for thrashing; no further checks", "sandbox", r.s.id, "error", err)
 		case thrashes:
 			r.end(job.OutOfMemory)
 		default:

@@ -9,10 +9,10 @@ import (
 
 func TestThrashFound(t *testing.T) {
 	const memory = 64 * job.MiB
-	full := memory + limits.Allowance - 2*job.MiB // of the leaf's memory, all but 2 MiB
+	full := memory + limits.Allowance - 2*job.MiB // the leaf's memory but for 2 MiB
 	for name, c := range map[string]struct {
 		own    int64
-		reread []int64 // bytes since the look before
+		reread []int64 // bytes since the previous check
 		want   bool
 	}{
 		"reads all again, thrice":  {full, []int64{2 * job.MiB, 9 * job.MiB, 2 * job.MiB}, true},

@@ -20,7 +20,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestSelfReport (attack I14): what a job sees of its sandbox does not depend on how that was booted, nor on how long it has waited.
+// TestSelfReport (attack I14) checks that a job cannot see how its sandbox was booted, nor how long
+// the sandbox waited.
 func TestSelfReport(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -42,7 +43,8 @@ func TestSelfReport(t *testing.T) {
 			t.Errorf("the job sees the process of the empty sandbox: %s", res.Stdout)
 		}
 		if os.Getenv("TSUBO_SENTRY") == "" {
-			// runsc alone shows the descriptor by which it reads an image, which depends on how the sandbox was booted.
+			// Only stock runsc shows the descriptor of an image, which depends on how the sandbox
+			// was booted.
 			return strings.Split(regexp.MustCompile(`\bifd=\d+`).ReplaceAllString(res.Stdout, "ifd=N"), "\n")
 		}
 		return strings.Split(res.Stdout, "\n")
@@ -75,7 +77,15 @@ func TestNoNameOfTheHost(t *testing.T) {
 	h, w := realHost(t)
 	need.That(t, "sentry", os.Getenv("TSUBO_SENTRY") != "")
 	s := boot(t, tiers["cold"], h, pythonShape(t, w))
-	res, err := s.Run(t.Context(), pythonSpec("import os\nprint(os.path.exists('/sys/devices/virtual/dmi'), [l for l in open('/proc/mounts') if 'ifd=' in l])"), time.Now(), nil)
+	res, err := s.Run(
+		t.Context(),
+		pythonSpec(
+			"import os\nprint(os.path.exists('/sys/devices/virtual/dmi'), [l for l in open('/proc/mounts') if "+
+				"'ifd=' in l])",
+		),
+		time.Now(),
+		nil,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +94,22 @@ func TestNoNameOfTheHost(t *testing.T) {
 	}
 }
 
-// TestJobInEveryTier: a whole job, its artifact included, and the ends that the daemon gives it.
+// TestJobInEveryTier runs a whole job with an artifact, and every end that the daemon imposes.
 func TestJobInEveryTier(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
 	for name, by := range tiers {
 		t.Run(name, func(t *testing.T) {
 			s := boot(t, by, h, shape)
-			res, err := s.Run(t.Context(), pythonSpec("import os, sys\nprint(sys.argv[1], os.environ['OF_TYPE'], os.environ['OF_JOB'])\nopen('/output/result.json', 'w').write(open('/input/data.json').read())"), time.Now(), nil)
+			res, err := s.Run(
+				t.Context(),
+				pythonSpec(
+					"import os, sys\nprint(sys.argv[1], os.environ['OF_TYPE'], os.environ['OF_JOB'])\n"+
+						"open('/output/result.json', 'w').write(open('/input/data.json').read())",
+				),
+				time.Now(),
+				nil,
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,8 +122,10 @@ func TestJobInEveryTier(t *testing.T) {
 		})
 		t.Run(name+", overrun", func(t *testing.T) {
 			s := boot(t, by, h, shape)
-			spec := pythonSpec("import os, time\nprint('partial', flush=True)\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)")
-			spec.Timeout = 3 * time.Second // for an interpreter under emulation to say its word
+			spec := pythonSpec(
+				"import os, time\nprint('partial', flush=True)\nif os.fork() == 0: os.setsid()\ntime.sleep(1000)",
+			)
+			spec.Timeout = 3 * time.Second // enough for an emulated interpreter to print
 			res, err := s.Run(t.Context(), spec, time.Now(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +164,8 @@ func TestCanaryByTier(t *testing.T) {
 	}
 }
 
-// The canary of the warm tier must see a filter that the sentry was not told to look at, as it would be if a runsc named the option otherwise.
+// The warm canary must detect a container without a filter, as with a runsc that has renamed the
+// option.
 func TestCanaryWarmBites(t *testing.T) {
 	h, w := realHost(t)
 	loose := *h.Seccomp
@@ -181,13 +202,13 @@ func TestSentryIsUsedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Waiting() == nil {
-		t.Error("a used one waits")
+		t.Error("a used sentry waits")
 	}
 	if _, err := s.Add(ctx, shape); err == nil {
 		t.Error("used twice")
 	}
 	if err := errors.Join(s.Destroy(ctx), box.Waiting()); err != nil {
-		t.Errorf("destroying the used one: %v", err)
+		t.Errorf("destroying the used sentry: %v", err)
 	}
 	if err := box.Destroy(ctx); err != nil {
 		t.Error(err)
@@ -198,10 +219,10 @@ func TestSentryIsUsedOnce(t *testing.T) {
 		t.Error(err)
 	}
 	if s.Waiting() == nil {
-		t.Error("a destroyed one waits")
+		t.Error("a destroyed sentry waits")
 	}
 	if _, err := s.Add(ctx, shape); err == nil {
-		t.Error("added to a destroyed one")
+		t.Error("added to a destroyed sentry")
 	}
 
 	larger := shape
@@ -228,7 +249,8 @@ func TestSentryIsUsedOnce(t *testing.T) {
 	}
 }
 
-// TestDeathWhileIdle: what died while it waited is seen, refused, and cleared up.
+// TestDeathWhileIdle checks that a sandbox that died while it waited is detected, refused and
+// removed.
 func TestDeathWhileIdle(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -244,7 +266,7 @@ func TestDeathWhileIdle(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); waiting() == nil; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: dead and waits", what)
+				t.Fatalf("%s: dead, but reported as waiting", what)
 			}
 		}
 	}
@@ -262,12 +284,13 @@ func TestDeathWhileIdle(t *testing.T) {
 		kill(s)
 		await(name, s.Waiting)
 		if _, err := s.Run(t.Context(), pythonSpec("pass"), time.Now(), nil); err == nil {
-			t.Errorf("%s: ran dead", name)
+			t.Errorf("%s: ran although dead", name)
 		}
 	}
 }
 
-// TestAddCancelled ends it at many moments: each time the call fails with the cause or has booted, and nothing is left.
+// TestAddCancelled cancels Add at many moments. Each time Add fails with the cause or has booted,
+// and nothing is left.
 func TestAddCancelled(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -293,7 +316,8 @@ func TestAddCancelled(t *testing.T) {
 	}
 }
 
-// TestSweepTakesEveryTier: what a crash leaves of waiting sandboxes of every kind is gone after the sweep.
+// TestSweepTakesEveryTier checks that the sweep removes waiting sandboxes of every kind after a
+// crash.
 func TestSweepTakesEveryTier(t *testing.T) {
 	h, w := realHost(t)
 	shape := pythonShape(t, w)
@@ -308,10 +332,11 @@ func TestSweepTakesEveryTier(t *testing.T) {
 	after := *h
 	if err := after.Sweep(t.Context()); err != nil {
 		t.Error(err)
-	} // realHost looks for what is left
+	} // realHost checks for leftovers
 }
 
-// TestPauseProgram runs it on this kernel: it waits, survives a signal that interrupts it, and takes no descriptor.
+// TestPauseProgram runs the program on this kernel: it waits, survives a signal that interrupts it,
+// and uses no descriptor.
 func TestPauseProgram(t *testing.T) {
 	path := t.TempDir() + "/pause"
 	if err := os.WriteFile(path, EmptyTree()["pause"].Data, 0o700); err != nil {
@@ -346,7 +371,7 @@ func TestPauseProgram(t *testing.T) {
 	}
 }
 
-// A root that is a directory has a gofer process: it goes with the rest.
+// A root that is a directory has a gofer process, which is killed with the rest.
 func TestDirectoryRoot(t *testing.T) {
 	h, w := realHost(t)
 	dir := t.TempDir()
@@ -364,7 +389,11 @@ func TestDirectoryRoot(t *testing.T) {
 	l := realLimits()
 	l.SharedMemory = 0
 	s, err := h.Boot(t.Context(), Shape{
-		Root: rootfs.Root{Key: "directory", Kind: rootfs.Directory, Path: dir}, Config: job.ImageConfig{WorkingDir: "/"},
+		Root: rootfs.Root{
+			Key:  "directory",
+			Kind: rootfs.Directory,
+			Path: dir,
+		}, Config: job.ImageConfig{WorkingDir: "/"},
 		Language: job.Command, Command: []string{"/.tsubo/tsubo-init", "canary"}, Limits: l,
 	})
 	if err != nil {

@@ -9,16 +9,17 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Waiting tells whether the sandbox still waits for its job, unharmed: nil, or why it must be destroyed. It does not block. A sandbox that
-// waits has nothing to say, so anything to read on its control socket, its end included, is a reason.
+// Waiting returns nil if the sandbox still waits for its job unharmed, or why it must be destroyed.
+// It does not block. A waiting sandbox sends nothing, so any pending byte and EOF on its control
+// socket are reasons.
 func (s *Sandbox) Waiting() error {
 	switch {
 	case s.used:
-		return errors.New("the sandbox has had its job")
+		return errors.New("the sandbox has been used")
 	case s.control == nil:
 		return errors.New("the sandbox is destroyed")
 	case s.reader.Pending() > 0:
-		return errors.New("the sandbox spoke before its job came")
+		return errors.New("the sandbox sent data before its job came")
 	}
 	conn, err := s.control.SyscallConn()
 	if err != nil {
@@ -28,7 +29,7 @@ func (s *Sandbox) Waiting() error {
 	var pollErr error
 	err = conn.Control(func(fd uintptr) {
 		fds[0].Fd = int32(fd)
-		for { // a signal can interrupt it all the same
+		for { // a signal can interrupt even a poll without a timeout
 			if _, pollErr = unix.Poll(fds, 0); !errors.Is(pollErr, unix.EINTR) {
 				break
 			}
@@ -41,15 +42,16 @@ func (s *Sandbox) Waiting() error {
 	case events&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR|unix.POLLNVAL) != 0:
 		return errors.New("the sandbox ended")
 	case events != 0:
-		return errors.New("the sandbox spoke before its job came")
+		return errors.New("the sandbox sent data before its job came")
 	}
 	return nil
 }
 
-// idleFootprint stands for what cannot be read on a host without leaves: a leaf with an idle Python was 33 to 45 MB.
+// idleFootprint replaces the unknown value on a host without leaves. A leaf with an idle Python
+// took 33 to 45 MB.
 const idleFootprint = 45 * job.MiB
 
-// Footprint is what the sandbox takes of the host's memory while it waits, in bytes: its leaf's, read once after the boot.
+// Footprint returns the memory of the waiting sandbox's leaf in bytes, read once after the boot.
 func (s *Sandbox) Footprint() int64 { return s.footprint }
 
 func (s *Sandbox) measure() (err error) {

@@ -19,8 +19,10 @@ func testShape() Shape {
 		Config: job.ImageConfig{Env: []string{"A=1"}, WorkingDir: "/"}, Language: job.Python,
 		Environment: map[string]string{"B": "2"}, Preload: []string{"json"},
 		Limits: job.Limits{
-			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, NProc: job.Rlimit{Soft: 20, Hard: 20}, NoFile: job.Rlimit{Soft: 5, Hard: 6}, FSize: 7,
-			Tmp: 8, Output: 9, SharedMemory: 10, Stdout: 11, Stderr: 12, Artifact: 13, ArtifactsTotal: 14, Artifacts: 15,
+			Memory: 64 * job.MiB, CPU: 1, PIDs: 10, NProc: job.Rlimit{Soft: 20, Hard: 20},
+			NoFile: job.Rlimit{Soft: 5, Hard: 6}, FSize: 7,
+			Tmp: 8, Output: 9, SharedMemory: 10, Stdout: 11, Stderr: 12, Artifact: 13, ArtifactsTotal: 14,
+			Artifacts: 15,
 		},
 	}
 }
@@ -66,7 +68,7 @@ func TestKeyTellsShapesApart(t *testing.T) {
 		"cpu quota":    func(s *Shape) { s.Limits.CPU = 0.5 },
 		"caps":         func(s *Shape) { s.Limits.Stdout, s.Limits.Artifacts = 1, 1 },
 		"copied":       func(s *Shape) { s.Environment = maps.Clone(s.Environment) },
-		"directory":    func(s *Shape) { s.Config.WorkingDir = "/srv" }, // a command's only
+		"directory":    func(s *Shape) { s.Config.WorkingDir = "/srv" }, // only commands use it
 		"no command":   func(s *Shape) { s.Command = []string{} },
 		"size on disk": func(s *Shape) { s.Root.Size = 1 },
 	} {
@@ -78,17 +80,27 @@ func TestKeyTellsShapesApart(t *testing.T) {
 	}
 }
 
-// TestKeyKnowsEveryField: a new field of a shape or of its limits must be thought about in Key.
+// TestKeyKnowsEveryField fails on every new field of a shape or its limits, so that its author
+// considers Key.
 func TestKeyKnowsEveryField(t *testing.T) {
 	if n, l := reflect.TypeFor[Shape]().NumField(), reflect.TypeFor[job.Limits]().NumField(); n != 10 || l != 14 {
-		t.Errorf("Shape has %d fields and job.Limits %d: say in Key what the new ones mean, then here", n, l)
+		t.Errorf("Shape has %d fields and job.Limits %d: handle the new fields in Key, then update this test", n, l)
 	}
 }
 
-// A variable of the image that no shell could set reaches the job; an image's HOME does not.
+// An image's variable that no shell could set reaches the job. An image's HOME does not.
 func TestEnvironmentOfImage(t *testing.T) {
-	s := Shape{Config: job.ImageConfig{Env: []string{"discovery.type=x", "BASH_FUNC_x%%=() {\n}", "HOME=/root", "PATH=/opt"}}}
-	want := []string{"BASH_FUNC_x%%=() {\n}", "HOME=/tmp/home", "MPLCONFIGDIR=/tmp/home/.cache/matplotlib", "PATH=/opt", "XDG_CACHE_HOME=/tmp/home/.cache", "discovery.type=x"}
+	s := Shape{
+		Config: job.ImageConfig{Env: []string{"discovery.type=x", "BASH_FUNC_x%%=() {\n}", "HOME=/root", "PATH=/opt"}},
+	}
+	want := []string{
+		"BASH_FUNC_x%%=() {\n}",
+		"HOME=/tmp/home",
+		"MPLCONFIGDIR=/tmp/home/.cache/matplotlib",
+		"PATH=/opt",
+		"XDG_CACHE_HOME=/tmp/home/.cache",
+		"discovery.type=x",
+	}
 	if got := s.environment(); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -103,19 +115,19 @@ func TestWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Waiting() == nil {
-		t.Error("it spoke")
+		t.Error("waiting, although the guest sent data")
 	}
 	if err := s.reader.Fill(); err != nil {
 		t.Fatal(err)
 	}
 	if s.Waiting() == nil {
-		t.Error("it spoke, and that was read")
+		t.Error("waiting, although the guest sent data that was read")
 	}
 
 	s, g = newGuest(t)
 	g.f.Close()
 	if s.Waiting() == nil {
-		t.Error("it has ended")
+		t.Error("waiting, although the guest ended")
 	}
 
 	s, _ = newGuest(t)
@@ -125,7 +137,7 @@ func TestWaiting(t *testing.T) {
 		t.Fatal("a cancelled run ran")
 	}
 	if s.Waiting() == nil {
-		t.Error("it has had its job")
+		t.Error("waiting, although used")
 	}
 
 	s, _ = newGuest(t)
@@ -133,14 +145,15 @@ func TestWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Waiting() == nil {
-		t.Error("its socket is closed")
+		t.Error("waiting, although its socket is closed")
 	}
 	if s.control = nil; s.Waiting() == nil {
-		t.Error("it is destroyed")
+		t.Error("waiting, although destroyed")
 	}
 }
 
-// After Run nothing of it touches the sandbox, whatever fires late: Destroy may be another goroutine's.
+// After Run, a late timer or callback does not touch the sandbox: Destroy may run on another
+// goroutine.
 func TestNothingGoesOnAfterRun(t *testing.T) {
 	s, g := newGuest(t)
 	go func() {
@@ -152,7 +165,7 @@ func TestNothingGoesOnAfterRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.finish()
-	r.s = nil // whatever is touched now panics
+	r.s = nil // any use of the sandbox panics now
 	r.end(job.Overrun)
 	r.kill()
 	if r.cause != job.OwnEnd {
