@@ -1,23 +1,28 @@
 package runsc
 
-// Args is the whole command line that boots one sandbox, without the binary. It is a pure function: what a sandbox is started with
-// stands here and nowhere else.
+// Args returns the whole command line that boots a sandbox, without the binary. It is a pure
+// function and the only place that decides how a sandbox is started.
 //
-// Every flag says something that must not depend on the default of the binary at hand:
-//   - --oci-seccomp: without it the profile in the bundle is ignored with a warning;
-//   - --network=none, --host-uds=none, --host-fifo=none: nothing of the host can be reached;
-//   - --overlay2=none: no layer of the root is written to the host's disk;
-//   - --directfs=false: the sandbox process keeps no rights on the host's file systems;
-//   - --gofer-network-namespace=new: see the package comment;
-//   - --character-device-policy=emulated-only, --allow-suid=false, --net-raw=false, --allow-flag-override=false: the safe defaults, said;
-//   - --systemd-cgroup=false: the leaf is a path, made before;
-//   - --iouring, --nvproxy, --tpuproxy, --rdmaproxy=false: no device and no ring of the host's reaches the sentry;
-//   - --debug, --strace, --profile=false: nothing of a job is logged, and --profile loosens the sentry's own filter;
-//   - --file-access=exclusive: nobody else changes a root;
-//   - --sidecar-usage-policy: STRICT would also ask for a prewarmer, so runsc may boot by itself where [Runsc.UseSentry] has
-//     found no sentry; Run refuses a sandbox whose process executes anything but the file that was checked;
-//   - --sidecar-release-enforcement-policy=ALWAYS: a sentry of another version than runsc's ends at its start;
-//   - --host-settings=ignore: boot looks at nothing of the host but what it needs.
+// The flags below must not depend on the defaults of the installed binary:
+//   - --oci-seccomp: without this flag runsc ignores the profile in the bundle with a warning.
+//   - --network=none, --host-uds=none, --host-fifo=none: the sandbox cannot reach the host.
+//   - --overlay2=none: no layer of the root is written to the host's disk.
+//   - --directfs=false: the sandbox process keeps no rights on the host's file systems.
+//   - --gofer-network-namespace=new: see the package comment.
+//   - --character-device-policy=emulated-only, --allow-suid=false, --net-raw=false,
+//     --allow-flag-override=false: the safe defaults, made explicit.
+//   - --systemd-cgroup=false: the leaf is a path that already exists.
+//   - --iouring, --nvproxy, --tpuproxy, --rdmaproxy=false: the sentry gets no host device and no
+//     io_uring.
+//   - --debug, --strace, --profile=false: nothing of a job is logged, and --profile would loosen
+//     the sentry's own filter.
+//   - --file-access=exclusive: only the sandbox uses its root.
+//   - --sidecar-usage-policy: STRICT would also require a prewarmer, so runsc may boot by itself if
+//     [Runsc.UseSentry] has found no sentry. Run refuses a sandbox whose process executes any other
+//     file than the checked one.
+//   - --sidecar-release-enforcement-policy=ALWAYS: a sentry whose version differs from runsc's
+//     exits at its start.
+//   - --host-settings=ignore: boot reads only the host settings that it needs.
 func Args(root string, f Flags, o RunOpts) []string {
 	args := []string{
 		"--root=" + root,

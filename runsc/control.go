@@ -14,20 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Control is a connection to the control socket of an empty sandbox, by which the container of a job is added to it: what `runsc create`
-// and `runsc start` do, without a command. The protocol is runsc's own (its packages pkg/urpc and runsc/boot), one JSON value for a call
-// and one for its result, descriptors beside them; it belongs to a version of runsc, and whoever uses it proves by a canary that the
-// binary at hand takes it.
+// Control is a connection to the control socket of an empty sandbox, over which a job's container
+// is added. It replaces `runsc create` and `runsc start`. The protocol is runsc's own (packages
+// pkg/urpc and runsc/boot): a JSON value per call and per result, with descriptors beside them. The
+// protocol depends on runsc's version, so users of Control must prove by a canary that the
+// installed binary understands it.
 //
-// It is for a sandbox that has run no caller's code, and is closed before it does. All the same nothing of an answer is believed but
-// whether the call was taken: it is read to a bound, without ancillary data, within the context's time. A Control is for one goroutine
-// at a time.
+// A Control is for a sandbox that has run no caller's code, and must be closed before one runs.
+// Even so only the success of a call is taken from its answer. Answers are read up to a limit,
+// without ancillary data, and within the context's time. A Control is not safe for concurrent use.
 type Control struct {
 	conn *net.UnixConn
 	id   string
 }
 
-// maxAnswer bounds the result of one call in bytes.
+// maxAnswer limits the result of a call, in bytes.
 const maxAnswer = 64 << 10
 
 // Connect opens the control socket of a sandbox that Run has booted.
@@ -43,10 +44,11 @@ func (r *Runsc) Connect(ctx context.Context, id string) (*Control, error) {
 	return &Control{conn: conn.(*net.UnixConn), id: id}, nil
 }
 
-// Close ends the connection. The sandbox goes on.
+// Close closes the connection. The sandbox keeps running.
 func (c *Control) Close() error { return c.conn.Close() }
 
-// Alive tells whether the sandbox still has the other end of the connection: nil, or why it is of no use. It does not block.
+// Alive returns nil if the sandbox still holds the other end of the connection, or else the reason.
+// It does not block.
 func (c *Control) Alive() error {
 	raw, err := c.conn.SyscallConn()
 	if err != nil {
@@ -78,16 +80,17 @@ func (c *Control) Create(ctx context.Context, container string) error {
 	return c.call(ctx, "containerManager.CreateSubcontainer", struct{ CID string }{container})
 }
 
-// Container is one to start.
+// Container is a container for [Control.Start].
 type Container struct {
-	ID     string          // as it was created
-	Spec   json.RawMessage // its OCI configuration, with an EROFS root
-	Images []string        // the EROFS image files of the root and of the mounts of type erofs, in the order of Spec
-	Stdin  *os.File        // becomes fd 0 of PID 1. The caller keeps and closes its own
+	ID     string          // the ID given to Create
+	Spec   json.RawMessage // OCI configuration with an EROFS root
+	Images []string        // EROFS image files of the root and the erofs mounts, in Spec's order
+	Stdin  *os.File        // becomes fd 0 of PID 1; the caller closes its own copy
 }
 
-// startArgs are runsc/boot.StartArgs. Conf is that part of runsc/config.Config which a container looks at beside its Spec; what is left out
-// is zero, which is the most that can be refused (no raw sockets, no host files, no overlay).
+// startArgs is runsc/boot.StartArgs. Conf is the part of runsc/config.Config that runsc reads for a
+// container besides its Spec. Omitted fields are zero, which is the most restrictive setting: no
+// raw sockets, no host files, no overlay.
 type startArgs struct {
 	Spec            json.RawMessage
 	Conf            struct{ OCISeccomp bool }
@@ -95,7 +98,8 @@ type startArgs struct {
 	GoferMountConfs []mountConf
 }
 
-// mountConf says that a tree is an EROFS image with nothing over it (runsc/specutils.GoferMountConf).
+// mountConf declares that a tree is an EROFS image without an overlay
+// (runsc/specutils.GoferMountConf).
 type mountConf struct {
 	Lower int `json:"lower"`
 	Upper int `json:"upper"`
@@ -103,7 +107,7 @@ type mountConf struct {
 
 var erofsAlone = mountConf{Lower: 2, Upper: 0}
 
-// Start starts a container that was created. Its stdout and stderr are as those of Run by default.
+// Start starts a created container. Its stdout and stderr are Run's defaults.
 func (c *Control) Start(ctx context.Context, o Container) (err error) {
 	args := startArgs{Spec: o.Spec, CID: o.ID}
 	args.Conf.OCISeccomp = true
@@ -125,7 +129,7 @@ func (c *Control) Start(ctx context.Context, o Container) (err error) {
 	return c.call(ctx, "containerManager.StartSubcontainer", args, files...)
 }
 
-// call makes one call. After an error the connection is of no more use.
+// call makes a single call. After an error the connection must not be used again.
 func (c *Control) call(ctx context.Context, method string, arg any, files ...*os.File) (err error) {
 	defer func() {
 		if err != nil {

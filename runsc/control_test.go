@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sentry is the other end of a control socket, in the hands of a test. answer is called with each call and its descriptors.
+// sentry is the far end of a control socket, driven by a test. answer is called with each call and
+// its descriptors.
 func sentry(t *testing.T, answer func(call map[string]any, files []int) (string, []byte)) *Control {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tsubo")
@@ -92,7 +93,8 @@ func TestControlStart(t *testing.T) {
 			_ = unix.Fstat(fd, &st)
 			b := make([]byte, 8)
 			n, _ := unix.Read(fd, b)
-			got = append(got, map[uint32]string{unix.S_IFIFO: "pipe", unix.S_IFSOCK: "socket", unix.S_IFREG: "file "}[st.Mode&unix.S_IFMT]+string(b[:max(n, 0)]))
+			kinds := map[uint32]string{unix.S_IFIFO: "pipe", unix.S_IFSOCK: "socket", unix.S_IFREG: "file "}
+			got = append(got, kinds[st.Mode&unix.S_IFMT]+string(b[:max(n, 0)]))
 		}
 		return `{"success":true,"err":"","result":{}}`, nil
 	})
@@ -104,18 +106,22 @@ func TestControlStart(t *testing.T) {
 	defer stdin.Close()
 	defer far.Close()
 	spec := json.RawMessage(`{"hostname":"` + strings.Repeat("x", 1<<20) + `"}`) // more than a socket's buffer
-	if err := errors.Join(c.Alive(), c.Create(t.Context(), "job"), c.Start(t.Context(), Container{ID: "job", Spec: spec, Images: images, Stdin: stdin})); err != nil {
+	if err := errors.Join(c.Alive(), c.Create(t.Context(), "job"),
+		c.Start(t.Context(), Container{ID: "job", Spec: spec, Images: images, Stdin: stdin})); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(calls) != 2 || calls[0]["method"] != "containerManager.CreateSubcontainer" || calls[1]["method"] != "containerManager.StartSubcontainer" {
+	if len(calls) != 2 || calls[0]["method"] != "containerManager.CreateSubcontainer" ||
+		calls[1]["method"] != "containerManager.StartSubcontainer" {
 		t.Fatalf("calls %v", calls)
 	}
 	arg := calls[1]["arg"].(map[string]any)
 	arg["Spec"] = len(arg["Spec"].(map[string]any)["hostname"].(string))
 	text, _ := json.Marshal(arg)
-	if want := `{"CID":"job","Conf":{"OCISeccomp":true},"GoferMountConfs":[{"lower":2,"upper":0},{"lower":2,"upper":0}],"Spec":1048576}`; string(text) != want {
+	want := `{"CID":"job","Conf":{"OCISeccomp":true},` +
+		`"GoferMountConfs":[{"lower":2,"upper":0},{"lower":2,"upper":0}],"Spec":1048576}`
+	if string(text) != want {
 		t.Errorf("arg %s, want %s", text, want)
 	}
 	if want := "socket, pipe, pipe, file root, file guest"; strings.Join(got, ", ") != want {
@@ -123,7 +129,8 @@ func TestControlStart(t *testing.T) {
 	}
 }
 
-// TestControlBelievesNothing: whatever the sandbox answers, the call ends, within bounds and without its descriptors.
+// TestControlBelievesNothing checks that every call ends within its bounds and without received
+// descriptors, whatever the sandbox answers.
 func TestControlBelievesNothing(t *testing.T) {
 	open := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")

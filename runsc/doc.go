@@ -1,20 +1,28 @@
-// Package runsc starts sandboxes with the runsc binary and clears up after them: one method for each verb that is used, the command
-// line as a pure function, and what has to be known of runsc's own files and processes.
+// Package runsc boots sandboxes with the runsc binary and removes what they leave: a method for
+// each verb in use, the command line as a pure function, and the facts about runsc's files and
+// processes.
 //
-// Only two verbs are used. `run -detach` boots a sandbox; `--version` says what the binary is. Control adds a container to a sandbox that
-// waits for one, without a command, and UseSentry names a smaller binary for the sandbox process. Nothing else asks runsc: a sandbox
-// is ended by killing its cgroup leaf (or, on a host without one, the processes that Processes finds), and RemoveState removes the
-// files, which is all that `runsc delete` would do besides, 20 ms faster and without a running sandbox to talk to.
+// Only two verbs are used: `run -detach` boots a sandbox, and `--version` returns the version of
+// the binary. [Control] adds a container to a waiting sandbox without a command, and
+// [Runsc.UseSentry] selects a smaller binary for the sandbox process. Nothing else calls runsc. A
+// sandbox is ended by killing its cgroup leaf or, on a host without leaves, the processes that
+// [Runsc.Processes] returns. [Runsc.RemoveState] then removes the files. `runsc delete` would do
+// nothing more, but takes 20 ms longer and needs a running sandbox to talk to.
 //
-// Facts of the pinned runsc, each held by a test:
-//   - `run -detach` hands its stdin, stdout and stderr on to PID 1 of the sandbox as they are, a socket included. Its own complaints
-//     also go to stderr; --log-fd gives them once more, as JSON, on a descriptor that no child inherits. It gives all three to the
-//     sandbox's user with chown(2), which for /dev/null would be the host's own.
-//   - The sandbox process is named runsc-sandbox and the gofer runsc-gofer; both carry --bundle in their arguments, run in sessions
-//     of their own and stay when the command is gone, as children of the nearest subreaper. Everything else of a sandbox
-//     lives in the sandbox process's own PID namespace and dies with it.
-//   - In --root there are, for a sandbox, ID_sandbox:ID.state, ID_sandbox:ID.lock and runsc-ID.sock, and nothing anywhere else,
-//     provided that the path of the socket fits in 107 bytes: otherwise runsc quietly goes on to /var/run, /run and /tmp.
-//   - A gofer with the default --gofer-network-namespace pins a namespace by a bind mount in --root that nothing removes.
-//   - The sandbox process logs to nowhere unless told to. Its environment is empty, whatever that of the command is.
+// Facts about the pinned runsc, each checked by a test:
+//   - `run -detach` passes its stdin, stdout and stderr to PID 1 of the sandbox unchanged, even if
+//     they are sockets. Its own errors also go to stderr; --log-fd writes them a second time, as
+//     JSON, to a descriptor that no child inherits. It gives all three files to the sandbox's user
+//     with chown(2), which for /dev/null would change the host's own.
+//   - The sandbox process is named runsc-sandbox and the gofer runsc-gofer. Both have --bundle in
+//     their arguments, run in their own sessions and outlive the command as children of the nearest
+//     subreaper. All other processes of a sandbox are in the sandbox process's PID namespace and
+//     die when it exits.
+//   - The files of a sandbox are ID_sandbox:ID.state, ID_sandbox:ID.lock and runsc-ID.sock in
+//     --root, and no others, if the path of the socket fits in 107 bytes. With a longer path runsc
+//     silently falls back to /var/run, /run and /tmp.
+//   - A gofer with the default --gofer-network-namespace pins a namespace by a bind mount in --root
+//     that nothing removes.
+//   - The sandbox process logs nowhere by default. Its environment is empty, whatever the command's
+//     is.
 package runsc

@@ -7,12 +7,15 @@ import (
 	"strings"
 )
 
-// Emulated says, from /proc/cpuinfo, that QEMU translates the instructions of this machine (TCG) and that no processor runs them.
+// Emulated reports, from /proc/cpuinfo, whether QEMU translates this machine's instructions (TCG)
+// instead of a processor that executes them.
 //
-// There systrap must not patch system calls. The sentry writes a jump over the code of a running thread, and a thread that meets the
-// patch half done faults on a byte that is no instruction and is sent back to see the whole. QEMU 7.2 was seen to keep its translation of
-// the half, most likely when one of its processors wrote while another read: then the thread faults and goes back without end, and hears of
-// no signal, not even the one that is to end it. A real processor reads again after a fault.
+// On such a machine systrap must not patch system calls. The sentry writes a jump over the code of
+// a running thread. A thread that meets the half-written patch faults on an invalid byte and is
+// sent back to read the whole patch. QEMU 7.2 was seen to keep its translation of the half-written
+// code, most likely when one of its processors wrote while another was reading. The thread then
+// faults forever and receives no signals, not even SIGKILL. A real processor reads the code again
+// after a fault.
 func Emulated() bool {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
@@ -22,7 +25,8 @@ func Emulated() bool {
 	return translated(f)
 }
 
-// translated looks for what QEMU calls the processor that it makes up, unless told to call it otherwise, and reads no further than the first.
+// translated looks for the default name of QEMU's emulated processor. It reads only the first
+// processor.
 func translated(cpuinfo io.Reader) bool {
 	for lines := bufio.NewScanner(cpuinfo); lines.Scan(); {
 		if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {

@@ -24,7 +24,7 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
-// TestFindEmulated: what Find says of system calls is what this machine's processor is.
+// TestFindEmulated checks that Find sets NoSyscallPatching exactly on an emulated processor.
 func TestFindEmulated(t *testing.T) {
 	path, top := fake(t, "true")
 	r, err := find(path, top, []uint32{me()})

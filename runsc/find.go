@@ -17,55 +17,57 @@ import (
 	"time"
 )
 
-// Runsc is one runsc binary that was found trustworthy, and the directory of its state. It is safe for concurrent use once Root and
-// Flags are set.
+// Runsc is a runsc binary that was found trustworthy, with the directory of its state. Once Root
+// and Flags are set, a Runsc is safe for concurrent use.
 type Runsc struct {
-	Path  string // resolved: absolute, no symlink in it
-	Root  string // --root, made by UseRoot
+	Path  string // absolute, without symlinks
+	Root  string // --root, set by UseRoot
 	Flags Flags
 
-	sentry *Runsc // what runsc executes in its own place, or nil
+	sentry *Runsc // the binary of the sandbox process, or nil for runsc itself
 	owners []uint32
-	top    string // no parent above it is looked at, "/" but in tests
+	top    string // the topmost directory that is checked; "/" except in tests
 
 	mu sync.Mutex
 	id identity
 }
 
-// Flags are the choices that differ between hosts.
+// Flags are the settings that differ between hosts.
 type Flags struct {
-	// IgnoreCgroups runs sandboxes without a leaf: only in permissive mode, on a host whose cgroups cannot be used.
+	// IgnoreCgroups runs sandboxes without a leaf. It is set only in permissive mode, on a host
+	// whose cgroups are unusable.
 	IgnoreCgroups bool
-	// NoSyscallPatching leaves the code of what runs in the sandbox as it is, at the price of a signal for each of its system calls:
-	// on an emulated processor. Find sets it.
+	// NoSyscallPatching leaves the code of guest programs unpatched, at the price of a signal for
+	// each system call. It is needed on an emulated processor. Find sets it.
 	NoSyscallPatching bool
 }
 
-// identity is what tells one binary from another.
+// identity distinguishes binaries.
 type identity struct {
 	dev, ino     uint64
 	size         int64
 	mtime, ctime syscall.Timespec
 	sha256       string
-	// young says that it was looked at so soon after its last change that another one could bear the same time: the kernel stamps files by
-	// its clock tick.
+	// young is set if the file changed within a clock tick of the check. The kernel stamps files by
+	// its clock tick, so a later change might not move the timestamps.
 	young bool
 }
 
-// tick is more than a clock tick of any kernel, and than clocks differ.
+// tick is longer than a clock tick of any kernel and than the skew between clocks.
 const tick = time.Second
 
-// sameFile says that nothing suggests a change: not the content was compared, but what changes with it.
+// sameFile reports whether the metadata shows no change. The content is not compared.
 func (a identity) sameFile(b identity) bool {
 	return !a.young && a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.mtime == b.mtime && a.ctime == b.ctime
 }
 
-// ErrChanged is returned when the binary is not the one that was found.
+// ErrChanged reports that the binary is not the file that Find recorded.
 var ErrChanged = errors.New("runsc has changed since it was found")
 
-// Find looks at the binary at path, which must be absolute, and records what it is. It must be a regular, executable file that only
-// its owner can write, in directories that only their owners can write; the owners must be root or in owners (sticky directories
-// such as /tmp count as writable). Links in path are resolved once, here. There is no search and no fallback.
+// Find checks the binary at path, which must be absolute, and records its identity. The binary must
+// be a regular, executable file that only its owner can write, in directories that only their
+// owners can write. The owners must be root or in owners. Sticky directories such as /tmp count as
+// writable. Find resolves links in path once. There is no search and no fallback.
 func Find(path string, owners ...uint32) (*Runsc, error) { return find(path, "/", owners) }
 
 func find(path, top string, owners []uint32) (*Runsc, error) {
@@ -76,7 +78,12 @@ func find(path, top string, owners []uint32) (*Runsc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find runsc: %w", err)
 	}
-	r := &Runsc{Path: real, Flags: Flags{NoSyscallPatching: Emulated()}, owners: append([]uint32{0}, owners...), top: top}
+	r := &Runsc{
+		Path:   real,
+		Flags:  Flags{NoSyscallPatching: Emulated()},
+		owners: append([]uint32{0}, owners...),
+		top:    top,
+	}
 	if r.id, err = r.inspect(); err != nil {
 		return nil, err
 	}
@@ -86,7 +93,7 @@ func find(path, top string, owners []uint32) (*Runsc, error) {
 	return r, nil
 }
 
-// inspect applies the rules of Find and returns the identity without the hash.
+// inspect applies the rules of [Find] and returns the identity without the hash.
 func (r *Runsc) inspect() (identity, error) {
 	info, err := os.Lstat(r.Path)
 	if err != nil {
@@ -120,17 +127,25 @@ func (r *Runsc) inspect() (identity, error) {
 		}
 	}
 	changed := time.Unix(st.Ctim.Unix())
-	return identity{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim, young: time.Since(changed) < tick}, nil
+	return identity{
+		dev:   st.Dev,
+		ino:   st.Ino,
+		size:  st.Size,
+		mtime: st.Mtim,
+		ctime: st.Ctim,
+		young: time.Since(changed) < tick,
+	}, nil
 }
 
-// owned refuses what somebody else could replace.
+// owned returns an error if another user could replace the file.
 func (r *Runsc) owned(path string, info fs.FileInfo) (*syscall.Stat_t, error) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil, fmt.Errorf("runsc: no owner known for %q", path)
 	}
 	if info.Mode()&0o022 != 0 {
-		return nil, fmt.Errorf("runsc: %q is writable by its group or by everybody (mode %v; chmod go-w)", path, info.Mode())
+		return nil, fmt.Errorf("runsc: %q is writable by its group or by everybody (mode %v; chmod go-w)", path,
+			info.Mode())
 	}
 	if !slices.Contains(r.owners, st.Uid) {
 		return nil, fmt.Errorf("runsc: %q belongs to uid %d (chown root)", path, st.Uid)
@@ -151,8 +166,9 @@ func (r *Runsc) hash() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Check looks again, as Find and UseSentry did, and returns ErrChanged when the content is another. It costs a few stat calls, and reads the
-// binary only when they differ from last time. Run calls it.
+// Check repeats the checks of [Find] and [Runsc.UseSentry] and returns [ErrChanged] if the content
+// differs. It costs a few stat calls, and reads the binary only if their results have changed. Run
+// calls Check.
 func (r *Runsc) Check() error {
 	if r.sentry != nil {
 		if err := r.sentry.Check(); err != nil {
@@ -178,14 +194,14 @@ func (r *Runsc) Check() error {
 	return nil
 }
 
-// SHA256 is the hash of the binary, 64 lower-case hex digits.
+// SHA256 returns the hash of the binary as 64 lower-case hex digits.
 func (r *Runsc) SHA256() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.id.sha256
 }
 
-// Version asks the binary for its version, such as "release-20260905.0".
+// Version runs the binary and returns its version, such as "release-20260905.0".
 func (r *Runsc) Version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -193,12 +209,12 @@ func (r *Runsc) Version(ctx context.Context) (string, error) {
 	var out, stderr capped
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("ask runsc for its version: %w%s", err, stderr.suffix())
+		return "", fmt.Errorf("get runsc's version: %w%s", err, stderr.suffix())
 	}
 	line, _, _ := strings.Cut(out.String(), "\n")
 	version, ok := strings.CutPrefix(line, "runsc version ")
 	if !ok || version == "" || strings.ContainsFunc(version, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return "", fmt.Errorf("ask runsc for its version: %q says %q", r.Path, line)
+		return "", fmt.Errorf("get runsc's version: %q printed %q", r.Path, line)
 	}
 	return version, nil
 }

@@ -48,7 +48,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestFindRefuses holds attack J01.
+// TestFindRefuses checks attack J01.
 func TestFindRefuses(t *testing.T) {
 	chmod := func(up int, mode os.FileMode) func(path string) string {
 		return func(path string) string {
@@ -157,7 +157,7 @@ func TestCheck(t *testing.T) {
 			if err := r.Check(); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v", err)
 			}
-			// Nothing is booted with it either.
+			// Run refuses the binary, too.
 			if err := r.UseRoot(filepath.Join(t.TempDir(), "root")); err != nil {
 				t.Fatal(err)
 			}
@@ -185,19 +185,21 @@ func TestVersion(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			if test.script == "exec yes" { // output without end takes no memory and ends with ctx
+			if test.script == "exec yes" { // endless output uses no memory and ends with ctx
 				ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
 			}
 			defer cancel()
 			got, err := r.Version(ctx)
-			if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			if got != test.want || (err == nil) != (test.err == "") ||
+				err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%q, %v; want %q, %q", got, err, test.want, test.err)
 			}
 		})
 	}
 }
 
-// Two changes within one clock tick bear the same time, so that the second is not seen by it.
+// Two changes within a clock tick have the same timestamps, so the second change is invisible
+// there.
 func TestYoungFileIsNotTakenForTheSame(t *testing.T) {
 	old := identity{dev: 1, ino: 2, size: 3}
 	young := old

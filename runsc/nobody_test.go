@@ -19,7 +19,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// ourSentry is the sentry binary of ours.
+// ourSentry is the path of our sentry binary.
 func ourSentry(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("TSUBO_SENTRY")
@@ -27,7 +27,7 @@ func ourSentry(t *testing.T) string {
 	return path
 }
 
-// status is some lines of a status file of /proc, without their tabs.
+// status returns some lines of a /proc status file, without their tabs.
 func status(t *testing.T, file string, keys ...string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -46,7 +46,8 @@ func status(t *testing.T, file string, keys ...string) string {
 	return strings.Join(out, "\n")
 }
 
-// nobody is what every thread of a sandbox has: a user that owns nothing, no capability, filters and no way to gain anything by an exec.
+// nobody is the required status of every sandbox thread: a user that owns nothing, no capability,
+// seccomp filters, and no way to gain privileges by an exec.
 const nobody = `Uid: 65534 65534 65534 65534
 Gid: 65534 65534 65534 65534
 Groups:
@@ -58,11 +59,12 @@ CapAmb: 0000000000000000
 NoNewPrivs: 1
 Seccomp: 2`
 
-// number is what differs between two descriptors of the same kind.
+// number matches the part in which two descriptors of the same kind differ.
 var number = regexp.MustCompile(`[0-9]+`)
 
-// TestNobody: our sentry binary, which becomes the sandbox's user without executing itself again (tools/sentry/runsc.patch), ends up as runsc
-// does by that: every thread is nobody in an empty root without /proc, and no descriptor is open that runsc has closed.
+// TestNobody checks our sentry binary, which becomes the sandbox's user without executing itself
+// again (tools/sentry/runsc.patch). The result must equal runsc's: every thread is nobody in an
+// empty root without /proc, and no descriptor is open that runsc has closed.
 func TestNobody(t *testing.T) {
 	sentry := ourSentry(t)
 	root, guest := trees(t, bundle.EROFS)
@@ -85,7 +87,8 @@ func TestNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, file := range files {
-				got := status(t, file, "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
+				got := status(t, file, "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+					"NoNewPrivs", "Seccomp")
 				if got != nobody && got != "" {
 					t.Errorf("%q, %s:\n%s", with, file, got)
 				}
@@ -133,8 +136,9 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// TestSentryStart: before anything else our sentry binary empties its bounding set and makes room for 256 descriptors (tools/sentry/start_*.s).
-// It is looked at as what unmounts /proc, which waits for a byte; here it reads the end instead and unmounts nothing.
+// TestSentryStart checks that our sentry binary first empties its bounding set and makes room for
+// 256 descriptors (tools/sentry/start_*.s). The test uses the child that unmounts /proc once it has
+// read a byte. Here the child reads EOF and unmounts nothing.
 func TestSentryStart(t *testing.T) {
 	sentry := ourSentry(t)
 	if runtime.GOARCH != "amd64" {

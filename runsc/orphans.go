@@ -13,12 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// orphanAge is how long a child must have been dead before it counts as nobody's: whoever waits for its own child collects it at once.
+// orphanAge is how long a zombie must exist before it counts as an orphan. A waiting parent reaps
+// its child at once.
 const orphanAge = time.Second
 
-// CollectOrphans collects the children that became this process's because it is a subreaper and that nobody waits for, such as helpers
-// that outlive their runsc command; without it they would stay as zombies. It works in the background until stop is called, which
-// waits, and may come twice. It never takes a child that somebody is waiting for, and costs nothing while no child ends.
+// CollectOrphans reaps children that this process inherits as a subreaper and that no code waits
+// for, such as helpers that outlive their runsc command. They would otherwise stay zombies.
+// CollectOrphans works in the background until stop is called. stop waits for the end, and may be
+// called twice. CollectOrphans never takes a child from a waiting goroutine, and costs nothing
+// while no child exits.
 func CollectOrphans() (stop func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
@@ -26,7 +29,7 @@ func CollectOrphans() (stop func()) {
 	go func() {
 		defer close(done)
 		var o orphans
-		again := time.NewTimer(0) // those from before
+		again := time.NewTimer(0) // fires at once, for earlier zombies
 		defer again.Stop()
 		for {
 			select {
@@ -48,10 +51,11 @@ func CollectOrphans() (stop func()) {
 	})
 }
 
-// orphans remembers since when it has seen which zombie. A zombie keeps its pid, so the number alone says which one it is.
+// orphans records when each zombie was first seen. A zombie keeps its pid, so the pid identifies
+// it.
 type orphans struct{ seen map[int]time.Time }
 
-// collect takes the zombies that are old enough, and reports whether there are younger ones.
+// collect reaps the zombies older than orphanAge and reports whether there are younger ones.
 func (o *orphans) collect(now time.Time) (more bool) {
 	zombies := map[int]time.Time{}
 	for _, pid := range zombieChildren() {
@@ -60,7 +64,7 @@ func (o *orphans) collect(now time.Time) (more bool) {
 			since = now
 		}
 		if known && now.Sub(since) >= orphanAge {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil) // somebody else may have been quicker
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil) // another waiter may have reaped it
 			continue
 		}
 		zombies[pid] = since
@@ -69,14 +73,14 @@ func (o *orphans) collect(now time.Time) (more bool) {
 	return len(zombies) > 0
 }
 
-// zombieChildren lists the children of this process that have ended and have not been collected.
+// zombieChildren returns the children of this process that have exited and are not reaped yet.
 func zombieChildren() []int {
 	lists, _ := filepath.Glob("/proc/self/task/*/children")
 	var pids []int
 	for _, list := range lists {
 		words, err := os.ReadFile(list)
 		if err != nil {
-			continue // the thread has ended
+			continue // the thread has exited
 		}
 		for _, word := range bytes.Fields(words) {
 			pid, err := strconv.Atoi(string(word))

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A grandchild whose parent ends becomes ours, and is collected; a child that somebody waits for is not taken from them.
+// A grandchild whose parent exits becomes ours and is reaped. A child that another goroutine waits
+// for is not touched.
 func TestCollectOrphans(t *testing.T) {
 	if err := BecomeSubreaper(); err != nil {
 		t.Fatal(err)

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BecomeSubreaper makes this process the parent of sandboxes whose runsc command has ended, so that their pids stay theirs until
-// Reap is called, and no other process on the host inherits them. It holds for the whole process and is not inherited.
+// BecomeSubreaper makes this process the parent of sandboxes whose runsc command has exited. Their
+// pids then stay valid until [Reap], and no other process on the host inherits them. The setting
+// applies to the whole process and is not inherited.
 func BecomeSubreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a child subreaper: %w", err)
@@ -23,19 +24,20 @@ func BecomeSubreaper() error {
 	return nil
 }
 
-// Processes returns the pids of the sandbox and gofer processes that were started with bundle, and of the command that starts them
-// if it is still at it, whoever their parent is now.
+// Processes returns the pids of the sandbox and gofer processes that were started with bundle,
+// whatever their parent, and of the runsc command if it is still running.
 func (r *Runsc) Processes(bundle string) ([]int, error) {
 	return r.processes(func(pid int) bool { return r.runs(pid, bundle) })
 }
 
-// AllProcesses returns the pids of every such process whose --root is Root: those that a crash of the daemon has left on
-// a host without leaves.
+// AllProcesses returns the pids of all such processes whose --root is Root. After a crash of the
+// daemon on a host without leaves, these are its leftovers.
 func (r *Runsc) AllProcesses() ([]int, error) {
 	return r.processes(func(pid int) bool { return r.runs(pid, "") })
 }
 
-// Whereabouts tells, for a log, where in the kernel the threads of each of the Processes of bundle wait, and how many at each place.
+// Whereabouts returns, for a log, where in the kernel the threads of each process of bundle wait,
+// and how many threads wait at each place.
 func (r *Runsc) Whereabouts(bundle string) string {
 	pids, err := r.Processes(bundle)
 	if err != nil {
@@ -44,7 +46,7 @@ func (r *Runsc) Whereabouts(bundle string) string {
 	var all []string
 	for _, pid := range pids {
 		dir := fmt.Sprintf("/proc/%d/task", pid)
-		threads, _ := os.ReadDir(dir) // a process that has ended is nowhere
+		threads, _ := os.ReadDir(dir) // empty if the process has exited
 		places := map[string]int{}
 		for _, t := range threads {
 			if at, err := os.ReadFile(filepath.Join(dir, t.Name(), "wchan")); err == nil {
@@ -76,18 +78,19 @@ func (r *Runsc) processes(match func(pid int) bool) ([]int, error) {
 	return pids, nil
 }
 
-// What a process is, as far as it says so itself.
+// kind classifies a process by its own arguments.
 type kind int
 
 const (
-	other    kind = iota // none of runsc's, or one that has ended
+	other    kind = iota // not a runsc process, or exited
 	started              // a runsc process of this Root (and bundle)
-	nameless             // runs this very binary, or the sentry's, and has no arguments: a stub process, or one in the middle of execve(2)
+	nameless             // runs runsc or the sentry without arguments: a stub, or inside execve(2)
 )
 
-// look says what pid is; a bundle of "" is any. It goes by the arguments, which are what a process says of itself: somebody who forges
-// them offers a process of his own to be killed. The binary is not compared, so that sandboxes of an older runsc are found after
-// an upgrade. The arguments are read once, since a process may be going from one set of them, over none, to another.
+// look returns the kind of pid. A bundle of "" matches any. look relies on the arguments, which a
+// process can set itself. A forged command line only endangers the forger's own process. The binary
+// is not compared, so that sandboxes of an older runsc are found after an upgrade. The arguments
+// are read only once, because a process may be replacing them, with an empty list in between.
 func (r *Runsc) look(pid int, bundle string) kind {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -96,7 +99,7 @@ func (r *Runsc) look(pid int, bundle string) kind {
 	}
 	if len(cmdline) == 0 {
 		var st unix.Stat_t
-		if err := unix.Stat(filepath.Join(dir, "exe"), &st); err != nil { // a kernel thread, or a process that has ended
+		if err := unix.Stat(filepath.Join(dir, "exe"), &st); err != nil { // a kernel thread, or exited
 			return other
 		}
 		if r.is(&st) || r.sentry != nil && r.sentry.is(&st) {
@@ -105,11 +108,12 @@ func (r *Runsc) look(pid int, bundle string) kind {
 		return other
 	}
 	args := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
-	// Between its fork and its exec, a sandbox process still has the name of the command.
-	if !slices.Contains([]string{"runsc-sandbox", "runsc-gofer", r.Path}, args[0]) || !slices.Contains(args, "--root="+r.Root) {
+	// Between fork and exec, a sandbox process still has the name of the command.
+	if !slices.Contains([]string{"runsc-sandbox", "runsc-gofer", r.Path}, args[0]) ||
+		!slices.Contains(args, "--root="+r.Root) {
 		return other
 	}
-	// `run` and `boot` are given --bundle=X, `gofer` --bundle X.
+	// `run` and `boot` take --bundle=X, `gofer` takes --bundle X.
 	i := slices.Index(args, "--bundle")
 	if bundle == "" || slices.Contains(args, "--bundle="+bundle) || i >= 0 && i+1 < len(args) && args[i+1] == bundle {
 		return started
@@ -117,21 +121,23 @@ func (r *Runsc) look(pid int, bundle string) kind {
 	return other
 }
 
-// is says that st is that of the binary.
+// is reports whether st belongs to the binary.
 func (r *Runsc) is(st *unix.Stat_t) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return st.Dev == r.id.dev && st.Ino == r.id.ino
 }
 
-// runs says that pid is a runsc process of this Root and bundle.
+// runs reports whether pid is a runsc process of this Root and bundle.
 func (r *Runsc) runs(pid int, bundle string) bool { return r.look(pid, bundle) == started }
 
-// KillProcesses kills pids, waits until they are dead or ctx ends, and collects those that are children of this process. It kills a
-// child as it is, because a child's pid cannot have become another's; another process only if it still is what Processes (with
-// the same bundle) or AllProcesses ("") took it for. A pid that is gone is no error. All errors are joined.
+// KillProcesses kills pids, waits until they are dead or ctx ends, and reaps the children of this
+// process among them. A child is killed without a check, because its pid cannot be reused before it
+// is reaped. Any other process is killed only if it still matches Processes with the same bundle,
+// or AllProcesses if bundle is "". A missing pid is no error. All errors are joined.
 func (r *Runsc) KillProcesses(ctx context.Context, bundle string, pids ...int) error {
-	// Each killed one is waited for by the descriptor that it was killed by: a process that dies loses its arguments before it is dead.
+	// Wait on the pidfd that the signal was sent to: a dying process loses its arguments before it
+	// is dead.
 	var errs []error
 	killed := make(map[int]int, len(pids))
 	for _, pid := range pids {
@@ -151,9 +157,10 @@ func (r *Runsc) KillProcesses(ctx context.Context, bundle string, pids ...int) e
 	return errors.Join(errs...)
 }
 
-// kill returns the pidfd of a process that was sent SIGKILL, which is the caller's to close, and -1 for one that is gone or somebody else's.
+// kill sends SIGKILL to pid and returns the process's pidfd, which the caller closes. It returns -1
+// if the process is gone or not ours.
 func (r *Runsc) kill(pid int, bundle string) (int, error) {
-	// The descriptor comes first: it stays with the process that is then looked at.
+	// Open the descriptor first, so that it refers to the process that is checked next.
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return -1, nil
@@ -172,8 +179,9 @@ func (r *Runsc) kill(pid int, bundle string) (int, error) {
 	return fd, nil
 }
 
-// Reap waits until those of pids that are children of this process have ended, and collects them. It returns which are still alive
-// when ctx ends. It is for the processes of sandboxes whose leaf was killed; a pid that was collected before is no error.
+// Reap waits for and reaps every pid that is a child of this process. It returns an error for each
+// child that is still alive when ctx ends. Reap is for sandboxes whose leaf was killed. A pid that
+// was reaped before is no error.
 func Reap(ctx context.Context, pids ...int) error {
 	var errs []error
 	for _, pid := range pids {
@@ -187,14 +195,14 @@ func Reap(ctx context.Context, pids ...int) error {
 	return errors.Join(errs...)
 }
 
-// isChild says that pid is a child of this process, running or not yet collected.
+// isChild reports whether pid is a child of this process, running or not yet reaped.
 func isChild(pid int) bool {
 	return pid > 1 && ignoringEINTR(func() error {
 		return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	}) == nil
 }
 
-// end waits until pid has ended, and collects it if it is a child.
+// end waits until pid has exited, and reaps it if it is a child.
 func end(ctx context.Context, pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -207,10 +215,10 @@ func end(ctx context.Context, pid int) error {
 	return ended(ctx, pid, fd)
 }
 
-// ended is end for a pid whose pidfd is fd.
+// ended is end with an open pidfd.
 func ended(ctx context.Context, pid, fd int) error {
 	for {
-		// In slices, because ctx may end without a deadline.
+		// Poll in slices, because ctx may end without a deadline.
 		slice := 100 * time.Millisecond
 		if deadline, ok := ctx.Deadline(); ok {
 			slice = max(0, min(slice, time.Until(deadline)))

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleeper starts a process that says args of itself.
+// sleeper starts a process with forged arguments.
 func sleeper(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", "exec sleep 600"}, args...)...)
@@ -42,7 +42,7 @@ func TestProcesses(t *testing.T) {
 	other := sleeper(t, "runsc-sandbox", root, "boot", "--bundle=/b/11", "id").Process.Pid
 	for _, args := range [][]string{
 		{"runsc-sandbox", "--root=/elsewhere", "boot", "--bundle=/b/1"},
-		{"runsc", root, "run", "--bundle=/b/1"}, // not by its path: somebody's own
+		{"runsc", root, "run", "--bundle=/b/1"}, // not runsc's path: a foreign process
 		{"cat", root, "--bundle=/b/1"},
 	} {
 		sleeper(t, args...)
@@ -71,7 +71,7 @@ func TestProcesses(t *testing.T) {
 
 func TestKillProcesses(t *testing.T) {
 	r := faked(t, "true")
-	child := sleeper(t) // a child is killed as it is
+	child := sleeper(t) // a child is killed without a check
 	if err := r.KillProcesses(t.Context(), "/b/1", child.Process.Pid, 1<<22+1); err != nil {
 		t.Error(err)
 	}
@@ -82,9 +82,9 @@ func TestKillProcesses(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); err != nil { // another test may have set it
 		t.Fatal(err)
 	}
-	// Neither a child nor a sandbox: whoever has the pid now.
+	// Neither a child nor a sandbox, so any process may own the pid now.
 	bystander := orphan(t, "cat", "--root="+r.Root, "--bundle=/b/1")
-	// No child, but a sandbox: what a crash has left.
+	// Not a child, but a sandbox, as after a crash.
 	left := orphan(t, "runsc-sandbox", "--root="+r.Root, "boot", "--bundle=/b/1")
 	if err := r.KillProcesses(t.Context(), "/b/1", bystander, left); err != nil {
 		t.Error(err)
@@ -97,7 +97,7 @@ func TestKillProcesses(t *testing.T) {
 	}
 }
 
-// orphan starts a process that says args of itself and is not a child of this one.
+// orphan starts a process with forged arguments that is not a child of this process.
 func orphan(t *testing.T, args ...string) int {
 	t.Helper()
 	in, w, err := os.Pipe()
@@ -125,7 +125,7 @@ func orphan(t *testing.T, args ...string) int {
 	return pid
 }
 
-// running says that pid has not ended.
+// running reports whether pid has not exited.
 func running(pid int) bool {
 	state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	return err == nil && !strings.Contains(string(state), ") Z ")

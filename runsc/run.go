@@ -19,24 +19,25 @@ import (
 	"time"
 )
 
-// RunOpts is one sandbox to boot.
+// RunOpts describes a sandbox to boot.
 type RunOpts struct {
-	ID     string // as CheckID wants it; random, made by tsubo
-	Bundle string // absolute path of the directory of config.json, of this sandbox alone; runsc's pid file goes there too
+	ID     string // random name, valid for CheckID
+	Bundle string // absolute directory with config.json, for this sandbox only; runsc's pid file goes there
 
-	// Stdin, Stdout and Stderr become those of PID 1, and on the way the property of the sandbox's user: never a file of the host's. Nil is
-	// the end for writing of a pipe that is broken once Run returns. The caller keeps and closes its own.
+	// Stdin, Stdout and Stderr become PID 1's. runsc gives them to the sandbox's user, so they must
+	// not be files of the host. If nil, writes fail with EPIPE after Run returns. The caller closes
+	// its own copies.
 	Stdin, Stdout, Stderr *os.File
 
-	OOMScoreAdj *int // of the sandbox process once it has booted; nil leaves what runsc made of it
+	OOMScoreAdj *int // of the booted sandbox process; nil keeps runsc's value
 }
 
 func (o RunOpts) pidFile() string { return filepath.Join(o.Bundle, "pid") }
 
-// idRE leaves out what runsc would take for a flag, a path or a pattern.
+// idRE excludes names that runsc would take for a flag, a path or a pattern.
 var idRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
 
-// CheckID refuses what must not name a sandbox.
+// CheckID returns an error if id must not name a sandbox.
 func CheckID(id string) error {
 	if !idRE.MatchString(id) {
 		return fmt.Errorf("sandbox id %q: must match %s", id, idRE)
@@ -44,12 +45,13 @@ func CheckID(id string) error {
 	return nil
 }
 
-// Run boots a sandbox and returns the host's pid of its sandbox process once PID 1 has been started inside. The sandbox outlives
-// the call, and the command is gone.
+// Run boots a sandbox and returns the host's pid of its sandbox process once PID 1 has started
+// inside. The sandbox outlives the call; the command does not.
 //
-// The command is started from the calling thread: who wants the sandbox's processes in a network namespace locks the thread, enters
-// the namespace, and calls Run. When ctx ends first the command is killed. After any error nothing is left: neither processes nor
-// files in Root; only the bundle and the leaf, which are the caller's.
+// The command starts on the calling thread. To place the sandbox's processes in a network
+// namespace, the caller locks the thread, enters the namespace and calls Run. If ctx ends first,
+// the command is killed. After an error no processes and no files in Root are left. The bundle and
+// the leaf remain the caller's.
 func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	if err := CheckID(o.ID); err != nil {
 		return 0, err
@@ -67,7 +69,8 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 		return 0, fmt.Errorf("remove an old pid file: %w", err)
 	}
 
-	// The kernel sends Pdeathsig when the thread that forked ends, so this one has to stay for as long as the command.
+	// The kernel sends Pdeathsig when the forking thread exits, so this thread must outlive the
+	// command.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -81,12 +84,12 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("boot sandbox %s: %w", o.ID, err), w.Close())
 	}
-	defer func() { _ = unread.Close() }() // later than the command, which says on stderr what it also logs
+	defer func() { _ = unread.Close() }() // after the command has exited, which also writes to stderr
 	cmd := r.command(ctx, Args(r.Root, r.Flags, o)...)
 	cmd.ExtraFiles = []*os.File{w} // fd 3: --log-fd
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = cmp.Or(o.Stdin, nowhere), cmp.Or(o.Stdout, nowhere), cmp.Or(o.Stderr, nowhere)
 	err = cmd.Start()
-	_, _ = w.Close(), nowhere.Close() // the command has its own
+	_, _ = w.Close(), nowhere.Close() // the command has copies
 	if err != nil {
 		return 0, fmt.Errorf("boot sandbox %s: start runsc: %w", o.ID, errors.Join(context.Cause(ctx), err))
 	}
@@ -99,7 +102,8 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	go func() { said <- readComplaints(complaints) }()
 	err = cmd.Wait()
 	if err != nil {
-		_ = complaints.SetReadDeadline(time.Now().Add(time.Second)) // should a child of the command hold the other end
+		// A child of the command may still hold the other end.
+		_ = complaints.SetReadDeadline(time.Now().Add(time.Second))
 		return 0, fmt.Errorf("boot sandbox %s: runsc: %w%s", o.ID, errors.Join(context.Cause(ctx), err), <-said)
 	}
 	if pid, err = readPID(o.pidFile()); err != nil {
@@ -116,8 +120,9 @@ func (r *Runsc) Run(ctx context.Context, o RunOpts) (pid int, err error) {
 	return pid, nil
 }
 
-// setOOMScoreAdj gives the sandbox process its oom_score_adj. runsc does so for a single container, but not for a sandbox that waits
-// for one, which keeps the far lower score of the daemon.
+// setOOMScoreAdj sets the oom_score_adj of the sandbox process. runsc does so for a single
+// container, but not for a sandbox that waits for a container, which keeps the daemon's far lower
+// score.
 func setOOMScoreAdj(pid, score int) error {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(score)), 0); err != nil {
 		return fmt.Errorf("set oom_score_adj: %w", err)
@@ -125,9 +130,10 @@ func setOOMScoreAdj(pid, score int) error {
 	return nil
 }
 
-// undo ends and removes what a failed Run has left. It has a bound of its own, because the caller's context may be what ended. The
-// command is gone, so nothing new is started; but a process that it started has no arguments for a moment while it executes itself
-// once more, so that undo looks again until it sees none in that state.
+// undo kills and removes the remains of a failed Run. It has its own time limit, because the
+// caller's context may be the reason. The command is gone, so no new process starts. But a process
+// that executes itself again has no arguments for a moment, so undo repeats until no process is in
+// that state.
 func (r *Runsc) undo(o RunOpts) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -139,7 +145,7 @@ func (r *Runsc) undo(o RunOpts) error {
 			case started:
 				return true
 			case nameless:
-				if isChild(pid) { // another sandbox's stub processes are not
+				if isChild(pid) { // stubs of other sandboxes are not children
 					becoming++
 				}
 			}
@@ -157,14 +163,17 @@ func (r *Runsc) undo(o RunOpts) error {
 	return errors.Join(append(errs, r.RemoveState(o.ID))...)
 }
 
-// environment is that of the runsc command: a chain of short steps, which one thread at a time does in less, and a runtime that neither looks for
-// cgroups nor names its mappings. A sandbox has nothing of it.
+// environment is the environment of the runsc command. The command is a chain of short steps, which
+// a single thread does faster, and its Go runtime need not look for cgroups nor name its mappings.
+// No variable reaches the sandbox.
 var environment = []string{
-	"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0,decoratemappings=0",
+	"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1",
+	"GODEBUG=containermaxprocs=0,updatemaxprocs=0,decoratemappings=0",
 }
 
-// command is runsc with an environment that holds nothing of the daemon's, in a session of its own and so without the daemon's share of the CPU,
-// killed when ctx or this thread ends.
+// command returns a runsc command without the daemon's environment. The command runs in its own
+// session, and so outside the daemon's share of the CPU. It is killed when ctx ends or this thread
+// exits.
 func (r *Runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, r.Path, args...)
 	cmd.Dir = "/"
@@ -192,13 +201,13 @@ func readPID(path string) (int, error) {
 	return pid, nil
 }
 
-// maxComplaints is how much of what runsc says is kept, in bytes.
+// maxComplaints is how many bytes of runsc's messages are kept.
 const maxComplaints = 4096
 
-// readComplaints reads what runsc wrote to its log to the end and returns it as the tail of an error message.
+// readComplaints reads runsc's log to EOF and returns its messages as the tail of an error message.
 func readComplaints(f io.Reader) string {
 	var buf capped
-	_, _ = io.Copy(&buf, f) // what came counts
+	_, _ = io.Copy(&buf, f) // a partial log is still useful
 	var text []string
 	for d := json.NewDecoder(strings.NewReader(buf.String())); ; {
 		var line struct{ Msg string }
@@ -213,7 +222,7 @@ func readComplaints(f io.Reader) string {
 	return ": " + strings.Join(text, "; ")
 }
 
-// capped keeps the first maxComplaints bytes written to it and takes the rest.
+// capped keeps the first maxComplaints bytes and discards the rest.
 type capped struct{ kept []byte }
 
 func (c *capped) Write(p []byte) (int, error) {
@@ -223,7 +232,7 @@ func (c *capped) Write(p []byte) (int, error) {
 
 func (c *capped) String() string { return string(c.kept) }
 
-// suffix is what was written as the tail of an error message, "" for nothing.
+// suffix returns the kept text as the tail of an error message. It is "" if there is none.
 func (c *capped) suffix() string {
 	if text := strings.TrimSpace(c.String()); text != "" {
 		return ": " + text

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// faked is a Runsc whose binary is the script.
+// faked returns a Runsc whose binary is the script.
 func faked(t *testing.T, script string) *Runsc {
 	t.Helper()
 	path, top := fake(t, script)
@@ -41,20 +41,30 @@ func TestRunFake(t *testing.T) {
 		{"pid of init", pidFile + `printf 1 >"$f"`, 0, "no pid"},
 		{"pid with junk", pidFile + `printf '4242\n' >"$f"`, 0, "no pid"},
 		{"fails", "false", 0, "exit status 1"},
-		{"fails with a word", `echo '{"msg":"no such image","level":"error"}' >&3; exit 128`, 0, "exit status 128: no such image"},
+		{
+			"fails with a word", `echo '{"msg":"no such image","level":"error"}' >&3; exit 128`, 0,
+			"exit status 128: no such image",
+		},
 		{"fails with junk", `echo broken >&3; exit 2`, 0, "exit status 2: broken"},
-		{"fails with many words", `i=0; while [ $i -lt 200 ]; do echo ` + big + `; i=$((i+1)); done >&3; exit 2`, 0, "exit status 2: xxx"},
+		{
+			"fails with many words", `i=0; while [ $i -lt 200 ]; do echo ` + big + `; i=$((i+1)); done >&3; exit 2`,
+			0, "exit status 2: xxx",
+		},
 		{"killed", "kill -9 $$", 0, "killed"},
 		{"leaves a child that holds the log", "sleep 5 & exit 3", 0, "exit status 3"},
 		{"sees the daemon's environment", `[ -z "$TSUBO_SECRET" ] || exit 9; exit 7`, 0, "exit status 7"},
-		{"is in the daemon's session", `set -- $(cat /proc/$$/stat); [ "$6" = $$ ] || exit 9; exit 7`, 0, "exit status 7"},
+		{
+			"is in the daemon's session", `set -- $(cat /proc/$$/stat); [ "$6" = $$ ] || exit 9; exit 7`, 0,
+			"exit status 7",
+		},
 		{"works elsewhere", `[ "$(pwd)" = / ] || exit 9; exit 7`, 0, "exit status 7"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("TSUBO_SECRET", "canary")
 			r := faked(t, test.script)
 			pid, err := r.Run(t.Context(), RunOpts{ID: "a", Bundle: t.TempDir()})
-			if pid != test.pid || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			if pid != test.pid || (err == nil) != (test.err == "") ||
+				err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%d, %v; want %d, %q", pid, err, test.pid, test.err)
 			}
 			if err != nil && len(err.Error()) > 2*maxComplaints {
@@ -64,7 +74,8 @@ func TestRunFake(t *testing.T) {
 	}
 }
 
-// TestRunStale: the pid of an earlier sandbox in the same bundle is never taken for the new one's.
+// TestRunStale checks that the pid of an earlier sandbox in the same bundle is never returned for a
+// new sandbox.
 func TestRunStale(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte("4242"), 0o600); err != nil {
@@ -85,7 +96,8 @@ func TestRunHangs(t *testing.T) {
 	}
 }
 
-// TestRunDaemonKilled: a command does not outlive a daemon that is killed, else it would go on while the next daemon sweeps.
+// TestRunDaemonKilled checks that a runsc command does not outlive a killed daemon. Otherwise it
+// would still run while the next daemon sweeps.
 func TestRunDaemonKilled(t *testing.T) {
 	if dir := os.Getenv("TSUBO_TEST_RUN"); dir != "" { // the daemon
 		_, err := faked(t, "echo $$ >"+dir+"/command; exec sleep 600").Run(t.Context(), RunOpts{ID: "a", Bundle: dir})
@@ -111,11 +123,11 @@ func TestRunDaemonKilled(t *testing.T) {
 	_ = daemon.Wait()
 	within(t, "the command ends", func() bool {
 		state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		return err != nil || strings.Contains(string(state), ") Z ") // gone, or for its new parent to collect
+		return err != nil || strings.Contains(string(state), ") Z ") // gone, or a zombie of its new parent
 	})
 }
 
-// within polls until what holds.
+// within polls until holds returns true.
 func within(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
@@ -127,8 +139,12 @@ func within(t *testing.T, what string, holds func() bool) {
 
 func TestRunRefuses(t *testing.T) {
 	r := faked(t, "true")
-	for _, id := range []string{"", "-a", "--network=host", "a/b", "../a", "a b", "a*", "a\x00", "a\n", "a_b", "a:b", "é", strings.Repeat("a", 65)} {
-		if _, err := r.Run(t.Context(), RunOpts{ID: id, Bundle: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "sandbox id") {
+	for _, id := range []string{
+		"", "-a", "--network=host", "a/b", "../a", "a b", "a*", "a\x00", "a\n", "a_b", "a:b", "é",
+		strings.Repeat("a", 65),
+	} {
+		if _, err := r.Run(t.Context(), RunOpts{ID: id, Bundle: t.TempDir()}); err == nil ||
+			!strings.Contains(err.Error(), "sandbox id") {
 			t.Errorf("id %q: error %v", id, err)
 		}
 		if r.RemoveState(id) == nil {
@@ -139,7 +155,8 @@ func TestRunRefuses(t *testing.T) {
 		}
 	}
 	for _, bundle := range []string{"", "b", "/b/", "/b/../c", "./b"} {
-		if _, err := r.Run(t.Context(), RunOpts{ID: "a", Bundle: bundle}); err == nil || !strings.Contains(err.Error(), "bundle") {
+		if _, err := r.Run(t.Context(), RunOpts{ID: "a", Bundle: bundle}); err == nil ||
+			!strings.Contains(err.Error(), "bundle") {
 			t.Errorf("bundle %q: error %v", bundle, err)
 		}
 	}
@@ -147,10 +164,12 @@ func TestRunRefuses(t *testing.T) {
 	if err := r.UseRoot(long); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Run(t.Context(), RunOpts{ID: "a", Bundle: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "socket") {
+	if _, err := r.Run(t.Context(), RunOpts{ID: "a", Bundle: t.TempDir()}); err == nil ||
+		!strings.Contains(err.Error(), "socket") {
 		t.Errorf("root of %d bytes: error %v", len(long), err)
 	}
-	if _, err := new(Runsc).Run(t.Context(), RunOpts{ID: "a", Bundle: "/b"}); err == nil || !strings.Contains(err.Error(), "UseRoot") {
+	if _, err := new(Runsc).Run(t.Context(), RunOpts{ID: "a", Bundle: "/b"}); err == nil ||
+		!strings.Contains(err.Error(), "UseRoot") {
 		t.Errorf("no root: error %v", err)
 	}
 }

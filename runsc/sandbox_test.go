@@ -25,7 +25,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// real finds the real runsc, $TSUBO_RUNSC or the one on PATH, with a root of its own, and the sentry $TSUBO_SENTRY if there is one.
+// real returns the real runsc, $TSUBO_RUNSC or the first on PATH, with its own root, and the sentry
+// $TSUBO_SENTRY if set.
 func real(t testing.TB) *runsc.Runsc {
 	t.Helper()
 	path := need.Runsc(t)
@@ -48,7 +49,7 @@ func real(t testing.TB) *runsc.Runsc {
 	return r
 }
 
-// shortDir is a temporary directory whose name leaves room for a socket.
+// shortDir returns a temporary directory whose name leaves room for a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tsubo")
@@ -63,7 +64,8 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-// trees makes a root and a guest tree of the kind: a root that holds nothing but mount points, and the test's own init.
+// trees creates a root and a guest tree of the given kind. The root contains only mount points, the
+// guest tree the test's own init.
 func trees(t testing.TB, kind string) (root, guest bundle.Tree) {
 	t.Helper()
 	dir := shortDir(t)
@@ -86,7 +88,8 @@ func trees(t testing.TB, kind string) (root, guest bundle.Tree) {
 		for _, tree := range []*bundle.Tree{&root, &guest} {
 			mkfs, err := exec.LookPath("mkfs.erofs")
 			need.That(t, "erofs", err == nil)
-			if out, err := exec.Command(mkfs, "-Enoinline_data", tree.Path+".erofs", tree.Path).CombinedOutput(); err != nil {
+			if out, err := exec.Command(mkfs, "-Enoinline_data", tree.Path+".erofs",
+				tree.Path).CombinedOutput(); err != nil {
 				t.Fatalf("mkfs.erofs: %v\n%s", err, out)
 			}
 			tree.Path += ".erofs"
@@ -95,7 +98,7 @@ func trees(t testing.TB, kind string) (root, guest bundle.Tree) {
 	return root, guest
 }
 
-// box is one booted sandbox.
+// box is a booted sandbox.
 type box struct {
 	id, bundle string
 	pid        int
@@ -105,7 +108,8 @@ type box struct {
 
 var boxes int
 
-// prepare writes a bundle and returns what boots it, with the far end of its control socket.
+// prepare writes a bundle and returns the options to boot it, with the far end of its control
+// socket.
 func prepare(t testing.TB, root, guest bundle.Tree) (runsc.RunOpts, *net.UnixConn) {
 	t.Helper()
 	boxes++
@@ -131,7 +135,11 @@ func prepare(t testing.TB, root, guest bundle.Tree) (runsc.RunOpts, *net.UnixCon
 	}
 	_ = near.Close()
 	t.Cleanup(func() { _ = conn.Close(); _ = far.Close() })
-	return runsc.RunOpts{ID: "test-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(boxes), Bundle: dir, Stdin: far}, conn.(*net.UnixConn)
+	return runsc.RunOpts{
+		ID:     "test-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(boxes),
+		Bundle: dir,
+		Stdin:  far,
+	}, conn.(*net.UnixConn)
 }
 
 func boot(t testing.TB, r *runsc.Runsc, root, guest bundle.Tree) *box {
@@ -146,7 +154,8 @@ func boot(t testing.TB, r *runsc.Runsc, root, guest bundle.Tree) *box {
 	_ = o.Stdin.Close()
 	b := &box{id: o.ID, bundle: o.Bundle, pid: pid, conn: conn, in: bufio.NewScanner(conn)}
 	t.Cleanup(func() {
-		if err := errors.Join(r.KillProcesses(context.Background(), b.bundle, b.processes(t, r)...), r.RemoveState(b.id)); err != nil {
+		if err := errors.Join(r.KillProcesses(context.Background(), b.bundle, b.processes(t, r)...),
+			r.RemoveState(b.id)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -162,7 +171,7 @@ func (b *box) processes(t testing.TB, r *runsc.Runsc) []int {
 	return pids
 }
 
-// ask sends one line to init and returns its answer.
+// ask sends a line to init and returns the answer.
 func (b *box) ask(t testing.TB, format string, args ...any) string {
 	t.Helper()
 	if err := b.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -177,7 +186,7 @@ func (b *box) ask(t testing.TB, format string, args ...any) string {
 	return b.in.Text()
 }
 
-// empty fails the test when a directory has entries.
+// empty fails the test if a directory has entries.
 func empty(t testing.TB, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -189,10 +198,10 @@ func empty(t testing.TB, dir string) {
 	}
 }
 
-// dead says that no process of that pid is left, not even one to collect.
+// dead reports whether no process has this pid, not even a zombie.
 func dead(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
-// zombies lists the children of this process that have ended and were not collected.
+// zombies lists the children of this process that have exited and are not reaped.
 func zombies(t testing.TB) []string {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -219,7 +228,8 @@ func mountsBelow(t testing.TB, dir string) int {
 	return strings.Count(string(data), " "+dir)
 }
 
-// nullOwner is whom the host's /dev/null belongs to: to root, unless somebody hands it to runsc as stdio, which gives it to nobody.
+// nullOwner returns the owner of the host's /dev/null. It is root, unless /dev/null was passed to
+// runsc as stdio, which chowns it to nobody.
 func nullOwner(t *testing.T) uint32 {
 	t.Helper()
 	var st unix.Stat_t
@@ -245,7 +255,7 @@ func TestSandbox(t *testing.T) {
 			const readOnly = "read-only file system"
 			for _, test := range []struct{ ask, want string }{
 				{"hello", "pid 1 uid 0 host sandbox env [GOMAXPROCS=1 HOME=/]"},
-				{"ptrace", "operation not permitted"}, // the filter is in force
+				{"ptrace", "operation not permitted"}, // the filter is active
 				{"create /tmp/x", "<nil>"},
 				{"create /output/x", "<nil>"},
 				{"create /code/x", "<nil>"},
@@ -284,7 +294,8 @@ func TestSandbox(t *testing.T) {
 			if ids, err := r.Leftovers(); err != nil || !slices.Equal(ids, []string{b.id}) {
 				t.Errorf("leftovers %q, %v", ids, err)
 			}
-			exe, err := os.Stat(fmt.Sprintf("/proc/%d/exe", b.pid)) // the file, whatever it is called in the mount namespace that it was executed in
+			// Compare the file, not its name, which belongs to the mount namespace of the exec.
+			exe, err := os.Stat(fmt.Sprintf("/proc/%d/exe", b.pid))
 			binary, err2 := os.Stat(cmp.Or(os.Getenv("TSUBO_SENTRY"), r.Path))
 			if err := errors.Join(err, err2); err != nil || !os.SameFile(exe, binary) {
 				t.Errorf("the sandbox process runs %v, %v, want %v", exe, err, binary)
@@ -294,7 +305,8 @@ func TestSandbox(t *testing.T) {
 				t.Errorf("oom_score_adj %q, %v", score, err)
 			}
 
-			// What a crash of the sandbox leaves: the sandbox process dies, its gofer follows or is killed, then the files go.
+			// The steps after a crash of the sandbox: the sandbox process dies, its gofer follows
+			// or is killed, then the files are removed.
 			if err := unix.Kill(b.pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
@@ -330,7 +342,7 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
-// TestTwoSandboxes: ending one touches nothing of the other.
+// TestTwoSandboxes checks that ending a sandbox does not affect another.
 func TestTwoSandboxes(t *testing.T) {
 	r := real(t)
 	root, guest := trees(t, bundle.Directory)
@@ -342,14 +354,14 @@ func TestTwoSandboxes(t *testing.T) {
 		t.Error(err)
 	}
 	if got := b.ask(t, "hello"); !strings.HasPrefix(got, "pid 1 ") {
-		t.Errorf("the other one says %q", got)
+		t.Errorf("the other sandbox answers %q", got)
 	}
 	if ids, err := r.Leftovers(); err != nil || !slices.Equal(ids, []string{b.id}) {
 		t.Errorf("leftovers %q, %v", ids, err)
 	}
 }
 
-// TestRunFails: whatever goes wrong, the error says what runsc said, and nothing is left.
+// TestRunFails checks that every error contains runsc's own message, and that nothing is left.
 func TestRunFails(t *testing.T) {
 	r := real(t)
 	root, guest := trees(t, bundle.EROFS)
@@ -358,7 +370,11 @@ func TestRunFails(t *testing.T) {
 		change func(o *runsc.RunOpts) bundle.Tree
 		want   string
 	}{
-		{"image missing", func(*runsc.RunOpts) bundle.Tree { return bundle.Tree{Kind: bundle.EROFS, Path: "/nowhere.erofs"} }, "/nowhere.erofs"},
+		{
+			"image missing",
+			func(*runsc.RunOpts) bundle.Tree { return bundle.Tree{Kind: bundle.EROFS, Path: "/nowhere.erofs"} },
+			"/nowhere.erofs",
+		},
 		{"image corrupt", func(o *runsc.RunOpts) bundle.Tree {
 			file := filepath.Join(o.Bundle, "corrupt")
 			if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
@@ -373,7 +389,8 @@ func TestRunFails(t *testing.T) {
 			spec := bundle.Config(bundle.Params{
 				Root: root, Guest: test.change(&o), Seccomp: seccomp.Profile(),
 				Limits: job.Limits{
-					PIDs: 1, NProc: job.Rlimit{Soft: 1, Hard: 1}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 1, Tmp: 1, Output: 1,
+					PIDs: 1, NProc: job.Rlimit{Soft: 1, Hard: 1}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 1,
+					Tmp: 1, Output: 1,
 				},
 			})
 			if err := os.Remove(filepath.Join(o.Bundle, "config.json")); err != nil {
@@ -394,7 +411,8 @@ func TestRunFails(t *testing.T) {
 	}
 }
 
-// TestRunCancelled ends the boot at many moments: each time the call fails with the cause or has booted, and nothing is left.
+// TestRunCancelled cancels the boot at many moments. Each time Run fails with the cause or has
+// booted, and nothing is left.
 func TestRunCancelled(t *testing.T) {
 	r := real(t)
 	cause := errors.New("changed my mind")
@@ -410,7 +428,8 @@ func TestRunCancelled(t *testing.T) {
 			switch {
 			case runErr == nil:
 				pids, err := r.Processes(o.Bundle)
-				if err := errors.Join(err, r.KillProcesses(t.Context(), o.Bundle, pids...), r.RemoveState(o.ID)); err != nil {
+				if err := errors.Join(err, r.KillProcesses(t.Context(), o.Bundle, pids...),
+					r.RemoveState(o.ID)); err != nil {
 					t.Error(err)
 				}
 			case !errors.Is(runErr, cause):
@@ -424,7 +443,7 @@ func TestRunCancelled(t *testing.T) {
 	}
 }
 
-// describe tells what processes are.
+// describe lists processes for an error message.
 func describe(pids []int) string {
 	var out strings.Builder
 	for _, pid := range pids {
@@ -436,8 +455,9 @@ func describe(pids []int) string {
 	return out.String()
 }
 
-// TestThreadsMeetPatches: threads of programs that make their first system calls at the same places at the same time all go on. On an
-// emulated processor they would not, were system calls patched there (Emulated).
+// TestThreadsMeetPatches checks that threads that make their first system calls at the same places
+// at the same time keep running. On an emulated processor they would hang if system calls were
+// patched ([Emulated]).
 func TestThreadsMeetPatches(t *testing.T) {
 	r := real(t)
 	root, guest := trees(t, bundle.Directory)
@@ -449,10 +469,11 @@ func TestThreadsMeetPatches(t *testing.T) {
 	}
 }
 
-// TestRefusedSentryDoesNotBoot: runsc looks for a sentry beside its own file, and takes none that UseSentry has not checked.
+// TestRefusedSentryDoesNotBoot checks that runsc, which looks for a sentry beside its own file,
+// uses none that UseSentry has not checked.
 func TestRefusedSentryDoesNotBoot(t *testing.T) {
 	original := need.Runsc(t)
-	dir, err := os.MkdirTemp("/var/lib", "tsubo-test") // in no sticky directory, which Find refuses
+	dir, err := os.MkdirTemp("/var/lib", "tsubo-test") // not in a sticky directory, which Find refuses
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,23 +9,26 @@ import (
 	"syscall"
 )
 
-// sentryName is what runsc calls the binary that it boots sandboxes with in its own place, and sentryDir the variable that says where it is
-// (runsc/gvisorbinaries).
+// sentryName is the file name of the binary that runsc can use for the sandbox process. sentryDir
+// is the variable with the binary's directory (runsc/gvisorbinaries).
 const (
 	sentryName = "gvisor_sentry"
 	sentryDir  = "GVISOR_SIDECAR_BINARIES_DIR"
 )
 
-// noSentries is a directory in which nobody can make a file. runsc takes gvisor-bin beside its own file when sentryDir is unset,
-// whoever that belongs to.
+// noSentries is a directory in which no file can be created. If sentryDir is unset, runsc takes
+// gvisor-bin beside its own file, whoever owns that.
 const noSentries = "/proc/tsubo-no-sentry"
 
-// ErrSentry says that a sentry binary cannot be used beside this runsc, which boots sandboxes without it as well.
+// ErrSentry reports that a sentry binary does not fit this runsc, which can boot sandboxes without
+// it.
 var ErrSentry = errors.New("cannot be used with this runsc")
 
-// UseSentry makes runsc boot sandboxes with the binary at path, which must be trustworthy as Find has it, of runsc's very version, and
-// within reach of everybody, since it is executed by a process that is root no more. Nothing else may lie in its directory, where
-// runsc looks for further programs. Check looks at it too from then on. It comes before the first sandbox.
+// UseSentry makes runsc boot sandboxes with the binary at path. The binary must pass the rules of
+// [Find], have runsc's exact version, and be executable by every user, because a process that has
+// dropped root executes it. Its directory must contain nothing else, because runsc looks there for
+// further programs. From then on Check covers the sentry, too. UseSentry must be called before the
+// first sandbox.
 func (r *Runsc) UseSentry(ctx context.Context, path string) error {
 	if filepath.Base(path) != sentryName {
 		return fmt.Errorf("sentry %q: the file must be named %s", path, sentryName)
@@ -67,13 +70,14 @@ func (r *Runsc) UseSentry(ctx context.Context, path string) error {
 		return err
 	}
 	if ours != theirs {
-		return fmt.Errorf("sentry %q: %w: it is of version %s, runsc of %s", path, ErrSentry, theirs, ours)
+		return fmt.Errorf("sentry %q: %w: its version is %s, runsc's is %s", path, ErrSentry, theirs, ours)
 	}
 	r.sentry = s
 	return nil
 }
 
-// checkExecutable makes sure that the sandbox process executes the very file that was checked: the sentry of UseSentry, else runsc.
+// checkExecutable returns an error unless the sandbox process executes the file that was checked:
+// the sentry if there is one, or else runsc.
 func (r *Runsc) checkExecutable(pid int) error {
 	want := r
 	if r.sentry != nil {
@@ -82,7 +86,7 @@ func (r *Runsc) checkExecutable(pid int) error {
 	exe := fmt.Sprintf("/proc/%d/exe", pid)
 	info, err := os.Stat(exe)
 	if err != nil {
-		return fmt.Errorf("look at what the sandbox process executes: %w", err)
+		return fmt.Errorf("check the sandbox process's executable: %w", err)
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	want.mu.Lock()

@@ -54,7 +54,7 @@ func TestUseSentryRefuses(t *testing.T) {
 	path, top := fake(t, saysVersion)
 	for name, test := range map[string]struct {
 		change func(sentry string) string
-		plain  bool // not ErrSentry: something is wrong with the host, and the daemon must not start
+		plain  bool // not ErrSentry: the host is at fault, and the daemon must not start
 	}{
 		"another version": {func(s string) string { return fakeSentry(t, path, `echo "runsc version v2"`) }, false},
 		"not for all":     {func(s string) string { _ = os.Chmod(s, 0o744); return s }, false},
@@ -89,7 +89,7 @@ func TestUseSentryRefuses(t *testing.T) {
 			if err == nil || errors.Is(err, ErrSentry) == test.plain {
 				t.Errorf("error %v", err)
 			}
-			// Without the variable runsc takes gvisor-bin beside its own file.
+			// If the variable is unset, runsc takes gvisor-bin beside its own file.
 			if env := r.command(t.Context()).Env; !slices.Contains(env, sentryDir+"="+noSentries) {
 				t.Errorf("used all the same: %q", env)
 			}

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unixPathMax is the size of sun_path; runsc needs one byte less than it (createControlSocket).
+// unixPathMax is the size of sun_path. runsc needs the path to be shorter (createControlSocket).
 const unixPathMax = 108
 
-// UseRoot makes dir (0700, root's) the directory of runsc's state. Its parent must exist. A directory that is there must be the
-// daemon's own.
+// UseRoot makes dir, with mode 0700, the directory of runsc's state. Its parent must exist. An
+// existing directory must belong to the daemon's user.
 func (r *Runsc) UseRoot(dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return fmt.Errorf("runsc root %q: the path must be absolute and clean", dir)
@@ -44,27 +44,29 @@ func (r *Runsc) UseRoot(dir string) error {
 	return nil
 }
 
-// checkRoot refuses an id whose socket runsc would put elsewhere.
+// checkRoot returns an error for an id whose socket runsc would put elsewhere.
 func (r *Runsc) checkRoot(id string) error {
 	if r.Root == "" {
 		return errors.New("no runsc root: UseRoot comes first")
 	}
 	if n := len(filepath.Join(r.Root, socketName(id))); n >= unixPathMax {
-		return fmt.Errorf("runsc root %q: the control socket's path would have %d bytes, over %d", r.Root, n, unixPathMax-1)
+		return fmt.Errorf("runsc root %q: the control socket's path would have %d bytes, over %d", r.Root, n,
+			unixPathMax-1)
 	}
 	return nil
 }
 
-// Names of the files in Root (runsc/container/state_file.go buildPath, runsc/sandbox/sandbox.go controlSocketName).
+// Names of the files in Root (runsc/container/state_file.go buildPath, runsc/sandbox/sandbox.go
+// controlSocketName).
 const (
-	ofSandbox = "_sandbox:" // between a container's id and its sandbox's
+	ofSandbox = "_sandbox:" // separates a container's id from its sandbox's id
 	stateExt  = ".state"
 	lockExt   = ".lock"
 )
 
 func socketName(id string) string { return "runsc-" + id + ".sock" }
 
-// sandboxOf returns the id of the sandbox that a file in Root belongs to, "" for a file that is not a sandbox's.
+// sandboxOf returns the id of the sandbox that a file in Root belongs to, or "" for any other file.
 func sandboxOf(name string) string {
 	var id string
 	if rest, ok := strings.CutPrefix(name, "runsc-"); ok && strings.HasSuffix(rest, ".sock") {
@@ -82,8 +84,8 @@ func sandboxOf(name string) string {
 	return id
 }
 
-// RemoveState removes runsc's files for a sandbox whose processes are dead, and of the containers in it. It asks no runsc, is
-// idempotent, tries every file and joins all errors.
+// RemoveState removes runsc's files of a sandbox whose processes are dead, and of its containers.
+// It does not run runsc, is idempotent, tries every file and joins all errors.
 func (r *Runsc) RemoveState(id string) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -104,7 +106,8 @@ func (r *Runsc) RemoveState(id string) error {
 	return errors.Join(errs...)
 }
 
-// Leftovers returns the ids of the sandboxes that have files in Root, sorted: at the daemon's start, those that a crash has left.
+// Leftovers returns the sorted ids of the sandboxes that have files in Root. When the daemon
+// starts, these are the leftovers of a crash.
 func (r *Runsc) Leftovers() ([]string, error) {
 	names, err := r.names()
 	if err != nil {
@@ -120,7 +123,7 @@ func (r *Runsc) Leftovers() ([]string, error) {
 	return ids, nil
 }
 
-// names lists Root; a root that is not there is empty.
+// names lists Root. A missing root is empty.
 func (r *Runsc) names() ([]string, error) {
 	if r.Root == "" {
 		return nil, errors.New("no runsc root: UseRoot comes first")
@@ -140,10 +143,11 @@ func (r *Runsc) names() ([]string, error) {
 	return names, nil
 }
 
-// maxState bounds what is read of a state file, in bytes.
+// maxState limits how much of a state file is read, in bytes.
 const maxState = 1 << 20
 
-// GoferPID returns the pid of the sandbox's gofer process, 0 when it has none (an EROFS root and nothing else of the host).
+// GoferPID returns the pid of the sandbox's gofer process. Zero means that the sandbox has no
+// gofer, because its root is an EROFS image.
 func (r *Runsc) GoferPID(id string) (int, error) {
 	if err := CheckID(id); err != nil {
 		return 0, err

@@ -18,9 +18,16 @@ func touch(t *testing.T, dir string, names ...string) {
 
 func TestRemoveState(t *testing.T) {
 	r := faked(t, "true")
-	mine := []string{"a_sandbox:a.state", "a_sandbox:a.lock", "runsc-a.sock", "sub_sandbox:a.state", "sub_sandbox:a.lock"}
+	mine := []string{
+		"a_sandbox:a.state",
+		"a_sandbox:a.lock",
+		"runsc-a.sock",
+		"sub_sandbox:a.state",
+		"sub_sandbox:a.lock",
+	}
 	others := []string{
-		"b_sandbox:b.state", "b_sandbox:b.lock", "runsc-b.sock", "a_sandbox:b.state", // a container named a in another sandbox
+		// A container named a in another sandbox.
+		"b_sandbox:b.state", "b_sandbox:b.lock", "runsc-b.sock", "a_sandbox:b.state",
 		"aa_sandbox:aa.lock", "runsc-aa.sock", "a", "a.state", "runsc-a", "note",
 	}
 	touch(t, r.Root, append(mine, others...)...)
@@ -45,7 +52,7 @@ func TestRemoveState(t *testing.T) {
 		t.Errorf("left %q, want %q", left, others)
 	}
 
-	// What cannot be removed is reported, and the rest goes.
+	// A file that cannot be removed is reported, and the others are removed.
 	for _, name := range []string{"runsc-b.sock"} {
 		if err := os.Remove(filepath.Join(r.Root, name)); err != nil {
 			t.Fatal(err)

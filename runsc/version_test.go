@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPinned: the constant is the requirement that the tools are built with.
+// TestPinned checks that Pinned equals the version that the tools require.
 func TestPinned(t *testing.T) {
 	data, err := os.ReadFile("../tools/go.mod")
 	if os.IsNotExist(err) {
