@@ -171,11 +171,11 @@ func TestCheck(t *testing.T) {
 func TestVersion(t *testing.T) {
 	for _, test := range []struct{ script, want, err string }{
 		{"echo runsc version release-1.2; echo spec: 1", "release-1.2", ""},
-		{"echo runsc version", "", "says"},
-		{"echo runc version 1.1", "", "says"},
-		{"printf 'runsc version a\\033[2J\\n'", "", "says"},
+		{"echo runsc version", "", "printed"},
+		{"echo runc version 1.1", "", "printed"},
+		{"printf 'runsc version a\\033[2J\\n'", "", "printed"},
 		{"exec yes", "", "signal"},
-		{"true", "", "says"},
+		{"true", "", "printed"},
 		{"echo broken >&2; false", "", "broken"},
 	} {
 		t.Run(test.script, func(t *testing.T) {

@@ -86,7 +86,7 @@ func (r *Runsc) checkExecutable(pid int) error {
 	exe := fmt.Sprintf("/proc/%d/exe", pid)
 	info, err := os.Stat(exe)
 	if err != nil {
-		return fmt.Errorf("check the sandbox process's executable: %w", err)
+		return fmt.Errorf("check what the sandbox process executes: %w", err)
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	want.mu.Lock()
