@@ -120,7 +120,7 @@ func TestInlineArtifactsStream(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	a, text = reply{}, nil
+	a = reply{}
 	before := heap()
 	for range many {
 		c, err := net.Dial("unix", r.socket)

@@ -324,7 +324,10 @@ func TestDocumentsAreNarrow(t *testing.T) {
 			t.Errorf("ARCHITECTURE.md has %d lines, at most 150", len(lines))
 		}
 		for i, line := range lines {
-			if n := utf8.RuneCountInString(line); n > 120 && !(strings.HasPrefix(line, "|") && file != "ARCHITECTURE.md") && strings.Contains(strings.TrimSpace(line[:120]), " ") && !strings.HasPrefix(line, "  `") {
+			n := utf8.RuneCountInString(line)
+			row := strings.HasPrefix(line, "|") && file != "ARCHITECTURE.md"
+			code := strings.HasPrefix(line, "  `") || n > 120 && !strings.Contains(strings.TrimSpace(line[:120]), " ")
+			if n > 120 && !row && !code {
 				t.Errorf("%s:%d has %d columns, at most 120", file, i+1, n)
 			}
 		}
