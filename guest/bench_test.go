@@ -10,8 +10,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// BenchmarkJob boots a sandbox and runs `pass` in it, and reports medians: boot until ready, hand-over until the end of the code. The bare
-// interpreter of the same minutes stands beside it.
+// BenchmarkJob boots a sandbox, runs `pass` and reports medians: boot until ready, and hand-over
+// until the code's exit. It measures the bare interpreter at the same time for comparison.
 func BenchmarkJob(b *testing.B) {
 	for name, o := range map[string]func() guesttest.Options{
 		"native": func() guesttest.Options { need.Root(b); return guesttest.Options{} },
@@ -23,7 +23,7 @@ func BenchmarkJob(b *testing.B) {
 			for range b.N {
 				s := guesttest.Boot(b, o)
 				boot = append(boot, s.Booted)
-				time.Sleep(50 * time.Millisecond) // a waiting sandbox is at rest
+				time.Sleep(50 * time.Millisecond) // let the waiting sandbox become idle
 				r := s.Run(guesttest.Job{Code: "pass"})
 				if r.Status() != 0 || r.Done == nil {
 					b.Fatalf("%+v", r)
@@ -36,7 +36,9 @@ func BenchmarkJob(b *testing.B) {
 				}
 				bare = append(bare, time.Since(start))
 			}
-			for what, ds := range map[string][]time.Duration{"boot-p50-ms": boot, "job-p50-ms": job, "python3-S-p50-ms": bare} {
+			for what, ds := range map[string][]time.Duration{
+				"boot-p50-ms": boot, "job-p50-ms": job, "python3-S-p50-ms": bare,
+			} {
 				slices.Sort(ds)
 				b.ReportMetric(float64(ds[len(ds)/2].Microseconds())/1000, what)
 			}

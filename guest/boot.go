@@ -6,20 +6,21 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// process is the job's own process, and init's ends of its pipes (-1 when closed). stdout and stderr are read, and stdin written, without
-// blocking; the job's ends are ordinary blocking pipes.
+// process is the job's own process with init's ends of its pipes (-1 when closed). Init reads
+// stdout and stderr and writes stdin without blocking. The job's ends are ordinary blocking pipes.
 type process struct {
-	pid                   int // 0 before it is started
+	pid                   int // 0 before the start
 	pidfd                 int
 	stdin, stdout, stderr int
-	hook                  int // the parked interpreter's socket, languages that wait only
+	hook                  int // the parked interpreter's socket, for languages that wait
 
 	ended  bool
 	status syscall.WaitStatus
 }
 
-// start runs argv as the job's user in a session of its own, with pipes as 0, 1, 2, and, when first is not nil, with one end of the
-// hook's socket as 3, in which first waits to be read. path is the file to execute.
+// start runs argv as the job's user in a new session, with pipes as descriptors 0, 1 and 2. path is
+// the file to execute. If first is not nil, descriptor 3 is an end of the hook's socket, with first
+// already in its buffer.
 func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	var in, out, err2 [2]int
 	for _, p := range []*[2]int{&in, &out, &err2} {
@@ -39,7 +40,7 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 		if err != nil {
 			return fail(frames.StageSetup, "socketpair", err)
 		}
-		// It fits: frames bounds the list of modules far below what a socket holds.
+		// first fits: frames limits the list of modules far below a socket's buffer.
 		if err := writeAll(ours, first); err != nil {
 			return fail(frames.StageSetup, "write to the hook", err)
 		}
@@ -49,7 +50,7 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	cwd := g.boot.Cwd
 	if !isDir(cwd) {
 		if g.boot.CwdRequired {
-			return fail(frames.StageExec, "the working directory "+cwd+" is no directory of the image", nil)
+			return fail(frames.StageExec, "the working directory "+cwd+" is not a directory of the image", nil)
 		}
 		cwd = "/"
 	}
@@ -76,19 +77,20 @@ func (g *guest) start(path string, argv, env []string, first []byte) *failure {
 	if g.job.pidfd, err = pidfdOpen(pid); err != nil {
 		return fail(frames.StageSetup, "pidfd_open", err)
 	}
-	// So that no end of a child falls between a look for it and the poll that is to wait for it.
+	// Block SIGCHLD so that no exit is missed between wait4 and ppoll.
 	if err := blockSignal(syscall.SIGCHLD); err != nil {
 		return fail(frames.StageSetup, "block signal", err)
 	}
-	// From here on init kills, reaps, writes files of its own and reads those of others.
+	// From here on init only kills, reaps, writes its own files and reads those of others.
 	if err := keepOnly(capKill, capDACReadSearch); err != nil {
 		return fail(frames.StageSetup, "drop capabilities", err)
 	}
 	return nil
 }
 
-// limitAddressSpace sets the soft RLIMIT_AS that the next process inherits; 0 leaves it alone. Undo gives init its own back: the Go runtime reserves
-// more than a small job may. What init maps in between is next to nothing, and beneath reservations that it has.
+// limitAddressSpace sets the soft RLIMIT_AS, in bytes, that the next process inherits. Zero changes
+// nothing. undo restores init's own limit, because the Go runtime reserves more than a small job
+// may use. Until then init maps almost nothing, and only within existing reservations.
 func limitAddressSpace(n int64) (undo func() error, err error) {
 	if n == 0 {
 		return func() error { return nil }, nil
@@ -97,7 +99,8 @@ func limitAddressSpace(n int64) (undo func() error, err error) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &old); err != nil {
 		return nil, err
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: min(uint64(n), old.Max), Max: old.Max}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS,
+		&syscall.Rlimit{Cur: min(uint64(n), old.Max), Max: old.Max}); err != nil {
 		return nil, err
 	}
 	return func() error { return syscall.Setrlimit(syscall.RLIMIT_AS, &old) }, nil
@@ -121,7 +124,7 @@ func lookPath(name string, env []string) (string, bool) {
 			}
 		}
 		if dir == "" || dir[0] != '/' {
-			continue // relative to a directory that is not the job's
+			continue // relative to init's directory, not the job's
 		}
 		if p := dir + "/" + name; isExecutable(p) {
 			return p, true
@@ -153,7 +156,7 @@ func overlay(env, changes []string) []string {
 	return env
 }
 
-// setenv returns env with key set where it stood first, or at the end, and nowhere else.
+// setenv returns env with key set exactly once: at its first position, or at the end.
 func setenv(env []string, key, value string) []string {
 	out := make([]string, 0, len(env)+1)
 	done := false

@@ -11,17 +11,22 @@ import (
 
 const (
 	resultName = "result.json"
-	// Exit waits in the writer's buffer for a small collection, so that a small job ends in one write, but not for more than this: the
-	// daemon lifts the CPU limit when it hears of the end.
+	// Exit waits in the writer's buffer for a small collection, so that a small job ends in a
+	// single write. It never waits for more than this, because the daemon lifts the CPU limit on
+	// Exit.
 	queueBytes   = 64 << 10
 	queueEntries = 32
 )
 
-// collect reads the top of /output and sends what it holds, then Done. Nothing of the job runs any more, and nothing is followed all the same: names are opened beneath the directory, links and special files are never opened through, and what was opened is looked at
-// before it is read. result.json comes first and is found however many entries there are; the others come in the order of their bytes.
+// collect sends the entries at the top of /output, then Done. All other processes are dead, but a
+// stopped process may have arranged to be woken, so links are never followed. Names are opened
+// beneath the directory, links and special files are not opened, and an opened file is checked
+// before it is read. result.json comes first, however many entries there are. The others follow in
+// byte order.
 func (g *guest) collect() *failure {
 	done := g.done()
-	dir, err := syscall.Open(outputDir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	dir, err := syscall.Open(outputDir,
+		syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fail(frames.StageCollect, "open "+outputDir, err)
 	}
@@ -56,14 +61,18 @@ func (g *guest) collect() *failure {
 	return nil
 }
 
-// done is Done without a word about artifacts.
+// done returns the Done frame without notes about artifacts.
 func (g *guest) done() frames.Done {
 	tail := g.pump.err.tail
-	return frames.Done{StdoutTotal: g.pump.out.total, StderrTotal: g.pump.err.total, StderrTail: string(tail[max(0, len(tail)-frames.MaxTail):])}
+	return frames.Done{
+		StdoutTotal: g.pump.out.total,
+		StderrTotal: g.pump.err.total,
+		StderrTail:  string(tail[max(0, len(tail)-frames.MaxTail):]),
+	}
 }
 
-// list returns at most limit names of the directory, in its own order, and whether there are more. It holds no more than them and one
-// batch of entries, however many there are.
+// list returns at most limit names of the directory, unsorted, and whether there are more. It never
+// holds more than these names and a batch of entries.
 func list(dir, limit int) (names []string, more bool, err error) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -104,12 +113,13 @@ func list(dir, limit int) (names []string, more bool, err error) {
 type collector struct {
 	g    *guest
 	dir  int
-	left int64 // of Caps.ArtifactsTotal
-	full bool  // a file did not fit: from there on none is taken
+	left int64 // bytes left of Caps.ArtifactsTotal
+	full bool  // a file did not fit; all later files are skipped
 	buf  []byte
 }
 
-// entry sends one entry, or why not. One that is not there is no error when it is optional.
+// entry sends an entry, or the reason for skipping it. A missing entry is no error if optional is
+// set.
 func (c *collector) entry(name string, optional bool) *failure {
 	if name[0] == '.' || slices.Contains([]byte(name), '\\') {
 		return c.skip(name, frames.SkipName)
@@ -170,18 +180,19 @@ func (c *collector) send(fd int, name string, size int64) *failure {
 	return nil
 }
 
-// opened is an entry that was looked at: readable when reason is 0.
+// opened is a checked entry. It is readable if reason is 0.
 type opened struct {
 	fd     int
 	size   int64
 	reason frames.Reason
 }
 
-// openRegular opens name in dir when it is a regular file, and else says what it is. It does not wait for the other end of a fifo and
-// does not go through a link.
+// openRegular opens name in dir if name is a regular file, or else returns the reason to skip it.
+// It neither waits for the other end of a fifo nor follows a link.
 func openRegular(dir int, name string) (opened, error) {
 	o := opened{fd: -1}
-	fd, err := syscall.Openat(dir, name, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
+	fd, err := syscall.Openat(dir, name,
+		syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
 	switch {
 	case err == nil:
 	case errors.Is(err, syscall.ELOOP):

@@ -23,8 +23,10 @@ put("b.txt", b"b"); put("a.txt", b"a" * 300000); put("empty", b"")
 put("secret", b"s"); os.chmod("secret", 0)
 put("setuid", b"u"); os.chmod("setuid", 0o4777)
 put(".hidden"); put("..x"); put("back\\slash")
-for n in (b"new\nline", b"\x1b[2J", b"\xff\xfe", b"-rf", b" ", b"...", b"n" * 255, "\u202e".encode(), b"CON", b"%2e%2e%2f"): put(n, b"named")
-os.symlink("/etc/passwd", "link"); os.symlink("b.txt", "inside"); os.symlink("nowhere", "dangling"); os.symlink("/", "dirlink")
+for n in (b"new\nline", b"\x1b[2J", b"\xff\xfe", b"-rf", b" ", b"...", b"n" * 255, "\u202e".encode(), b"CON",
+    b"%2e%2e%2f"): put(n, b"named")
+os.symlink("/etc/passwd", "link"); os.symlink("b.txt", "inside")
+os.symlink("nowhere", "dangling"); os.symlink("/", "dirlink")
 os.symlink("loop", "loop"); os.symlink("/proc/self/environ", "environ"); os.symlink("/proc/1/root/etc/passwd", "init")
 os.mkdir("dir"); put("dir/inner"); os.mkdir("locked"); os.chmod("locked", 0)
 os.mkfifo("fifo"); os.mkfifo("fifo2"); os.open("fifo2", os.O_RDWR)
@@ -35,19 +37,41 @@ os.chmod("/output", 0)
 		if r.Status() != 0 {
 			t.Fatalf("%+v", r)
 		}
-		want := map[string]string{"result.json": `{"a": 1}`, "a.txt": strings.Repeat("a", 300000), "b.txt": "b", "hard": "b", "empty": "",
-			"secret": "s", "setuid": "u"}
-		for _, n := range []string{"new\nline", "\x1b[2J", "\xff\xfe", "-rf", " ", strings.Repeat("n", 255), "\u202e", "CON", "%2e%2e%2f"} {
+		want := map[string]string{
+			"result.json": `{"a": 1}`,
+			"a.txt":       strings.Repeat("a", 300000),
+			"b.txt":       "b",
+			"hard":        "b",
+			"empty":       "",
+			"secret":      "s",
+			"setuid":      "u",
+		}
+		for _, n := range []string{
+			"new\nline", "\x1b[2J", "\xff\xfe", "-rf", " ", strings.Repeat("n", 255), "\u202e", "CON", "%2e%2e%2f",
+		} {
 			want[n] = "named"
 		}
 		if !reflect.DeepEqual(r.Artifacts, want) {
 			t.Errorf("artifacts:\n%q\nwant\n%q", r.Artifacts, want)
 		}
-		skipped := map[string]frames.Reason{".hidden": frames.SkipName, "..x": frames.SkipName, "...": frames.SkipName, "back\\slash": frames.SkipName,
-			"link": frames.SkipSymlink, "inside": frames.SkipSymlink, "dangling": frames.SkipSymlink, "dirlink": frames.SkipSymlink,
-			"loop": frames.SkipSymlink, "environ": frames.SkipSymlink, "init": frames.SkipSymlink,
-			"dir": frames.SkipDirectory, "locked": frames.SkipDirectory,
-			"fifo": frames.SkipSpecial, "fifo2": frames.SkipSpecial, "sock": frames.SkipSpecial}
+		skipped := map[string]frames.Reason{
+			".hidden":     frames.SkipName,
+			"..x":         frames.SkipName,
+			"...":         frames.SkipName,
+			"back\\slash": frames.SkipName,
+			"link":        frames.SkipSymlink,
+			"inside":      frames.SkipSymlink,
+			"dangling":    frames.SkipSymlink,
+			"dirlink":     frames.SkipSymlink,
+			"loop":        frames.SkipSymlink,
+			"environ":     frames.SkipSymlink,
+			"init":        frames.SkipSymlink,
+			"dir":         frames.SkipDirectory,
+			"locked":      frames.SkipDirectory,
+			"fifo":        frames.SkipSpecial,
+			"fifo2":       frames.SkipSpecial,
+			"sock":        frames.SkipSpecial,
+		}
 		if !reflect.DeepEqual(r.Skipped, skipped) {
 			t.Errorf("skipped:\n%v\nwant\n%v", r.Skipped, skipped)
 		}
@@ -62,7 +86,8 @@ os.chmod("/output", 0)
 
 func TestResultThatIsNoFile(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		for how, want := range map[string]frames.Reason{`os.symlink("/etc/passwd", p)`: frames.SkipSymlink, `os.mkfifo(p)`: frames.SkipSpecial,
+		for how, want := range map[string]frames.Reason{
+			`os.symlink("/etc/passwd", p)`: frames.SkipSymlink, `os.mkfifo(p)`: frames.SkipSpecial,
 			`os.mkdir(p)`: frames.SkipDirectory, `open(p, "w").truncate(3 << 20)`: frames.SkipTooLarge} {
 			r := run(t, o, guesttest.Job{Code: "import os\np = '/output/result.json'\n" + how,
 				Caps: &frames.Caps{Artifact: 2 << 20, ArtifactsTotal: 8 << 20, Artifacts: 10}})
@@ -87,13 +112,51 @@ for name, size in FILES:
 		more    bool
 		note    bool
 	}{
-		{"at the cap of one", `[("a", 1000), ("b", 1001)]`, frames.Caps{Artifact: 1000, ArtifactsTotal: 9999, Artifacts: 9}, "a",
-			map[string]frames.Reason{"b": frames.SkipTooLarge}, false, false},
-		{"at the cap of all", `[("a", 500), ("b", 500)]`, frames.Caps{Artifact: 1000, ArtifactsTotal: 1000, Artifacts: 9}, "a b", nil, false, false},
-		{"one byte over the cap of all", `[("a", 500), ("b", 501), ("c", 1)]`, frames.Caps{Artifact: 1000, ArtifactsTotal: 1000, Artifacts: 9}, "a",
-			map[string]frames.Reason{"b": frames.SkipTotal, "c": frames.SkipTotal}, false, true},
-		{"as many as are looked at", `[("a", 1), ("b", 1)]`, frames.Caps{Artifact: 10, ArtifactsTotal: 10, Artifacts: 2}, "a b", nil, false, false},
-		{"one more", `[("a", 1), ("b", 1), ("result.json", 2)]`, frames.Caps{Artifact: 10, ArtifactsTotal: 10, Artifacts: 0}, "result.json", nil, true, false},
+		{
+			"at the cap of one",
+			`[("a", 1000), ("b", 1001)]`,
+			frames.Caps{Artifact: 1000, ArtifactsTotal: 9999, Artifacts: 9},
+			"a",
+			map[string]frames.Reason{"b": frames.SkipTooLarge},
+			false,
+			false,
+		},
+		{
+			"at the cap of all",
+			`[("a", 500), ("b", 500)]`,
+			frames.Caps{Artifact: 1000, ArtifactsTotal: 1000, Artifacts: 9},
+			"a b",
+			nil,
+			false,
+			false,
+		},
+		{
+			"one byte over the cap of all",
+			`[("a", 500), ("b", 501), ("c", 1)]`,
+			frames.Caps{Artifact: 1000, ArtifactsTotal: 1000, Artifacts: 9},
+			"a",
+			map[string]frames.Reason{"b": frames.SkipTotal, "c": frames.SkipTotal},
+			false,
+			true,
+		},
+		{
+			"as many as are looked at",
+			`[("a", 1), ("b", 1)]`,
+			frames.Caps{Artifact: 10, ArtifactsTotal: 10, Artifacts: 2},
+			"a b",
+			nil,
+			false,
+			false,
+		},
+		{
+			"one more",
+			`[("a", 1), ("b", 1), ("result.json", 2)]`,
+			frames.Caps{Artifact: 10, ArtifactsTotal: 10, Artifacts: 0},
+			"result.json",
+			nil,
+			true,
+			false,
+		},
 		{"sparse", `[("a", 3 << 20)]`, frames.Caps{Artifact: 2 << 20, ArtifactsTotal: 2 << 20, Artifacts: 2}, "",
 			map[string]frames.Reason{"a": frames.SkipTooLarge}, false, false},
 	}
@@ -109,7 +172,9 @@ for name, size in FILES:
 				if tt.skipped == nil {
 					tt.skipped = map[string]frames.Reason{}
 				}
-				if strings.Join(kept, " ") != tt.kept || !reflect.DeepEqual(r.Skipped, tt.skipped) || r.Done.More != tt.more || (r.Done.Note != "") != tt.note {
+				if strings.Join(kept, " ") != tt.kept || !reflect.DeepEqual(r.Skipped, tt.skipped) ||
+					r.Done.More != tt.more ||
+					(r.Done.Note != "") != tt.note {
 					t.Errorf("kept %v, skipped %v, %+v", kept, r.Skipped, r.Done)
 				}
 			})
@@ -117,7 +182,7 @@ for name, size in FILES:
 	})
 }
 
-// However many entries there are, init looks at as many as it may, and holds no more.
+// However many entries there are, init reads and holds no more than its limit.
 func TestCollectManyEntries(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		r := run(t, o, guesttest.Job{Code: `
@@ -130,7 +195,8 @@ open("/output/result.json", "w").write("1")
 	})
 }
 
-// Names are swapped between a file, links and a fifo until the moment of death: what is collected is the job's own or nothing.
+// Names are swapped between a file, links and a fifo until the job dies. Only the job's own files
+// may be collected.
 func TestCollectAfterARace(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		for i := range 4 {
@@ -142,7 +208,8 @@ def swap():
         i += 1
         p = f"/output/.{i%%4}"
         try:
-            [lambda: open(p, "w").write("own"), lambda: os.symlink("/etc/passwd", p), lambda: os.mkfifo(p), lambda: os.symlink("/", p)][i %% 4]()
+            [lambda: open(p, "w").write("own"), lambda: os.symlink("/etc/passwd", p),
+                lambda: os.mkfifo(p), lambda: os.symlink("/", p)][i %% 4]()
             os.rename(p, "/output/x")
         except OSError: pass
 threading.Thread(target=swap, daemon=True).start()

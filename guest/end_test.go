@@ -22,9 +22,11 @@ func TestStatus(t *testing.T) {
 			"import os; os.kill(0, 15)":           143,
 			"import os; os.abort()":               134,
 			"import os; os.kill(os.getpid(), 64)": 192,
-			"import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork() or time.sleep(9); os.kill(-1, 15)":                  0,
-			"import os, time; os.fork() or time.sleep(9); os.kill(-1, 9); os.kill(os.getpid(), 9)":                                     137,
-			"import threading, os, ctypes; threading.Thread(target=lambda: os._exit(9)).start(); ctypes.CDLL(None).pthread_exit(None)": 9,
+			"import os, signal, time; signal.signal(15, signal.SIG_IGN); " +
+				"os.fork() or time.sleep(9); os.kill(-1, 15)": 0,
+			"import os, time; os.fork() or time.sleep(9); os.kill(-1, 9); os.kill(os.getpid(), 9)": 137,
+			"import threading, os, ctypes; threading.Thread(target=lambda: os._exit(9)).start(); " +
+				"ctypes.CDLL(None).pthread_exit(None)": 9,
 		} {
 			if r := run(t, o, guesttest.Job{Code: code}); r.Status() != want {
 				t.Errorf("%s: status %d, want %d; %s", code, r.Status(), want, r.Stderr)
@@ -33,7 +35,7 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// The end of the job's own process is the end of the job, whatever it left running and however that hides.
+// The exit of the job's own process ends the job, whatever processes it left and however they hide.
 func TestLeftoversAreKilled(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		for end, status := range map[string]int{"os._exit(5)": 5, "": 0} {
@@ -79,7 +81,7 @@ os.write(2, b"end\n")
 	}
 }
 
-// Orphans are reaped while the job runs: with 128 processes allowed, 200 come and go.
+// Orphans are reaped while the job runs: with a limit of 128 processes, 200 start and exit.
 func TestOrphansAreReaped(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		out := python(t, o, `
@@ -120,8 +122,16 @@ func TestStopReportsWhatThereIs(t *testing.T) {
 			"stopped":  "os.kill(os.getpid(), signal.SIGSTOP)",
 			"flooding": "\nwhile True: os.write(1, b'y' * 65536)",
 		} {
-			r := run(t, o, guesttest.Job{Code: "import os, signal, sys, time\nopen('/output/part', 'w').write('partial')\nos.fork()\nprint('now')\n" + then,
-				StopAt: "now", Caps: &frames.Caps{Stdout: 100, Stderr: 100, Artifact: 100, ArtifactsTotal: 100, Artifacts: 10}})
+			r := run(
+				t,
+				o,
+				guesttest.Job{
+					Code: "import os, signal, sys, time\nopen('/output/part', 'w').write('partial')\n" +
+						"os.fork()\nprint('now')\n" + then,
+					StopAt: "now",
+					Caps:   &frames.Caps{Stdout: 100, Stderr: 100, Artifact: 100, ArtifactsTotal: 100, Artifacts: 10},
+				},
+			)
 			if r.Status() != 137 || !strings.Contains(r.Stdout, "now") || r.Artifacts["part"] != "partial" {
 				t.Errorf("%s: %+v", name, r)
 			}
@@ -150,7 +160,8 @@ func TestStopAfterTheEndMeansNothing(t *testing.T) {
 	})
 }
 
-// The daemon's end of the socket is the sandbox's lifeline, in every state. (Close, in clean-up, waits for init's end.)
+// Closing the daemon's end of the socket ends the sandbox in every state. (The clean-up's Close
+// waits for init to exit.)
 func TestClosedSocketEndsInit(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		for name, f := range map[string]func(*guesttest.Sandbox){
@@ -182,7 +193,9 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 	caps := frames.Run{Caps: guesttest.Generous}
 	file := frames.File{Dir: frames.DirCode, Name: "main.py", Mode: 0o444, Size: 3}
 	for name, ms := range map[string][]frames.Message{
-		"second Boot":             {frames.Boot{Version: frames.Version, Language: frames.Python, Cwd: "/", UID: 1, GID: 1}},
+		"second Boot": {
+			frames.Boot{Version: frames.Version, Language: frames.Python, Cwd: "/", UID: 1, GID: 1},
+		},
 		"Go without Run":          {frames.Go{}},
 		"two Runs":                {caps, caps},
 		"Data without File":       {frames.Data("x")},
@@ -198,7 +211,9 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 			here(t, func(t *testing.T, o guesttest.Options) {
 				s := guesttest.Boot(t, o)
 				s.Send(ms...)
-				if r := s.Collect(guesttest.Job{}, time.Now()); r.Fatal == nil || r.Fatal.Stage != frames.StageProtocol || r.Started {
+				if r := s.Collect(guesttest.Job{}, time.Now()); r.Fatal == nil ||
+					r.Fatal.Stage != frames.StageProtocol ||
+					r.Started {
 					t.Errorf("%+v", r)
 				}
 				if _, err := s.Next(); err != io.EOF {
@@ -212,10 +227,19 @@ func TestProtocolErrorsEndInit(t *testing.T) {
 func TestFilesAreNewOrFatal(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		for name, ms := range map[string][]frames.Message{
-			"twice":                  {frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}, frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644}},
-			"file where a folder is": {frames.File{Dir: frames.DirCode, Name: "x/y", Mode: 0o644}, frames.File{Dir: frames.DirCode, Name: "x", Mode: 0o644}},
-			"folder where a file is": {frames.File{Dir: frames.DirCode, Name: "a/x", Mode: 0o644}, frames.File{Dir: frames.DirCode, Name: "a/x/y", Mode: 0o644}},
-			// Over RLIMIT_FSIZE, whose signal would end a less careful init.
+			"twice": {
+				frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644},
+				frames.File{Dir: frames.DirInput, Name: "x", Mode: 0o644},
+			},
+			"file where a folder is": {
+				frames.File{Dir: frames.DirCode, Name: "x/y", Mode: 0o644},
+				frames.File{Dir: frames.DirCode, Name: "x", Mode: 0o644},
+			},
+			"folder where a file is": {
+				frames.File{Dir: frames.DirCode, Name: "a/x", Mode: 0o644},
+				frames.File{Dir: frames.DirCode, Name: "a/x/y", Mode: 0o644},
+			},
+			// Over RLIMIT_FSIZE, whose signal would kill a less careful init.
 			"too large": {frames.File{Dir: frames.DirInput, Name: "x", Size: 2 * guesttest.LimitFSIZE}},
 		} {
 			s := guesttest.Boot(t, o)
@@ -227,7 +251,8 @@ func TestFilesAreNewOrFatal(t *testing.T) {
 					}
 				}
 			}
-			if r := s.Collect(guesttest.Job{}, time.Now()); r.Fatal == nil || r.Fatal.Stage != frames.StageFiles || r.Fatal.Errno == 0 {
+			if r := s.Collect(guesttest.Job{}, time.Now()); r.Fatal == nil || r.Fatal.Stage != frames.StageFiles ||
+				r.Fatal.Errno == 0 {
 				t.Errorf("%s: %+v", name, r)
 			}
 		}
@@ -258,7 +283,10 @@ func TestInterpreterThatDoesNotWait(t *testing.T) {
 		{"fails", "#!/bin/sh\necho out; echo first >&2; echo 'last \033[2J line' >&2; exit 7\n", 0o755, "/fake",
 			"the interpreter ended before it was ready, with exit code 7: last ?[2J line"},
 		{"killed", "#!/bin/sh\nkill -9 $$\n", 0o755, "/fake", "with signal 9"},
-		{"ignores the hook", "#!/bin/sh\nexec /usr/bin/python3 -I \"$@\"\n", 0o755, "/fake", "No such file or directory"},
+		{
+			"ignores the hook", "#!/bin/sh\nexec /usr/bin/python3 -I \"$@\"\n", 0o755, "/fake",
+			"No such file or directory",
+		},
 		{"says something else", "#!/bin/sh\nprintf x >&3; /bin/sleep 100\n", 0o755, "/fake", "did not wait"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -278,7 +306,7 @@ func TestInterpreterThatDoesNotWait(t *testing.T) {
 	}
 }
 
-// A sandbox whose interpreter dies while it waits says so before anybody needs it.
+// A sandbox whose interpreter dies while it waits reports that before a job needs it.
 func TestInterpreterThatDiesWaiting(t *testing.T) {
 	need.Root(t)
 	s := guesttest.Boot(t, guesttest.Options{})
@@ -291,10 +319,13 @@ func TestInterpreterThatDiesWaiting(t *testing.T) {
 
 func TestCommandThatCannotStart(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
-		for argv, want := range map[string]string{"nonesuch": "nonesuch not found in PATH", "/etc/passwd": "not found", "/usr": "not found"} {
+		for argv, want := range map[string]string{
+			"nonesuch": "nonesuch not found in PATH", "/etc/passwd": "not found", "/usr": "not found",
+		} {
 			o.Argv = []string{argv}
 			s := guesttest.Boot(t, o)
-			if r := s.Run(guesttest.Job{}); r.Fatal == nil || r.Fatal.Stage != frames.StageExec || !strings.Contains(r.Fatal.Message, want) {
+			if r := s.Run(guesttest.Job{}); r.Fatal == nil || r.Fatal.Stage != frames.StageExec ||
+				!strings.Contains(r.Fatal.Message, want) {
 				t.Errorf("%s: %+v", argv, r)
 			}
 		}

@@ -15,14 +15,18 @@ import (
 
 const del = "class D:\n    def __init__(self, n='d'): self.n = n\n    def __del__(self): print('gone', self.n)\n"
 
-// ends are programs that end in many ways.
+// ends are programs that exit in many ways.
 var ends = []struct{ name, code string }{
 	{"nothing", "pass"},
 	{"empty", ""},
 	{"prints", "print('x', end='')"},
 	{"functions", "def f(n): return n and f(n - 1)\nx = [f(i) for i in range(9)], {'a': (1,)}, lambda: x\n"},
 	{"objects", "class A(dict):\n    n = 1\n    def m(self): return self\na = A(); b = a.m; a['a'] = a\n"},
-	{"modules", "import json, re, math, datetime, collections, random\nprint(json.dumps({'a': [1]}), re.sub('a', 'b', 'aa'))\nc = collections.Counter('abc')\n"},
+	{
+		"modules",
+		"import json, re, math, datetime, collections, random\n" +
+			"print(json.dumps({'a': [1]}), re.sub('a', 'b', 'aa'))\nc = collections.Counter('abc')\n",
+	},
 	{"caught", "try: 1 / 0\nexcept ZeroDivisionError as e: x = e\n"},
 	{"reads", "with open('/input/data.json') as f: print(f.read())\ndel f\n"},
 	{"stderr", "import sys; print('e', file=sys.stderr)"},
@@ -36,7 +40,10 @@ var ends = []struct{ name, code string }{
 	{"del in a cycle", del + "a, b = D(), D()\na.x, b.x = b, a\ndel a, b"},
 	{"del given later", "class D: pass\nd = D()\nD.__del__ = lambda s: print('gone')"},
 	{"del inherited", del + "class E(D): pass\ne = E()"},
-	{"del of a class", "class M(type):\n    def __del__(cls): print('gone', cls is not None)\nclass C(metaclass=M): pass"},
+	{
+		"del of a class",
+		"class M(type):\n    def __del__(cls): print('gone', cls is not None)\nclass C(metaclass=M): pass",
+	},
 	{"del given to others' class", "import os\nos._Environ.__del__ = lambda s: print('gone')"},
 	{"del in others' module", del + "import os\nos.x = D()"},
 	{"del raises", "class D:\n    def __del__(self): raise ValueError('x')\nd = D()"},
@@ -46,7 +53,10 @@ var ends = []struct{ name, code string }{
 	{"del in an object frozen in other words", del + "d = D()\n__import__('g' 'c').freeze()"},
 	{"del after one collection", del + "d = D()\nx = [[i] for i in range(3000)]"},
 	{"generator", "def g():\n    try: yield 1\n    finally: print('closed')\nx = g(); next(x)"},
-	{"generator with a file", "def g():\n    with open('/output/x', 'w') as f:\n        f.write('x'); yield\nx = g(); next(x)"},
+	{
+		"generator with a file",
+		"def g():\n    with open('/output/x', 'w') as f:\n        f.write('x'); yield\nx = g(); next(x)",
+	},
 	{"coroutine", "async def f(): pass\nx = f()"},
 	{"weak reference", "import weakref\nclass A: pass\na = A(); r = weakref.ref(a, lambda _: print('cb'))"},
 	{"finalizer", "import weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'fin')"},
@@ -55,8 +65,15 @@ var ends = []struct{ name, code string }{
 	{"writer", "import io; w = io.BufferedWriter(io.FileIO(1, 'wb', closefd=False)); w.write(b'late')"},
 	{"other stdout", "import sys, io; sys.stdout = io.TextIOWrapper(io.FileIO(1, 'wb', closefd=False)); print('x')"},
 	{"no stdout", "import sys; sys.stdout = None"},
-	{"buffering stdout", "import sys; sys.stdout.reconfigure(write_through=False, line_buffering=False); print('x', end='')"},
-	{"buffering stdout fails", "import os, sys; sys.stdout.reconfigure(write_through=False, line_buffering=False); print('x', end=''); os.close(1)"},
+	{
+		"buffering stdout",
+		"import sys; sys.stdout.reconfigure(write_through=False, line_buffering=False); print('x', end='')",
+	},
+	{
+		"buffering stdout fails",
+		"import os, sys; sys.stdout.reconfigure(write_through=False, line_buffering=False); print('x', end=''); " +
+			"os.close(1)",
+	},
 	{"exit", "import sys; sys.exit(3)"},
 	{"exit 0", "import sys; sys.exit(0)"},
 	{"exit True", "raise SystemExit(True)"},
@@ -71,32 +88,57 @@ var ends = []struct{ name, code string }{
 	{"big program", "#" + strings.Repeat("x", 40000) + "\n"},
 	{"exception", "1 / 0"},
 	{"exception forgotten", "import sys\ndef h(*a): del sys.last_type\nsys.excepthook = h\n1 / 0"},
-	{"exception forgotten at exit", "import atexit, sys\natexit.register(lambda: [vars(sys).pop(n, 0) for n in ('last_type', 'last_value', 'last_exc')])\n1 / 0"},
+	{
+		"exception forgotten at exit",
+		"import atexit, sys\n" +
+			"atexit.register(lambda: [vars(sys).pop(n, 0) for n in ('last_type', 'last_value', 'last_exc')])\n1 / 0",
+	},
 	{"interrupt", "raise KeyboardInterrupt"},
 	{"syntax", "def"},
-	{"thread", "import _thread, time\nl = _thread.allocate_lock(); l.acquire()\n_thread.start_new_thread(lambda: (l.release(), time.sleep(1000)), ())\nl.acquire()"},
+	{
+		"thread",
+		"import _thread, time\nl = _thread.allocate_lock(); l.acquire()\n" +
+			"_thread.start_new_thread(lambda: (l.release(), time.sleep(1000)), ())\nl.acquire()",
+	},
 	{"threading", "import threading; threading.Thread(target=print, args=('t',)).start()"},
 	{"trace", "import sys\nsys.settrace(lambda f, e, a: print(e, f.f_code.co_name))"},
 	{"profile", "import sys\nsys.setprofile(lambda f, e, a: print(e, f.f_code.co_name) if e == 'call' else None)"},
 	{"audit", "import sys\nsys.addaudithook(lambda e, a: e.startswith('cpython.') and print(e))"},
 	{"atexit", "import atexit; atexit.register(print, 'at exit')"},
-	{"atexit run early", "import atexit; atexit.register(print, 'a'); atexit._run_exitfuncs(); print('goes on', atexit._ncallbacks())"},
-	{"atexit run early under another name", "m = __import__('at' 'exit'); m.register(print, 'a'); m._run_exitfuncs(); print('goes on')"},
+	{
+		"atexit run early",
+		"import atexit; atexit.register(print, 'a'); atexit._run_exitfuncs(); print('goes on', atexit._ncallbacks())",
+	},
+	{
+		"atexit run early under another name",
+		"m = __import__('at' 'exit'); m.register(print, 'a'); m._run_exitfuncs(); print('goes on')",
+	},
 	{"inspect", "import os; os.environ['PYTHONIN' 'SPECT'] = '1'"},
 	{"warnings", "import warnings; warnings.simplefilter('always')\nf = open('/input/data.json')"},
-	{"another's builtins", "import builtins\nbuiltins.type = builtins.map = builtins.id = builtins.BaseException = None"},
-	{"another's metaclass", "class M(type):\n    def __hash__(c): print('hash'); return 1\n    def __eq__(c, d): print('eq'); return True\n" +
-		"    def mro(c): return [c, object]\nclass C(metaclass=M): pass\nc = C()"},
-	{"another's class", "class C:\n    @property\n    def __class__(self): print('class')\n    def __getattr__(self, n): print('attribute', n)\nc = C()"},
+	{
+		"another's builtins",
+		"import builtins\nbuiltins.type = builtins.map = builtins.id = builtins.BaseException = None",
+	},
+	{
+		"another's metaclass",
+		"class M(type):\n    def __hash__(c): print('hash'); return 1\n" +
+			"    def __eq__(c, d): print('eq'); return True\n" +
+			"    def mro(c): return [c, object]\nclass C(metaclass=M): pass\nc = C()",
+	},
+	{
+		"another's class",
+		"class C:\n    @property\n    def __class__(self): print('class')\n" +
+			"    def __getattr__(self, n): print('attribute', n)\nc = C()",
+	},
 	{"another's object", "import select; p = select.poll()"},
 	{"sqlite", "import sqlite3; c = sqlite3.connect('/output/x'); c.execute('create table t(a)')"},
 }
 
-// The end of an interpreter that waited is the native one.
+// An interpreter that waited exits as the native interpreter does.
 func TestEndIsNative(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		for _, python := range interpreters(t) {
-			o := o // the tests run when this loop is over
+			o := o // the parallel tests run after this loop
 			o.Python = python
 			for _, tt := range ends {
 				t.Run(filepath.Base(o.Python)+"/"+tt.name, func(t *testing.T) {
@@ -116,10 +158,13 @@ func TestEndIsNative(t *testing.T) {
 	})
 }
 
-// Nothing of a job runs behind its Exit, however it ends.
+// No process of a job runs after Exit, however the job ends.
 func TestNothingRunsAfterExit(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
-		for _, code := range []string{"pass", "import os, time\nos.fork() or time.sleep(1000)\n", "import os, signal\nos.fork() or os.kill(os.getpid(), signal.SIGSTOP)\n"} {
+		for _, code := range []string{
+			"pass", "import os, time\nos.fork() or time.sleep(1000)\n",
+			"import os, signal\nos.fork() or os.kill(os.getpid(), signal.SIGSTOP)\n",
+		} {
 			s := guesttest.Boot(t, o)
 			ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", s.Pid()))
 			if err != nil {
@@ -144,7 +189,7 @@ func TestNothingRunsAfterExit(t *testing.T) {
 	})
 }
 
-// living counts the processes of a namespace but for zombies.
+// living counts the processes of a namespace, without zombies.
 func living(t *testing.T, ns string) (n int) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")
@@ -161,9 +206,10 @@ func living(t *testing.T, ns string) (n int) {
 	return n
 }
 
-// A stopped process has not ended, whoever stopped it and whatever its niceness is: only its death is an end.
+// A stopped process has not exited, whoever stopped it and whatever its niceness. Only its death
+// ends the job.
 func TestStoppedIsNoEnd(t *testing.T) {
-	// A second process sees that the first one is stopped, gives init time to look, and reports.
+	// A second process waits until the first is stopped, gives init time to notice, and reports.
 	const watch = `
 import ctypes, os, signal, subprocess, sys, time
 me = os.getpid()
@@ -175,9 +221,10 @@ if os.fork() == 0:
     time.sleep(1000)
 `
 	programs := map[string]string{
-		// A subprocess that the program runs stops the program.
-		"by a child": "subprocess.run([sys.executable, '-c', 'import os; p = os.getppid(); os.setpriority(os.PRIO_PROCESS, p, 13); os.kill(p, 19)'])\n",
-		// PTRACE_TRACEME makes init, its parent, its tracer, to whom each stop is reported.
+		// A subprocess of the program stops the program.
+		"by a child": "subprocess.run([sys.executable, '-c', 'import os; p = os.getppid(); " +
+			"os.setpriority(os.PRIO_PROCESS, p, 13); os.kill(p, 19)'])\n",
+		// PTRACE_TRACEME makes init, its parent, the tracer, which receives each stop.
 		"traced": "ctypes.CDLL(None).ptrace(0, 0, 0, 0)\nos.kill(me, signal.SIGSTOP)\n",
 	}
 	for _, nice := range []string{"12", "13", "19"} {
@@ -193,7 +240,8 @@ if os.fork() == 0:
 	})
 }
 
-// A process that stops and is woken has not ended in between: its end is its own exit, and its output is complete.
+// A process that stops and continues has not exited in between. Its end is its own exit, and its
+// output is complete.
 func TestStoppedAndWoken(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		r := run(t, o, guesttest.Job{Code: `

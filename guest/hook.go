@@ -6,47 +6,72 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// The waiting interpreter. It is started as if to run its program, /code/main.py, before that file exists; a hook of ours, which the interpreter's
-// own start-up runs just before it opens the program, has one end of a socket as descriptor 3. Messages to it are
+// These constants belong to the protocol between init and the hook of the waiting interpreter.
 //
-//	8 digits   the length of what follows, in bytes
+// The interpreter starts as if to run its program, /code/main.py, before that file exists. Our hook
+// runs at the end of the interpreter's start-up, just before it opens the program. Descriptor 3 is
+// the hook's end of a socket. A message to the hook consists of
+//
+//	8 digits   the length of the rest, in bytes
 //	then       fields that each end in NUL
 //
-// The first is there before the interpreter is: the modules to preload. The hook imports them, says 'R' and waits; or it says 'F', a text of
-// why not, and ends. The second has the number of arguments, the arguments, the program's
-// path when it is not the one that the interpreter was started with, else "", and changes of the environment ("K=V" sets, "K" removes); for CPython
-// also "=PROGRAM" when its file is no zip archive, which the interpreter would otherwise find out by opening and reading it once more.
-// CPython has fixed the path of its program by then: for another one the hook executes the interpreter again, without the hook. The message then has
-// the interpreter's path and the whole environment in the place of changes.
-// Then the hook takes away every trace of itself and returns, and the interpreter runs the file natively. What the kernel keeps of an exec
-// stays as it was: /proc/self/environ has what made the interpreter find the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args.
-// Variables that the interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
+// The first message, the modules to preload, is in the socket before the interpreter starts. The
+// hook imports them, sends 'R' and waits. On failure it sends 'F' with an error text and exits.
+//
+// The second message contains the number of arguments, the arguments, and the program's path, or ""
+// if the program is the file that the interpreter was started with. Changes of the environment
+// follow ("K=V" sets, "K" removes). For CPython there is also "=PROGRAM" if its file is no zip
+// archive, which the interpreter would otherwise find out by reading the file once more. CPython
+// has fixed the path of its program by then. For another path the hook executes the interpreter
+// again, without the hook; the message then has the interpreter's path and the whole environment
+// instead of changes.
+//
+// Finally the hook removes every trace of itself and returns, and the interpreter runs the file
+// natively. What the kernel recorded at the exec stays: /proc/self/environ has the variable that
+// loads the hook and lacks Run.Env, and /proc/self/cmdline lacks Run.Args. Variables that the
+// interpreter reads when it starts (PYTHON…, NODE_…) work in Boot.Env and come too late in Run.Env.
 const (
 	hookMark = 'R'
 	hookFail = 'F'
 )
 
-// runner is how the interpreter of a language is started so that it finds its hook and waits.
+// runner describes how to start a language's interpreter so that it loads its hook and waits.
 type runner struct {
-	name string   // of the executable, looked up in PATH
-	args []string // of it, the program last
-	// cpython understands changes of the environment without a name.
+	name string   // the executable, looked up in PATH
+	args []string // the arguments, with the program last
+	// cpython is set if the hook accepts environment changes without a name ("=PROGRAM").
 	cpython bool
-	many    bool // it has threads of its own
-	// variable makes the interpreter find the hook: it is set to value, before what the job's environment has in it, joined by sep.
+	many    bool // the interpreter starts threads itself
+	// variable makes the interpreter load the hook. Its value is value, then sep, then the value
+	// from the job's environment.
 	variable, value, sep string
 }
 
-// runnerOf is the runner of a language that waits.
+// runnerOf returns the runner of a language that waits.
 func runnerOf(l frames.Language) runner {
 	if l == frames.Node {
-		return runner{name: "node", args: []string{codeDir + "/main.js"}, many: true, variable: "NODE_OPTIONS", value: "--require=/.tsubo/node/wait.js", sep: " "}
+		return runner{
+			name:     "node",
+			args:     []string{codeDir + "/main.js"},
+			many:     true,
+			variable: "NODE_OPTIONS",
+			value:    "--require=/.tsubo/node/wait.js",
+			sep:      " ",
+		}
 	}
-	// An empty PYTHONPATH is none for the interpreter, and an empty entry in one is the working directory.
-	return runner{name: "python3", args: []string{"-u", codeDir + "/main.py"}, cpython: true, variable: "PYTHONPATH", value: "/.tsubo/python", sep: ":"}
+	// The interpreter ignores an empty PYTHONPATH, but takes an empty entry as the working
+	// directory.
+	return runner{
+		name:     "python3",
+		args:     []string{"-u", codeDir + "/main.py"},
+		cpython:  true,
+		variable: "PYTHONPATH",
+		value:    "/.tsubo/python",
+		sep:      ":",
+	}
 }
 
-// environment is env with what makes the interpreter find the hook.
+// environment returns env with the variable that makes the interpreter load the hook.
 func (r runner) environment(env []string) []string {
 	value := r.value
 	if old, _ := getenv(env, r.variable); old != "" {
@@ -55,7 +80,7 @@ func (r runner) environment(env []string) []string {
 	return setenv(env, r.variable, value)
 }
 
-// undo is the change of the environment that takes this away.
+// undo returns the change of the environment that reverts [runner.environment].
 func (r runner) undo(env []string) string {
 	if old, ok := getenv(env, r.variable); ok {
 		return r.variable + "=" + old
@@ -63,7 +88,7 @@ func (r runner) undo(env []string) string {
 	return r.variable
 }
 
-// park starts the interpreter and waits until the hook has it.
+// park starts the interpreter and returns once the hook waits.
 func (g *guest) park() *failure {
 	r := runnerOf(g.boot.Language)
 	path, ok := lookPath(r.name, g.boot.Env)
@@ -80,7 +105,7 @@ func (g *guest) park() *failure {
 			return fail(frames.StageSetup, "poll", err)
 		}
 		if fds[1].revents != 0 {
-			// What comes early waits in the buffer; only the end of the socket matters now.
+			// Early frames stay in the buffer. Only EOF matters now.
 			if err := g.in.Fill(); err != nil {
 				return readFailure(err)
 			}
@@ -106,14 +131,16 @@ func (g *guest) park() *failure {
 	}
 }
 
-// checkPreload makes sure that nothing but the waiting interpreter is left of the modules that it has imported: what they have written would be
-// the job's output, and what still runs would run into the job.
+// checkPreload returns a failure unless the imported modules left nothing but the waiting
+// interpreter. Their output would become the job's output, and their processes and threads would
+// run beside the job.
 func (g *guest) checkPreload() *failure {
 	for _, fd := range []int{g.job.stdout, g.job.stderr} {
 		if n, err := readable(fd); err != nil {
 			return fail(frames.StageSetup, "look at a pipe", err)
 		} else if n > 0 {
-			return fail(frames.StageExec, "a preloaded module writes output when it is imported: it cannot be preloaded", nil)
+			return fail(frames.StageExec,
+				"a preloaded module writes output when it is imported: it cannot be preloaded", nil)
 		}
 	}
 	pid := strconv.Itoa(g.job.pid)
@@ -123,16 +150,18 @@ func (g *guest) checkPreload() *failure {
 		return fail(frames.StageExec, "a preloaded module starts threads when it is imported ("+strconv.Itoa(n-1)+
 			"): it cannot be preloaded, unless a variable of its own in environment stops it", nil)
 	}
-	// init and the interpreter.
+	// Two processes are expected: init and the interpreter.
 	if n, err := numbers("/proc"); err != nil {
 		return fail(frames.StageSetup, "count processes", err)
 	} else if n > 2 {
-		return fail(frames.StageExec, "a preloaded module leaves processes when it is imported ("+strconv.Itoa(n-2)+"): it cannot be preloaded", nil)
+		return fail(frames.StageExec,
+			"a preloaded module leaves processes when it is imported ("+strconv.Itoa(n-2)+"): it cannot be preloaded",
+			nil)
 	}
 	return nil
 }
 
-// numbers counts the entries of a directory of /proc that are numbers.
+// numbers counts the numeric entries of a directory in /proc.
 func numbers(path string) (int, error) {
 	dir, err := openDir(path)
 	if err != nil {
@@ -151,7 +180,8 @@ func numbers(path string) (int, error) {
 
 const notWaiting = "the interpreter did not wait for the code"
 
-// diedEarly says how the interpreter ended instead of waiting, with the last line that it wrote.
+// diedEarly returns how the interpreter exited instead of waiting, with the last line of its
+// stderr.
 func (g *guest) diedEarly() *failure {
 	what := notWaiting
 	if g.awaitEnd(2000) {
@@ -183,7 +213,7 @@ func lastLine(b []byte) string {
 	return string(b)
 }
 
-// jobMessage is what the waiting hook is told.
+// jobMessage returns the message that lets the waiting hook run the job.
 func (g *guest) jobMessage() []byte {
 	r := runnerOf(g.boot.Language)
 	fields := make([]string, 0, 4+len(g.spec.Args)+len(g.spec.Env))
@@ -193,7 +223,7 @@ func (g *guest) jobMessage() []byte {
 	} else {
 		fields = append(fields, codeDir+"/"+g.spec.Program)
 		if r.cpython {
-			path, _ := lookPath(r.name, g.boot.Env) // park has found it
+			path, _ := lookPath(r.name, g.boot.Env) // cannot fail: park has found the same path
 			return hookMessage(append(append(fields, path), overlay(g.boot.Env, g.spec.Env)...))
 		}
 	}
@@ -204,7 +234,7 @@ func (g *guest) jobMessage() []byte {
 	return hookMessage(fields)
 }
 
-// hookMessage is one message to the hook.
+// hookMessage encodes a message to the hook.
 func hookMessage(fields []string) []byte {
 	b := []byte("00000000")
 	for _, s := range fields {

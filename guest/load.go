@@ -8,14 +8,14 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// incoming is the file that Data messages belong to.
+// incoming is the file that Data frames belong to.
 type incoming struct {
 	fd   int
-	left int64 // 0: none is open
-	code bool  // it is in /code
+	left int64 // bytes still to come; 0 means that no file is open
+	code bool  // whether the file is in /code
 }
 
-// load takes files, Run and Stdin until Go, or Stop.
+// load handles files, Run and Stdin until Go or Stop.
 func (g *guest) load() *failure {
 	fds := []pollFD{{fd: control, events: pollIn}, {fd: -1, events: pollIn}}
 	if g.job.pid != 0 {
@@ -32,7 +32,7 @@ func (g *guest) load() *failure {
 				return fail(frames.StageSetup, "poll", err)
 			}
 			if fds[1].revents != 0 {
-				return g.diedEarly() // a waiting sandbox that is no good says so before it is needed
+				return g.diedEarly() // report a broken sandbox before a job needs it
 			}
 			if fds[0].revents != 0 {
 				if err := g.in.Fill(); err != nil {
@@ -61,7 +61,7 @@ func (g *guest) load() *failure {
 				return g.outOfPlace(m)
 			}
 			g.spec, haveRun = m, true
-			g.stdin = make([]byte, 0, m.Stdin) // grown by append, it would be there twice
+			g.stdin = make([]byte, 0, m.Stdin) // growing by append would hold two copies
 		case frames.Stdin:
 			if int64(len(g.stdin)+len(m)) > g.spec.Stdin {
 				return g.outOfPlace(m)
@@ -85,8 +85,9 @@ func (g *guest) outOfPlace(m frames.Message) *failure {
 	return fail(frames.StageProtocol, "frame of type "+strconv.Itoa(int(m.Type()))+" out of place", nil)
 }
 
-// create makes a new file, root's and for everybody to read; an existing one, a link included, is an error. The job's user cannot write
-// to the directories, so that no name in them is anybody's but the daemon's.
+// create creates a file that root owns and everybody may read. An existing name, a link included,
+// is an error. The job's user cannot write to the directories, so only the daemon chooses their
+// names.
 func (g *guest) create(m frames.File) *failure {
 	dir := g.code
 	if m.Dir == frames.DirInput {
@@ -96,7 +97,8 @@ func (g *guest) create(m frames.File) *failure {
 	if err != nil {
 		return fail(frames.StageFiles, "make a directory", err)
 	}
-	fd, err := syscall.Openat(parent, name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, m.Mode)
+	fd, err := syscall.Openat(parent, name,
+		syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, m.Mode)
 	if parent != dir {
 		closeFD(&parent)
 	}
@@ -110,8 +112,8 @@ func (g *guest) create(m frames.File) *failure {
 	return nil
 }
 
-// makeParents makes the directories of path below dir and opens the last, which is dir itself when path has none. The caller closes it when it is
-// another. name is the last element of path.
+// makeParents creates the directories of path below dir and opens the last. parent is dir if path
+// has no directories. Otherwise the caller closes parent. name is the last element of path.
 func makeParents(dir int, path string) (parent int, name string, err error) {
 	parent, name = dir, path
 	for i := 0; i < len(name); i++ {
@@ -130,8 +132,8 @@ func makeParents(dir int, path string) (parent int, name string, err error) {
 	return parent, name, nil
 }
 
-// makeDir opens the directory name of dir, and makes it when it does not exist: root's, and for everybody to read. A link or a file in its place is
-// an error.
+// makeDir opens the directory name in dir. It creates a missing directory, which root owns and
+// everybody may read. A link or a file of that name is an error.
 func makeDir(dir int, name string) (int, error) {
 	if err := syscall.Mkdirat(dir, name, 0o755); err != nil && !errors.Is(err, syscall.EEXIST) {
 		return -1, err
@@ -144,7 +146,7 @@ func (g *guest) write(m frames.Data) *failure {
 		return g.outOfPlace(m)
 	}
 	if g.file.code {
-		whole := int64(len(m)) == g.file.left // what comes in pieces is not put together to be read
+		whole := int64(len(m)) == g.file.left // pieces are not joined for the check
 		g.archive = g.archive || !whole || endsArchive(m)
 	}
 	if err := writeAll(g.file.fd, m); err != nil {
@@ -157,7 +159,7 @@ func (g *guest) write(m frames.Data) *failure {
 	return nil
 }
 
-// endsArchive reports whether b has the bytes that every zip archive has near its end.
+// endsArchive reports whether b contains the signature near the end of every zip archive.
 func endsArchive(b []byte) bool { return contains(b, "PK\x05\x06") }
 
 func contains(b []byte, s string) bool {

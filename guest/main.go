@@ -9,26 +9,27 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// Paths of the sandbox.
+// Paths in the sandbox.
 const (
 	codeDir   = "/code"
 	inputDir  = "/input"
 	outputDir = "/output"
-	homeDir   = "/tmp/home" // HOME of the job, unless its environment sets another
+	homeDir   = "/tmp/home" // the job's HOME by default
 )
 
-// control is the descriptor of the control socket: stdio is what runsc hands on.
+// control is the descriptor of the control socket. runsc only passes on stdio.
 const control = 0
 
 func init() {
-	// Credentials and capability sets belong to threads: everything happens on the first one.
+	// Credentials and capability sets belong to threads, so everything happens on the first thread.
 	runtime.LockOSThread()
 }
 
-// Main is tsubo-init. It does not return. It kills every process that it may, and so does nothing at all unless it is PID 1.
+// Main runs tsubo-init and does not return. It kills every process that it may, and therefore exits
+// at once unless it is PID 1.
 func Main() {
 	if syscall.Getpid() != 1 {
-		_, _ = syscall.Write(2, []byte("tsubo-init: works as PID 1 of a sandbox only\n"))
+		_, _ = syscall.Write(2, []byte("tsubo-init: only runs as PID 1 of a sandbox\n"))
 		syscall.Exit(1)
 	}
 	g := &guest{
@@ -51,31 +52,32 @@ type guest struct {
 	out  *frames.Writer
 	boot frames.Boot
 
-	code, input int // directories that files are written below
+	code, input int // directories for the job's files
 	file        incoming
 	archive     bool // a file in /code may be a zip archive
 	spec        frames.Run
 	stdin       []byte
 	job         process
 	pump        pump
-	stopped     bool // Stop came
+	stopped     bool // whether Stop was received
 }
 
-// failure is why init cannot go on.
+// failure is the reason why init cannot continue.
 type failure struct {
 	stage frames.Stage
 	what  string
-	err   error // the system call's, or nil
+	err   error // of the system call, or nil
 }
 
 func fail(stage frames.Stage, what string, err error) *failure {
 	return &failure{stage: stage, what: what, err: err}
 }
 
-// closed is the end of the control socket: the daemon has gone, or does not want us any more.
+// closed reports EOF on the control socket: the daemon is gone, or has closed the sandbox.
 var closed = &failure{what: "control socket closed"}
 
-// run is one job from boot to its last artifact. It ends with the reason why it does not go on; closed is the ordinary one.
+// run handles a job from boot to its last artifact. It returns why it ended. closed is the normal
+// reason.
 func (g *guest) run() *failure {
 	if f := g.setup(); f != nil {
 		return f
@@ -111,13 +113,14 @@ func (g *guest) run() *failure {
 	return g.awaitClose()
 }
 
-// setup makes init what it is for the rest of its life.
+// setup prepares init's descriptors, signals, privileges and directories.
 func (g *guest) setup() *failure {
-	// Whatever init was started with, the job gets its three pipes and nothing else.
+	// Whatever descriptors init inherited, the job gets only its three pipes.
 	if err := closeOnExecFrom(0); err != nil {
 		return fail(frames.StageSetup, "close_range", err)
 	}
-	// Those that end a Go program; its runtime swallows the others. A job has no permission to send any, an operator's stray kill has.
+	// These signals terminate a Go program; its runtime ignores the others. The job may send none,
+	// but an operator's stray kill may.
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
 		if err := ignoreSignal(sig); err != nil {
 			return fail(frames.StageSetup, "ignore signal", err)
@@ -163,7 +166,7 @@ func (g *guest) awaitBoot() *failure {
 	return nil
 }
 
-// next blocks until the daemon's next message.
+// next blocks until the daemon's next frame.
 func (g *guest) next() (frames.Message, *failure) {
 	m, err := g.in.Next()
 	if err != nil {
@@ -179,7 +182,7 @@ func readFailure(err error) *failure {
 	return closed
 }
 
-// heard takes in what the daemon says while the job runs: Stop, and nothing else.
+// heard handles frames that arrive while the job runs. Only Stop is legal.
 func (g *guest) heard() *failure {
 	if err := g.in.Fill(); err != nil {
 		return readFailure(err)
@@ -198,7 +201,7 @@ func (g *guest) heard() *failure {
 	}
 }
 
-// awaitClose keeps the sandbox as it is until the daemon lets go of it.
+// awaitClose waits until the daemon closes the control socket.
 func (g *guest) awaitClose() *failure {
 	for {
 		if f := g.heard(); f != nil {
@@ -207,9 +210,9 @@ func (g *guest) awaitClose() *failure {
 	}
 }
 
-// fatal says why and ends init, and with it everything in the sandbox.
+// fatal reports the failure and exits, which ends every process of the sandbox.
 func (g *guest) fatal(f *failure) {
-	_ = syscall.Kill(-1, syscall.SIGKILL) // the end of PID 1 does the same
+	_ = syscall.Kill(-1, syscall.SIGKILL) // the exit of PID 1 does the same
 	if f == closed {
 		syscall.Exit(0)
 	}
@@ -218,11 +221,11 @@ func (g *guest) fatal(f *failure) {
 		m.Errno = uint32(e)
 		m.Message = clip(f.what + ": " + e.Error())
 	}
-	_ = g.out.Send(m) // when this fails, the daemon sees the end of the socket
+	_ = g.out.Send(m) // on failure the daemon gets EOF
 	syscall.Exit(1)
 }
 
-// clip makes s a text of a frame: valid, printable, at most MaxText bytes.
+// clip makes s a valid text of a frame: UTF-8, printable, at most MaxText bytes.
 func clip(s string) string {
 	b := make([]byte, 0, min(len(s), frames.MaxText)+4)
 	for _, r := range s {

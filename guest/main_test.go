@@ -9,7 +9,8 @@ import (
 
 func TestMain(m *testing.M) { guesttest.Main(m) }
 
-// here runs f in namespaces of this kernel only: what it asserts is init's own logic, whatever the kernel, and a boot of runsc is slow.
+// here runs f only in namespaces of this kernel, because it tests init's own logic, which no kernel
+// changes, and a boot of runsc is slow.
 func here(t *testing.T, f func(t *testing.T, o guesttest.Options)) {
 	t.Helper()
 	need.Root(t)

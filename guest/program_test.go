@@ -11,16 +11,18 @@ import (
 	"github.com/tsubo-run/tsubo/tests/guesttest"
 )
 
-// A program whose file has another name than the interpreter was started with sees nothing else than one that was started with it.
+// A program whose file has another name than the interpreter's first argument sees the same
+// environment as the default program.
 func TestPythonProgramOfAnotherName(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		o.Cwd = "/output"
 		for _, o.Python = range interpreters(t) {
 			for name, env := range map[string][]string{
-				"plain": nil, "path": {"PYTHONPATH=/usr/share"}, "C locale": {"LC_ALL=", "LANG=", "LC_CTYPE="}, "bytes": {"NAME=\xff\xfe", "PYTHONUTF8=1"},
+				"plain": nil, "path": {"PYTHONPATH=/usr/share"}, "C locale": {"LC_ALL=", "LANG=", "LC_CTYPE="},
+				"bytes": {"NAME=\xff\xfe", "PYTHONUTF8=1"},
 			} {
 				if o.Runsc != "" && name != "plain" {
-					continue // the interpreter's doing, whatever the kernel
+					continue // caused by the interpreter on every kernel
 				}
 				o.Env = nil
 				o.Env = append(env[:len(env):len(env)], guesttest.Env(o)...)
@@ -35,15 +37,21 @@ import helper, pack.deep.sub
 print(helper.X, pack.deep.sub.Y, helper.__file__)
 1 / 0
 `,
-						Program: "app.py", Args: []string{"a", "é", ""}, Env: []string{"LANG=C.UTF-8", "K=V=W"}, Stdin: "line\n",
-						Modules: map[string]string{"helper.py": "X = 1", "pack/deep/sub.py": "Y = 2", "pack/__init__.py": ""},
+						Program: "app.py", Args: []string{"a", "é", ""}, Env: []string{"LANG=C.UTF-8", "K=V=W"},
+						Stdin: "line\n",
+						Modules: map[string]string{
+							"helper.py":        "X = 1",
+							"pack/deep/sub.py": "Y = 2",
+							"pack/__init__.py": "",
+						},
 					}
 					waited := run(t, o, j)
 					native := o
 					native.Argv = []string{"python3", "-u", "/code/app.py"}
 					want := run(t, native, j)
 					same(t, waited, want)
-					if !strings.Contains(want.Stdout, "\n1 2 /code/helper.py") || !strings.Contains(want.Stderr, `File "/code/app.py", line `) {
+					if !strings.Contains(want.Stdout, "\n1 2 /code/helper.py") ||
+						!strings.Contains(want.Stderr, `File "/code/app.py", line `) {
 						t.Errorf("the report is not complete:\n%s\n%s", want.Stdout, want.Stderr)
 					}
 				})
@@ -52,7 +60,7 @@ print(helper.X, pack.deep.sub.Y, helper.__file__)
 	})
 }
 
-// The same for Node.js, which runs an ES module by the ending of its name.
+// The same for Node.js, which recognizes an ES module by its file extension.
 func TestNodeProgramOfAnotherName(t *testing.T) {
 	const common = `
 console.log(process.argv, process.execArgv, process.argv0, typeof process.mainModule);
@@ -69,7 +77,8 @@ setTimeout(() => { throw new Error('late') }, 50);
 		o.Node, o.Cwd = true, "/output"
 		for name, code := range map[string]string{
 			"app.mjs": "import { X } from './helper.mjs';\nconsole.log(X, import.meta.url);" + common + checkRunMain,
-			"app.cjs": "const { X } = require('./helper.cjs');\nconsole.log(X, __filename, require.main === module, require.main.filename, module.children.length);(async () => {" +
+			"app.cjs": "const { X } = require('./helper.cjs');\nconsole.log(X, __filename, " +
+				"require.main === module, require.main.filename, module.children.length);(async () => {" +
 				common + checkRunMain + "})();",
 			"app.js":  "console.log(require('./pack/deep').Y, new Error('here').stack);\nthrow new TypeError('end');",
 			"esm.js":  "import fs from 'fs';\nconsole.log(fs.constants.O_RDONLY);",
@@ -78,7 +87,11 @@ setTimeout(() => { throw new Error('late') }, 50);
 			t.Run(name, func(t *testing.T) {
 				j := guesttest.Job{
 					Code: code, Program: name, Args: []string{"a", ""}, Env: []string{"K=V"},
-					Modules: map[string]string{"helper.mjs": "export const X = 1;", "helper.cjs": "exports.X = 1;", "pack/deep/index.js": "exports.Y = 2;"},
+					Modules: map[string]string{
+						"helper.mjs":         "export const X = 1;",
+						"helper.cjs":         "exports.X = 1;",
+						"pack/deep/index.js": "exports.Y = 2;",
+					},
 				}
 				waited := run(t, o, j)
 				native := o
@@ -88,10 +101,12 @@ setTimeout(() => { throw new Error('late') }, 50);
 		}
 		t.Run("package.json", func(t *testing.T) {
 			j := guesttest.Job{
-				Code: "import fs from 'fs';\nconsole.log(import.meta.url);", Modules: map[string]string{"package.json": `{"type": "module"}`},
+				Code:    "import fs from 'fs';\nconsole.log(import.meta.url);",
+				Modules: map[string]string{"package.json": `{"type": "module"}`},
 			}
 			dir := t.TempDir()
-			if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "ahead.js"), nil, 0o644)); err != nil {
+			if err := errors.Join(os.Chmod(dir, 0o755),
+				os.WriteFile(filepath.Join(dir, "ahead.js"), nil, 0o644)); err != nil {
 				t.Fatal(err)
 			}
 			o.Preload, o.Binds = []string{"ahead"}, []string{dir + ":/node_modules"}
@@ -102,11 +117,14 @@ setTimeout(() => { throw new Error('late') }, 50);
 	})
 }
 
-// Files of a job may be in folders, which the job cannot change.
+// A job's files may be in directories, which the job cannot change.
 func TestFilesInFolders(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		r := run(t, o, guesttest.Job{
-			Files: map[string]string{"1/2/3/4/5/6/7/deep": "d", "1/2/other": "o"}, Modules: map[string]string{"pack/m.py": ""},
+			Files: map[string]string{
+				"1/2/3/4/5/6/7/deep": "d",
+				"1/2/other":          "o",
+			}, Modules: map[string]string{"pack/m.py": ""},
 			Code: `
 import os
 print(open("/input/1/2/3/4/5/6/7/deep").read(), open("/input/1/2/other").read(), os.listdir("/code/pack"))
@@ -124,7 +142,8 @@ for d in "/input/1", "/input/1/2/3", "/code/pack":
 	})
 }
 
-// A relative name that a program writes is an artifact, and its home exists and is its own.
+// A file with a relative name becomes an artifact, and the home directory exists and belongs to the
+// job.
 func TestHomeAndWorkingDirectory(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		o.Cwd = "/output"
@@ -141,7 +160,7 @@ open("plot.png", "w").write("x")
 	})
 }
 
-// A working directory that a job type asks for must be there; that of an image need not.
+// The working directory of a job type must exist; the working directory of an image need not.
 func TestWorkingDirectoryMissing(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		o.Cwd = "/nowhere"
@@ -154,7 +173,8 @@ func TestWorkingDirectoryMissing(t *testing.T) {
 		s.Send(b)
 		m, err := s.Next()
 		f, _ := m.(frames.Fatal)
-		if want := "the working directory /nowhere is no directory of the image"; f.Stage != frames.StageExec || f.Message != want {
+		want := "the working directory /nowhere is not a directory of the image"
+		if f.Stage != frames.StageExec || f.Message != want {
 			t.Errorf("%#v, %v: want %q", m, err, want)
 		}
 	})

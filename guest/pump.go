@@ -9,36 +9,37 @@ import (
 
 const (
 	pipeSize = 64 << 10
-	// A small read is followed by a pause of lingerMS in which the job goes on writing into its pipe: a program that prints line by line
-	// costs a few hundred frames a second and not one for each line, and the first line is not late.
+	// After a small read, init pauses for lingerMS while the job goes on writing into its pipe. A
+	// program that prints line by line then costs a few hundred frames a second, not a frame per
+	// line, and its first line is not delayed.
 	smallRead = 4 << 10
 	lingerMS  = 2
-	// reapMS is how often orphans are reaped when no signal says that one has ended.
+	// reapMS is how often orphans are reaped without a SIGCHLD.
 	reapMS = 200
 )
 
-// pump carries the two output streams.
+// pump forwards the two output streams.
 type pump struct {
 	buf      []byte
 	out, err stream
 }
 
-// stream is one of them.
+// stream is the state of an output stream.
 type stream struct {
-	left  int64 // bytes that are still forwarded; what comes after is read and counted
+	left  int64 // bytes still to forward; later bytes are read and counted
 	total int64
-	tail  []byte // the last frames.MaxTail bytes of what was not forwarded, and perhaps some before them
+	tail  []byte // the last frames.MaxTail bytes that were not forwarded, perhaps with some earlier ones
 }
 
-// keepTail remembers the end of what is not forwarded.
+// keepTail records the last bytes that are not forwarded.
 func (s *stream) keepTail(b []byte) {
 	if s.tail = append(s.tail, b[max(0, len(b)-frames.MaxTail):]...); len(s.tail) > 4*frames.MaxTail {
 		s.tail = append(s.tail[:0], s.tail[len(s.tail)-frames.MaxTail:]...)
 	}
 }
 
-// carry forwards output and feeds stdin until the job's own process has ended, Stop has come or the daemon has gone. A full or
-// overfull stream never blocks the job.
+// carry forwards output and feeds stdin until the job's own process exits, Stop arrives or the
+// daemon is gone. A stream over its cap never blocks the job.
 func (g *guest) carry() *failure {
 	g.beginPump()
 	fds := make([]pollFD, 5)
@@ -76,7 +77,8 @@ func (g *guest) carry() *failure {
 			}
 		}
 		if fds[3].revents != 0 || fds[4].revents != 0 {
-			n := g.forward(&g.job.stdout, &g.pump.out, fds[3].revents) + g.forward(&g.job.stderr, &g.pump.err, fds[4].revents)
+			n := g.forward(&g.job.stdout, &g.pump.out, fds[3].revents) + g.forward(&g.job.stderr, &g.pump.err,
+				fds[4].revents)
 			linger = n < smallRead
 			if g.out.Flush() != nil {
 				return closed
@@ -90,7 +92,8 @@ func (g *guest) beginPump() {
 		err: stream{left: g.spec.Caps.Stderr + frames.OutputSlack}}
 }
 
-// forward does one read and queues what it gave; the descriptor is closed at the end of the stream. It returns how much was read.
+// forward does a single read and queues the result. It closes the descriptor at EOF. It returns how
+// many bytes were read.
 func (g *guest) forward(fd *int, s *stream, revents int16) int {
 	if *fd < 0 || revents == 0 {
 		return 0
@@ -110,12 +113,12 @@ func (g *guest) forward(fd *int, s *stream, revents int16) int {
 		if s == &g.pump.err {
 			m = frames.Stderr(g.pump.buf[:keep])
 		}
-		_ = g.out.Queue(m) // an error stays with the writer, and Flush gives it
+		_ = g.out.Queue(m) // the writer keeps an error, and Flush returns it
 	}
 	return n
 }
 
-// feed writes what the stdin pipe takes now. A job that does not want its input is no error.
+// feed writes as much stdin as the pipe accepts. A job that closes its stdin is no error.
 func (g *guest) feed() *failure {
 	for len(g.stdin) > 0 {
 		n, err := syscall.Write(g.job.stdin, g.stdin)
@@ -135,9 +138,9 @@ func (g *guest) feed() *failure {
 	return nil
 }
 
-// drain takes what is left in the pipes. It comes after the death of every process, so that nobody can add to them; if there are survivors, who
-// can, it does drainReads reads at most. It does not wait for the end of file, since a descriptor that was sent into a socket and lost there may
-// keep a dead pipe open.
+// drain forwards the rest of the pipes. It runs after every process is dead, so nothing can be
+// added. If there are survivors, drain does at most drainReads reads. It does not wait for EOF,
+// because a descriptor that was sent into a socket and lost there may keep a dead pipe open.
 func (g *guest) drain(survivors bool) *failure {
 	if g.pump.buf == nil {
 		g.beginPump()

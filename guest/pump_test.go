@@ -28,7 +28,14 @@ open("/output/alive", "w").write("1")
 
 func TestOutputIsWholeAndInOrder(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		r := run(t, o, guesttest.Job{Code: "import sys\nfor i in range(20000): sys.stdout.write(f'{i}\\n')\nsys.stdout.buffer.write(bytes(range(256)))\n"})
+		r := run(
+			t,
+			o,
+			guesttest.Job{
+				Code: "import sys\nfor i in range(20000): sys.stdout.write(f'{i}\\n')\n" +
+					"sys.stdout.buffer.write(bytes(range(256)))\n",
+			},
+		)
 		var want strings.Builder
 		for i := range 20000 {
 			want.WriteString(itoa(i) + "\n")
@@ -76,7 +83,7 @@ func TestStdin(t *testing.T) {
 	}
 }
 
-// A program that waits while it prints is heard at once, not when it ends.
+// The output of a program that pauses is forwarded at once, not when the program exits.
 func TestOutputIsLive(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		r := run(t, o, guesttest.Job{Code: "import time\nprint('first')\ntime.sleep(1000)", StopAt: "first\n"})
@@ -86,7 +93,7 @@ func TestOutputIsLive(t *testing.T) {
 	})
 }
 
-// A write end of the job's stdout that is stuck in a socket nobody can reach any more keeps the pipe open for good.
+// A write end of the job's stdout in an unreachable socket keeps the pipe open forever.
 func TestLostDescriptorDoesNotDelayTheEnd(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		out := python(t, o, `
@@ -102,16 +109,32 @@ os._exit(0)
 	})
 }
 
-// Of a stderr that is longer than its cap the end is kept, since the exception's line stands there.
+// The last bytes of a stderr over its cap are kept, because the exception's line is there.
 func TestEndOfStderrIsKept(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		r := run(t, o, guesttest.Job{Code: "import sys\nfor i in range(30000): sys.stderr.write('line %d\\n' % i)\n1/0\n", Caps: &frames.Caps{Stdout: 1000, Stderr: 1000}})
-		if len(r.Stderr) != 1000+frames.OutputSlack || len(r.Done.StderrTail) != frames.MaxTail || !strings.HasSuffix(r.Done.StderrTail, "ZeroDivisionError: division by zero\n") {
+		r := run(
+			t,
+			o,
+			guesttest.Job{
+				Code: "import sys\nfor i in range(30000): sys.stderr.write('line %d\\n' % i)\n1/0\n",
+				Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
+			},
+		)
+		if len(r.Stderr) != 1000+frames.OutputSlack || len(r.Done.StderrTail) != frames.MaxTail ||
+			!strings.HasSuffix(r.Done.StderrTail,
+				"ZeroDivisionError: division by zero\n") {
 			t.Errorf("%d bytes of stderr, tail %q", len(r.Stderr), r.Done.StderrTail)
 		}
-		r = run(t, o, guesttest.Job{Code: "import sys\nsys.stderr.write('x' * 1000)", Caps: &frames.Caps{Stdout: 1000, Stderr: 1000}})
+		r = run(
+			t,
+			o,
+			guesttest.Job{
+				Code: "import sys\nsys.stderr.write('x' * 1000)",
+				Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
+			},
+		)
 		if r.Done.StderrTail != "" || len(r.Stderr) != 1000 {
-			t.Errorf("all of it was forwarded, and yet the tail is %q", r.Done.StderrTail)
+			t.Errorf("everything was forwarded, but the tail is %q", r.Done.StderrTail)
 		}
 	})
 }

@@ -8,14 +8,16 @@ import (
 )
 
 const (
-	// killMS bounds how long init kills and reaps what the job left, by the monotonic clock. SIGKILL ends a process only once its system call
-	// is over, and a few calls of the sandbox's kernel look at no signal for many seconds.
+	// killMS limits how long init kills and reaps the job's processes, by the monotonic clock.
+	// SIGKILL ends a process only after its system call, and a few calls of the sandbox's kernel
+	// ignore signals for many seconds.
 	killMS = 3000
-	// drainReads bounds how much output is taken while a process survives SIGKILL: more than two pipes of the largest size hold.
+	// drainReads limits how much output is read while a process survives SIGKILL. It exceeds the
+	// content of two pipes of the largest size.
 	drainReads = 64
 )
 
-// reap collects every child that has ended, orphans included, and reports whether any child is left.
+// reap reaps every child that has exited, orphans included, and reports whether any child is left.
 func (g *guest) reap() (left bool) {
 	for {
 		var st syscall.WaitStatus
@@ -26,13 +28,14 @@ func (g *guest) reap() (left bool) {
 			return false // ECHILD
 		case pid == 0:
 			return true
-		case pid == g.job.pid && !g.job.ended && (st.Exited() || st.Signaled()): // a tracee of init's may be reported as stopped
+		case pid == g.job.pid && !g.job.ended && (st.Exited() || st.Signaled()):
+			// A stop may be reported, too, if init is the tracer.
 			g.job.ended, g.job.status = true, st
 		}
 	}
 }
 
-// awaitEnd waits for the end of the job's process and reports whether it came in time.
+// awaitEnd waits for the job's process to exit and reports whether it did in time.
 func (g *guest) awaitEnd(ms int64) bool {
 	for begun := monotonicMS(); !g.job.ended && monotonicMS()-begun <= ms; g.reap() {
 		if poll([]pollFD{{fd: int32(g.job.pidfd), events: pollIn}}, 100) != nil {
@@ -42,9 +45,10 @@ func (g *guest) awaitEnd(ms int64) bool {
 	return g.job.ended
 }
 
-// killAll kills and reaps until init is alone, and reports whether processes of the job survive after killMS. No child at all means alone:
-// whatever lives in the sandbox descends from init, and an orphan becomes its child before its parent can be reaped. A child in any other state,
-// a stopped one included, is no end.
+// killAll kills and reaps until init is alone, and reports whether processes survive after killMS.
+// Init is alone if it has no child: every process of the sandbox descends from init, and an orphan
+// becomes init's child before its parent can be reaped. A child in any other state, even stopped,
+// is not dead.
 func (g *guest) killAll() (survivors bool, f *failure) {
 	if !g.reap() {
 		return false, nil
@@ -53,7 +57,7 @@ func (g *guest) killAll() (survivors bool, f *failure) {
 		if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return false, fail(frames.StageReap, "kill", err)
 		}
-		// Each death ends this early: the signal comes to the one thread that there is.
+		// Each exit ends the poll early, because SIGCHLD goes to the only thread.
 		if err := poll(nil, 1); err != nil {
 			return false, fail(frames.StageReap, "poll", err)
 		}
@@ -66,8 +70,9 @@ func (g *guest) killAll() (survivors bool, f *failure) {
 	}
 }
 
-// end kills what the job left, takes the last output and reports how the job ended. If processes survive, /output must not be read, since they
-// may still change it: end sends Exit with Survivors, Done without artifacts, and waits for the daemon to kill the sandbox.
+// end kills the job's processes, forwards the last output and reports the job's exit. If processes
+// survive, /output must not be read, because they may still change it. Then end sends Exit with
+// Survivors and Done without artifacts, and waits for the daemon to kill the sandbox.
 func (g *guest) end() *failure {
 	survivors, f := g.killAll()
 	if f != nil {
@@ -82,7 +87,7 @@ func (g *guest) end() *failure {
 			return f
 		}
 	}
-	x := frames.Exit{Signal: uint8(syscall.SIGKILL)} // stopped before it was started, or it survives its SIGKILL
+	x := frames.Exit{Signal: uint8(syscall.SIGKILL)} // stopped before its start, or surviving SIGKILL
 	if g.job.ended {
 		if g.job.status.Signaled() {
 			x.Signal = uint8(g.job.status.Signal())

@@ -4,8 +4,9 @@ import (
 	"github.com/tsubo-run/tsubo/frames"
 )
 
-// release lets the code run: the parked interpreter is told, or the command is started. Started is sent after that, so that the daemon's
-// wake-up and the interpreter's overlap, and still before any output, which nobody reads until then.
+// release starts the code: it sends the job to the parked interpreter, or starts the command.
+// Started follows afterwards, so that the daemon and the interpreter wake up at the same time. It
+// still precedes all output, which init does not read until then.
 func (g *guest) release() *failure {
 	if g.boot.Language.Waits() {
 		if err := writeAll(g.job.hook, g.jobMessage()); err != nil {

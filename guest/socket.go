@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// socket is a blocking descriptor as an io.Reader and io.Writer. It reads with read(2): no descriptor arrives with the bytes.
+// socket is a blocking descriptor as an io.Reader and io.Writer. It uses read(2), so no descriptors
+// arrive with the bytes.
 type socket int
 
 // Read implements io.Reader.
@@ -28,7 +29,7 @@ func (s socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pair is a connected pair of stream sockets, closed at an exec.
+// pair returns a connected pair of stream sockets with close-on-exec set.
 func pair() (ours, theirs int, err error) {
 	p, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	return p[0], p[1], err

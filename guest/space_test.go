@@ -11,7 +11,7 @@ import (
 
 var addressSpaceRE = regexp.MustCompile(`(?m)^Max address space +(\S+)`)
 
-// The limit of the address space is the job's and its children's, soft, and not init's.
+// The limit of the address space is soft. It applies to the job and its children, but not to init.
 func TestAddressSpace(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		o.AddressSpace = 1 << 30
@@ -31,7 +31,7 @@ if len(sys.argv) == 1:
 			t.Errorf("%q", out)
 		}
 		if o.Runsc != "" {
-			return // init is no process of this kernel's
+			return // init is not a process of this kernel
 		}
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", guesttest.Boot(t, o).Pid()))
 		if err != nil {

@@ -2,6 +2,6 @@
 
 package guest
 
-// still is for amd64 only: elsewhere the runtime's threads stay as they are, which costs time and nothing else: their looks, and sometimes the rest
-// of reapMS until init hears of a child.
+// still does nothing on other architectures than amd64. The runtime's threads then cost time, and
+// sometimes delay the report of a child's exit by the rest of reapMS.
 func still() error { return nil }

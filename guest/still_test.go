@@ -15,7 +15,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/guesttest"
 )
 
-// While init works, no thread of its runtime does but the one: with the monitor thread alive there are thousands of switches here.
+// While init works, no other thread of its runtime runs. With the monitor thread alive there are
+// thousands of context switches here.
 func TestNothingDisturbsInit(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the monitor thread is ended on amd64 only")
@@ -23,7 +24,12 @@ func TestNothingDisturbsInit(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		s := guesttest.Boot(t, o)
 		before := switches(t, s.Pid())
-		s.Give(guesttest.Job{Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\nos.write(1, b'end\\n')\ntime.sleep(1000)\n"})
+		s.Give(
+			guesttest.Job{
+				Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n" +
+					"os.write(1, b'end\\n')\ntime.sleep(1000)\n",
+			},
+		)
 		s.Send(frames.Go{})
 		for out := ""; !strings.HasSuffix(out, "end\n"); {
 			m, err := s.Next()
@@ -40,15 +46,17 @@ func TestNothingDisturbsInit(t *testing.T) {
 	})
 }
 
-// SIGCHLD goes to the one thread that waits for it: if another thread could take the signal, init would learn of a child's end only when it
-// looks by itself (reapMS).
+// SIGCHLD goes to the thread that waits for it. If another thread took the signal, init would
+// notice a child's exit only at its next poll (reapMS).
 func TestNoOtherThreadHears(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("on amd64 only")
 	}
 	here(t, func(t *testing.T, o guesttest.Options) {
 		s := guesttest.Boot(t, o)
-		s.Give(guesttest.Job{Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n"})
+		s.Give(
+			guesttest.Job{Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n"},
+		)
 		s.Send(frames.Go{})
 		for ended := false; !ended; {
 			m, err := s.Next()
@@ -70,7 +78,8 @@ func TestNoOtherThreadHears(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if first := strings.Contains(f, fmt.Sprintf("/task/%d/", s.Pid())); !first && blocked>>(syscall.SIGCHLD-1)&1 == 0 {
+			if first := strings.Contains(f, fmt.Sprintf("/task/%d/", s.Pid())); !first &&
+				blocked>>(syscall.SIGCHLD-1)&1 == 0 {
 				t.Errorf("%s takes SIGCHLD: %x blocked", f, blocked)
 			}
 		}
@@ -94,7 +103,7 @@ func switches(t *testing.T, pid int) (n int) {
 		}
 		b, err := os.ReadFile(f)
 		if err != nil {
-			continue // ended meanwhile
+			continue // has exited
 		}
 		k, err := strconv.Atoi(voluntary.FindStringSubmatch(string(b))[1])
 		if err != nil {
@@ -105,11 +114,19 @@ func switches(t *testing.T, pid int) (n int) {
 	return n
 }
 
-// The runtime collects garbage without its monitor thread, too: this input makes init's heap grow through many collections.
+// The runtime also collects garbage without its monitor thread. This input makes init's heap grow
+// through many collections.
 func TestMuchInput(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		const size = 48 << 20
-		r := run(t, o, guesttest.Job{Code: "import sys\nprint(len(sys.stdin.buffer.read()))\nsys.stdout.write('y' * 3000000)", Stdin: strings.Repeat("x", size)})
+		r := run(
+			t,
+			o,
+			guesttest.Job{
+				Code:  "import sys\nprint(len(sys.stdin.buffer.read()))\nsys.stdout.write('y' * 3000000)",
+				Stdin: strings.Repeat("x", size),
+			},
+		)
 		if want := strconv.Itoa(size) + "\n" + strings.Repeat("y", 3000000); r.Stdout != want || r.Status() != 0 {
 			t.Errorf("%d bytes of output, status %d", len(r.Stdout), r.Status())
 		}

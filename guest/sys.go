@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// Numbers that package syscall does not have.
+// Numbers that package syscall lacks.
 const (
-	sysPidfdOpen  = 434 // these are the same on every architecture
+	sysPidfdOpen  = 434 // the same on every architecture, like sysCloseRange
 	sysCloseRange = 436
 
 	closeRangeCloexec = 4
@@ -20,9 +20,9 @@ const (
 	ambientClearAll = 4
 
 	fionread = 0x541b
-	sigBlock = 0 // of rt_sigprocmask
+	sigBlock = 0 // SIG_BLOCK
 
-	wAll = 0x40000000 // __WALL: children of every kind, whatever signal their end sends
+	wAll = 0x40000000 // __WALL: all children, whatever their exit signal
 
 	pollIn  = 0x1
 	pollOut = 0x4
@@ -36,10 +36,11 @@ type pollFD struct {
 	revents int16
 }
 
-// noSignals is the mask of poll: whatever is blocked outside of it comes in it.
+// noSignals is the signal mask of poll. Signals that are blocked elsewhere arrive during poll.
 var noSignals uint64
 
-// poll is ppoll(2); forever when ms is negative. A signal ends it early with no event, also one that is blocked outside of it.
+// poll calls ppoll(2) and clears all revents first. A negative ms means no timeout. Any signal,
+// even one that is blocked elsewhere, ends the call early without an event.
 func poll(fds []pollFD, ms int) error {
 	var ts *syscall.Timespec
 	if ms >= 0 {
@@ -54,14 +55,15 @@ func poll(fds []pollFD, ms int) error {
 		fds[i].revents = 0
 	}
 	//nolint:gosec // the kernel reads and writes these by address
-	_, _, e := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(p), uintptr(len(fds)), uintptr(unsafe.Pointer(ts)), uintptr(unsafe.Pointer(&noSignals)), unsafe.Sizeof(noSignals), 0)
+	_, _, e := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(p), uintptr(len(fds)), uintptr(unsafe.Pointer(ts)),
+		uintptr(unsafe.Pointer(&noSignals)), unsafe.Sizeof(noSignals), 0)
 	if e != 0 && e != syscall.EINTR {
 		return e
 	}
 	return nil
 }
 
-// prctl acts on the calling thread where the option is one of a thread's.
+// prctl calls prctl(2). Options that belong to a thread affect the calling thread.
 func prctl(option, arg2, arg3 uintptr) error {
 	if _, _, e := syscall.RawSyscall6(syscall.SYS_PRCTL, option, arg2, arg3, 0, 0, 0); e != 0 {
 		return e
@@ -69,7 +71,7 @@ func prctl(option, arg2, arg3 uintptr) error {
 	return nil
 }
 
-// pidfdOpen gives a descriptor that polls readable once pid has ended.
+// pidfdOpen returns a descriptor that becomes readable when pid exits.
 func pidfdOpen(pid int) (int, error) {
 	fd, _, e := syscall.Syscall(sysPidfdOpen, uintptr(pid), 0, 0)
 	if e != 0 {
@@ -78,7 +80,7 @@ func pidfdOpen(pid int) (int, error) {
 	return int(fd), nil
 }
 
-// closeOnExecFrom marks every descriptor from first on.
+// closeOnExecFrom sets close-on-exec on every descriptor from first on.
 func closeOnExecFrom(first uintptr) error {
 	if _, _, e := syscall.Syscall(sysCloseRange, first, 1<<31-1, closeRangeCloexec); e != 0 {
 		return e
@@ -86,10 +88,12 @@ func closeOnExecFrom(first uintptr) error {
 	return nil
 }
 
-// ignoreSignal sets the disposition behind the runtime's back, so that the signal does not even wake a thread. A started process gets the default
-// disposition back: fork-exec resets every signal that the runtime handles.
+// ignoreSignal ignores a signal without the runtime's knowledge, so that it does not even wake a
+// thread. A started process gets the default disposition back: fork-exec resets every signal that
+// the runtime handles.
 func ignoreSignal(sig syscall.Signal) error {
-	// struct sigaction of the kernel: handler, flags, restorer, mask on amd64; handler, flags, mask on arm64. SIG_IGN needs the first only.
+	// The kernel's struct sigaction: handler, flags, restorer, mask on amd64; handler, flags, mask
+	// on arm64. SIG_IGN needs only the first field.
 	act := [4]uintptr{1}
 	//nolint:gosec // the kernel reads and writes these by address
 	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
@@ -99,18 +103,20 @@ func ignoreSignal(sig syscall.Signal) error {
 	return nil
 }
 
-// blockSignal keeps the signal pending, but for what poll lets in. A child that is started later inherits that.
+// blockSignal blocks the signal outside of poll. Children that are started later inherit the mask.
 func blockSignal(sig syscall.Signal) error {
 	set := uint64(1) << (sig - 1)
 	//nolint:gosec // the kernel reads it by address
-	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigBlock, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigBlock, uintptr(unsafe.Pointer(&set)), 0,
+		unsafe.Sizeof(set), 0, 0)
 	if e != 0 {
 		return e
 	}
 	return nil
 }
 
-// monotonicMS is the monotonic clock in milliseconds. The kernel never refuses CLOCK_MONOTONIC.
+// monotonicMS returns the monotonic clock in milliseconds. The kernel never refuses
+// CLOCK_MONOTONIC.
 func monotonicMS() int64 {
 	const clockMonotonic = 1
 	var ts syscall.Timespec
@@ -119,10 +125,10 @@ func monotonicMS() int64 {
 	return ts.Nano() / 1e6
 }
 
-// again reports whether a call is worth repeating at once.
+// again reports whether a call was interrupted and should be repeated.
 func again(err error) bool { return errors.Is(err, syscall.EINTR) }
 
-// readFD is read(2), repeated when a signal came first.
+// readFD calls read(2), and repeats it after EINTR.
 func readFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
@@ -132,7 +138,7 @@ func readFD(fd int, p []byte) (int, error) {
 	}
 }
 
-// writeAll is write(2) until all of p is gone; fd must be blocking.
+// writeAll calls write(2) until all of p is written. fd must be blocking.
 func writeAll(fd int, p []byte) error {
 	for len(p) > 0 {
 		n, err := syscall.Write(fd, p)
@@ -147,15 +153,15 @@ func writeAll(fd int, p []byte) error {
 	return nil
 }
 
-// closeFD closes what is open and makes a second close harmless.
+// closeFD closes an open descriptor and sets it to -1, so that a second call does nothing.
 func closeFD(fd *int) {
 	if *fd >= 0 {
-		_ = syscall.Close(*fd) // nothing is buffered in a descriptor of ours, and the number is gone either way
+		_ = syscall.Close(*fd) // no data is buffered, and the number is released even on error
 		*fd = -1
 	}
 }
 
-// readable is how many bytes a read of the pipe would give now.
+// readable returns how many bytes are waiting in the pipe.
 func readable(fd int) (int, error) {
 	var n int32
 	//nolint:gosec // the kernel writes it by address

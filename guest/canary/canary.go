@@ -1,5 +1,6 @@
-// Package canary is what runs as the job when tsubod proves at its start that a sandbox holds: it tries what must not work, reports
-// each answer as one line on stdout, and at last takes more memory than it may have. It decides nothing; package sandbox does.
+// Package canary is the job that proves a sandbox when tsubod starts. It tries forbidden
+// operations, prints each result as a line on stdout, and finally allocates more memory than its
+// limit. It makes no decisions; package sandbox does.
 package canary
 
 import (
@@ -10,13 +11,17 @@ import (
 	"syscall"
 )
 
-// Bite is the first argument of a canary whose memory is limited. Without a limit it would take the host's.
+// Bite is the first argument of a canary whose memory is limited. Without a limit the canary would
+// use up the host's memory.
 const Bite = "bite"
 
-// Main reports, each line as soon as it is known, and then, if the first argument is Bite, takes memory until something stops it. Each
-// further argument is one system call to make, as a number and up to six arguments joined by ":". Lines are "<key> <value>": status (of /proc/self/status), call (argument index, errno), write, connect,
-// iface, memory, nproc; errno 0 means that the call succeeded. "ready" is the last line before memory is taken; "survived" must never
-// appear.
+// Main prints each result as soon as it is known. If the first argument is [Bite], it then
+// allocates memory until it is killed. Each further argument is a system call to make, as a number
+// and up to six arguments joined by ":".
+//
+// Lines are "<key> <value>" with these keys: status (of /proc/self/status), call (argument index,
+// errno), write, connect, iface, memory and nproc. Errno 0 means that the call succeeded. "ready"
+// is the last line before the allocation. "survived" must never appear.
 func Main(args []string) {
 	bite := len(args) > 0 && args[0] == Bite
 	args = args[min(1, len(args)):]
@@ -113,7 +118,7 @@ func reportInterfaces(line func(...string)) {
 	}
 }
 
-// takeMemory touches twice as many bytes as there are.
+// takeMemory touches twice the machine's total memory.
 func takeMemory(total uint64) {
 	const chunk = 4 << 20
 	for taken := uint64(0); taken < 2*total; taken += chunk {

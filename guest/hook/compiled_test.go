@@ -14,7 +14,8 @@ var update = flag.Bool("update", false, "compile sitecustomize.cpython-311.pyc a
 const compile = `
 import py_compile, sys
 source, compiled, name = sys.argv[1:4]
-py_compile.compile(source, compiled, name, doraise=True, optimize=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+py_compile.compile(source, compiled, name, doraise=True, optimize=0,
+    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 `
 
 const check = `
@@ -27,7 +28,7 @@ assert data[8:16] == importlib.util.source_hash(text), "of another source"
 assert marshal.loads(data[16:]) == compile(text, name, "exec", dont_inherit=True, optimize=0), "another program"
 `
 
-// TestCompiled: what is compiled is the source, which nobody checks any more.
+// TestCompiled checks that the compiled file matches its source, because CPython does not.
 func TestCompiled(t *testing.T) {
 	python, err := exec.LookPath("/usr/bin/python3.11")
 	if err != nil {
@@ -40,7 +41,9 @@ func TestCompiled(t *testing.T) {
 	}
 	source, compiled := filepath.Join(t.TempDir(), "source"), filepath.Join(t.TempDir(), "compiled")
 	files := Files()
-	for path, data := range map[string][]byte{source: files["python/sitecustomize.py"], compiled: files["python/__pycache__/"+pyc]} {
+	for path, data := range map[string][]byte{
+		source: files["python/sitecustomize.py"], compiled: files["python/__pycache__/"+pyc],
+	} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +53,8 @@ func TestCompiled(t *testing.T) {
 
 func run(t *testing.T, python, program, source, compiled string) {
 	t.Helper()
-	out, err := exec.Command(python, "-I", "-S", "-c", program, source, compiled, "/.tsubo/python/sitecustomize.py").CombinedOutput()
+	out, err := exec.Command(python, "-I", "-S", "-c", program, source, compiled,
+		"/.tsubo/python/sitecustomize.py").CombinedOutput()
 	if err != nil {
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		t.Errorf("%s: go test ./guest/hook -update", lines[len(lines)-1])

@@ -1,5 +1,7 @@
-// Package hook holds the files that make an image's own interpreter wait for its code, CPython or Node.js; tsubo-init starts the interpreter with
-// them and tells it when to go on (package guest, hook.go). It is apart from package guest so that the daemon can build /.tsubo without linking init.
+// Package hook holds the files that make an image's own interpreter, CPython or Node.js, wait for
+// its code. tsubo-init starts the interpreter with them and sends it the job (package guest,
+// hook.go). The package is separate from guest so that the daemon can build /.tsubo without linking
+// init.
 package hook
 
 import _ "embed"
@@ -7,7 +9,8 @@ import _ "embed"
 //go:embed sitecustomize.py
 var python []byte
 
-// python311 is python compiled for CPython 3.11, which takes it unchecked (PEP 552) and saves 2 ms at each boot; others compile for themselves.
+// python311 is python compiled for CPython 3.11, which loads it unchecked (PEP 552) and saves 2 ms
+// per boot. Other versions compile python themselves.
 //
 //go:embed sitecustomize.cpython-311.pyc
 var python311 []byte
@@ -18,7 +21,8 @@ var nodeWait []byte
 //go:embed node/warm.js
 var nodeWarm []byte
 
-// Files are the files that belong below /.tsubo in every sandbox, by relative path. The contents are the caller's.
+// Files returns the files below /.tsubo of every sandbox, by relative path. The caller owns the
+// contents.
 func Files() map[string][]byte {
 	return map[string][]byte{
 		"python/sitecustomize.py":                          append([]byte(nil), python...),
