@@ -154,14 +154,20 @@ demo: deps build runsc image-python ## an honest job and hostile ones, and what 
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/demo ./tests/demo
 	tests/demo/run
 
-# QUICK=1: under four minutes. README=1: also the plot of the README. TSUBO_BENCH_DOCKER=SOCKET: also Docker with runsc. TSUBO_BENCH_VM=1: also
+# QUICK=1: under eight minutes. README=1: also the plot of the README. TSUBO_BENCH_DOCKER=SOCKET: also Docker with runsc. TSUBO_BENCH_VM=1: also
 # what a leaf costs, in the VM.
 .PHONY: bench
-bench: deps build runsc image-python ## jobs in tsubo beside a native interpreter, bare runsc and Docker: build/bench.json, build/bench.svg (QUICK=1); the store
+bench: deps build runsc image-python image-node ## jobs in tsubo beside a native interpreter, bare runsc and Docker: build/bench.json, build/bench.svg (QUICK=1); the store
 	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/ ./tests/bench
 	$(if $(TSUBO_BENCH_VM),tests/bench/vm build/leaf.json)
 	build/bin/bench $(if $(QUICK),-quick) $(if $(README),-readme docs/bench.svg) $(if $(TSUBO_BENCH_VM),-leaf build/leaf.json)
+	@$(MAKE) bench-programs
 	$(if $(QUICK),,@$(MAKE) bench-store)
+
+.PHONY: bench-programs
+bench-programs: ## real programs in Python and Node.js: natively in the image and as hot jobs, and the geometric means
+	$(STATIC) $(GO) build -trimpath -tags '$(TAGS)' -o build/bin/ ./tests/bench-programs
+	build/bin/bench-programs $(if $(QUICK),-rounds 5)
 
 .PHONY: bench-store
 bench-store: ## a store of 1,000,000 records beside a small one: medians and their ratios
