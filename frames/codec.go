@@ -2,11 +2,11 @@ package frames
 
 import "unicode/utf8"
 
-// maxStrings bounds the entries of one list of strings.
+// maxStrings limits the entries of a list of strings.
 const maxStrings = 8192
 
-// CheckName reports whether name can be one path element: 1 to MaxName bytes, no slash, no NUL, not "." and not "..". It says nothing
-// of the encoding: a job may name its files in any bytes.
+// CheckName reports whether name can be a path element: 1 to MaxName bytes, no slash, no NUL,
+// neither "." nor "..". Any encoding is accepted, because a job may use any bytes in file names.
 func CheckName(name string) bool {
 	if name == "" || len(name) > MaxName || name == "." || name == ".." {
 		return false
@@ -19,7 +19,8 @@ func CheckName(name string) bool {
 	return true
 }
 
-// CheckPath reports whether path is 1 to MaxDepth names that CheckName takes, with a slash between them.
+// CheckPath reports whether path consists of 1 to MaxDepth names, separated by slashes, that pass
+// [CheckName].
 func CheckPath(path string) bool {
 	depth, start := 0, 0
 	for i := 0; i <= len(path); i++ {
@@ -48,8 +49,9 @@ func CheckEnv(s string) bool {
 	return eq > 0
 }
 
-// CheckModule reports whether s can name a module in Boot.Preload: 1 to MaxModule bytes of printable ASCII without a space. What a language
-// calls a name is for the daemon to know, and whether there is such a module for the interpreter.
+// CheckModule reports whether s can name a module in Boot.Preload: 1 to MaxModule bytes of
+// printable ASCII without spaces. The daemon checks the language's syntax, and the interpreter
+// whether the module exists.
 func CheckModule(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -99,7 +101,8 @@ func get32(b []byte) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// decoder takes fields off a payload. The first field that does not fit is kept in bad, and everything after it reads as zero.
+// decoder takes fields off a payload. bad is the first invalid field; all later fields read as
+// zero.
 type decoder struct {
 	b   []byte
 	bad string
@@ -144,7 +147,7 @@ func (d *decoder) u32(field string) uint32 {
 	return 0
 }
 
-// count is a 64-bit number that is not negative.
+// count returns a 64-bit number that must not be negative.
 func (d *decoder) count(field string) int64 {
 	p := d.take(8, field)
 	if p == nil {
@@ -170,7 +173,7 @@ func (d *decoder) string(limit int, field string) string {
 	return string(d.take(int(n), field))
 }
 
-// strings allocates no more than the payload holds: each entry takes four bytes at least.
+// strings allocates no more than the payload holds, because each entry takes at least four bytes.
 func (d *decoder) strings(field string) []string {
 	n := d.u32(field)
 	if n > maxStrings || int(n) > len(d.b)/4 {
@@ -218,7 +221,7 @@ func (d *decoder) text(field string) string {
 	return s
 }
 
-// decode reads the payload of a frame of a known type.
+// decode decodes the payload of a frame of a known type.
 func decode(t Type, p []byte) (Message, error) {
 	d := decoder{b: p}
 	var m Message
@@ -259,8 +262,13 @@ func decode(t Type, p []byte) (Message, error) {
 		d.check(v.Reason != 0 && int(v.Reason) < len(reasons), "reason")
 		m = v
 	case TypeDone:
-		m = Done{StdoutTotal: d.count("stdout total"), StderrTotal: d.count("stderr total"), More: d.bool("more"), Note: d.text("note"),
-			StderrTail: d.string(MaxTail, "stderr tail")}
+		m = Done{
+			StdoutTotal: d.count("stdout total"),
+			StderrTotal: d.count("stderr total"),
+			More:        d.bool("more"),
+			Note:        d.text("note"),
+			StderrTail:  d.string(MaxTail, "stderr tail"),
+		}
 	case TypeFatal:
 		v := Fatal{Stage: Stage(d.u8("stage")), Errno: d.u32("errno"), Message: d.text("message")}
 		d.check(v.Stage != 0 && int(v.Stage) < len(stages), "stage")
@@ -288,8 +296,18 @@ func raw(t Type, p []byte) Message {
 }
 
 func (d *decoder) boot() Boot {
-	v := Boot{Version: d.u16("version"), Language: Language(d.u8("language")), Argv: d.strings("argv"), Env: d.env("env"),
-		Cwd: d.string(4096, "cwd"), CwdRequired: d.bool("cwd required"), UID: d.u32("uid"), GID: d.u32("gid"), Preload: d.strings("preload"), AddressSpace: d.count("address space")}
+	v := Boot{
+		Version:      d.u16("version"),
+		Language:     Language(d.u8("language")),
+		Argv:         d.strings("argv"),
+		Env:          d.env("env"),
+		Cwd:          d.string(4096, "cwd"),
+		CwdRequired:  d.bool("cwd required"),
+		UID:          d.u32("uid"),
+		GID:          d.u32("gid"),
+		Preload:      d.strings("preload"),
+		AddressSpace: d.count("address space"),
+	}
 	d.check(v.Version == Version, "version")
 	d.check(v.Language.known(), "language")
 	d.check(v.Language.Waits() && len(v.Argv) == 0 || !v.Language.Waits() && len(v.Argv) > 0 && v.Argv[0] != "", "argv")
@@ -303,9 +321,15 @@ func (d *decoder) boot() Boot {
 }
 
 func (d *decoder) run() Run {
-	v := Run{Program: d.string(MaxName, "program"), Args: d.strings("args"), Env: d.env("env"), Stdin: d.count("stdin"), Caps: Caps{
-		Stdout: d.count("stdout cap"), Stderr: d.count("stderr cap"), Artifact: d.count("artifact cap"),
-		ArtifactsTotal: d.count("artifacts total cap"), Artifacts: d.count("artifacts cap")}}
+	v := Run{
+		Program: d.string(MaxName, "program"),
+		Args:    d.strings("args"),
+		Env:     d.env("env"),
+		Stdin:   d.count("stdin"),
+		Caps: Caps{
+			Stdout: d.count("stdout cap"), Stderr: d.count("stderr cap"), Artifact: d.count("artifact cap"),
+			ArtifactsTotal: d.count("artifacts total cap"), Artifacts: d.count("artifacts cap")},
+	}
 	d.check(v.Program == "" || CheckName(v.Program), "program")
 	return v
 }

@@ -2,31 +2,31 @@ package frames
 
 import "strconv"
 
-// Code says what is wrong with a frame.
+// Code classifies an Error.
 type Code uint8
 
-// Codes of an Error.
+// The codes of an Error.
 const (
 	BadLength    Code = 1 // zero, or over the cap
-	BadType      Code = 2 // not known
+	BadType      Code = 2 // unknown
 	BadDirection Code = 3 // known, but never sent by that side
-	BadPayload   Code = 4 // a field that does not decode, is out of its range, or is followed by more
-	OverBudget   Code = 5 // more bytes in all than the reader was given
-	CutShort     Code = 6 // end of file inside a frame
+	BadPayload   Code = 4 // a field that does not decode or is out of range, or trailing bytes
+	OverBudget   Code = 5 // more bytes than the reader's budget
+	CutShort     Code = 6 // EOF inside a frame
 )
 
 var codes = [...]string{BadLength: "bad length", BadType: "unknown type", BadDirection: "wrong direction",
 	BadPayload: "bad payload", OverBudget: "over the byte budget", CutShort: "cut short"}
 
-// Error is a frame that breaks the rules. After one, the connection cannot be used any more.
+// Error reports a frame that breaks the rules. Afterwards the connection is unusable.
 type Error struct {
 	Code   Code
-	Type   Type   // of the frame, 0 when unknown
-	Length int64  // as announced, or as encoded
-	Field  string // of a BadPayload
+	Type   Type   // the frame's type; 0 means unknown
+	Length int64  // the announced or encoded length
+	Field  string // the invalid field of a BadPayload
 }
 
-// Error implements error. It holds no byte of a payload.
+// Error implements error. The text contains no byte of a payload.
 func (e *Error) Error() string {
 	s := "frame: unknown error"
 	if e.Code != 0 && int(e.Code) < len(codes) {

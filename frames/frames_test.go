@@ -18,12 +18,27 @@ import (
 )
 
 func boot() Boot {
-	return Boot{Version: Version, Language: Python, Env: []string{"PATH=/bin", "EMPTY="}, Cwd: "/", UID: 1000, GID: 1000}
+	return Boot{
+		Version:  Version,
+		Language: Python,
+		Env:      []string{"PATH=/bin", "EMPTY="},
+		Cwd:      "/",
+		UID:      1000,
+		GID:      1000,
+	}
 }
 
-// one of every message, in the order of the type numbers
+// messages has one message per type, in the order of the type numbers.
 var everyMessage = []Message{
-	Boot{Version: Version, Language: Python, Env: []string{"PATH=/bin", "EMPTY="}, Cwd: "/", UID: 1000, GID: 1000, Preload: []string{"json", "xml.etree"}},
+	Boot{
+		Version:  Version,
+		Language: Python,
+		Env:      []string{"PATH=/bin", "EMPTY="},
+		Cwd:      "/",
+		UID:      1000,
+		GID:      1000,
+		Preload:  []string{"json", "xml.etree"},
+	},
 	Boot{Version: Version, Language: Python, Cwd: "/srv", CwdRequired: true, UID: 1, GID: 1},
 	Boot{Version: Version, Language: Python, Cwd: "/", UID: 1, GID: 1, AddressSpace: 1 << 40},
 	File{Dir: DirInput, Name: "données.json", Mode: 0o444, Size: 7},
@@ -56,7 +71,7 @@ func encode(t testing.TB, ms ...Message) []byte {
 	return b.Bytes()
 }
 
-// frame builds bytes that no Writer would write.
+// frame builds frames that no Writer would write.
 func frame(t Type, payload string) string {
 	return string(append(put32(nil, uint32(1+len(payload))), byte(t))) + payload
 }
@@ -66,7 +81,9 @@ func TestEveryMessageSurvives(t *testing.T) {
 	for _, m := range everyMessage {
 		seen[m.Type()] = true
 		b := encode(t, m)
-		for name, src := range map[string]io.Reader{"whole": bytes.NewReader(b), "by byte": iotest.OneByteReader(bytes.NewReader(b))} {
+		for name, src := range map[string]io.Reader{
+			"whole": bytes.NewReader(b), "by byte": iotest.OneByteReader(bytes.NewReader(b)),
+		} {
 			r := NewReader(src, m.Type().sender(), int64(len(b)))
 			got, err := r.Next()
 			if err != nil || !reflect.DeepEqual(got, m) {
@@ -97,7 +114,8 @@ func TestOrderIsKeptInOneWrite(t *testing.T) {
 		t.Errorf("%d writes, want 1", n)
 	}
 	r := NewReader(&b, Daemon, 1<<20)
-	for _, want := range []Message{File{DirCode, "main.py", 0o444, 8}, Data("print(1)"), File{DirInput, "data.json", 0o444, 0}, Run{Stdin: 2},
+	for _, want := range []Message{
+		File{DirCode, "main.py", 0o444, 8}, Data("print(1)"), File{DirInput, "data.json", 0o444, 0}, Run{Stdin: 2},
 		Stdin("ab"), Go{}} {
 		if got, err := r.Next(); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %#v, %v; want %#v", got, err, want)
@@ -156,18 +174,38 @@ func TestRefused(t *testing.T) {
 		{"artifact: slash", Init, frame(TypeArtifact, "\x00\x00\x00\x03a/b"+zeros(8)), BadPayload},
 		{"artifact: NUL", Init, frame(TypeArtifact, "\x00\x00\x00\x03a\x00b"+zeros(8)), BadPayload},
 		{"artifact: dot dot", Init, frame(TypeArtifact, "\x00\x00\x00\x02.."+zeros(8)), BadPayload},
-		{"artifact: name of 256", Init, frame(TypeArtifact, "\x00\x00\x01\x00"+strings.Repeat("n", 256)+zeros(8)), BadPayload},
+		{
+			"artifact: name of 256",
+			Init,
+			frame(TypeArtifact, "\x00\x00\x01\x00"+strings.Repeat("n", 256)+zeros(8)),
+			BadPayload,
+		},
 		{"artifact: negative size", Init, frame(TypeArtifact, "\x00\x00\x00\x01a\xff"+zeros(7)), BadPayload},
 		{"skip: reason 0", Init, frame(TypeSkip, "\x00\x00\x00\x01a\x00"), BadPayload},
 		{"skip: reason after the last", Init, frame(TypeSkip, "\x00\x00\x00\x01a\x08"), BadPayload},
 		{"fatal: stage 0", Init, frame(TypeFatal, zeros(9)), BadPayload},
 		{"fatal: not UTF-8", Init, frame(TypeFatal, "\x01"+zeros(4)+"\x00\x00\x00\x01\xff"), BadPayload},
-		{"fatal: text too long", Init, frame(TypeFatal, "\x01"+zeros(4)+"\x00\x00\x02\x01"+strings.Repeat("t", MaxText+1)), BadPayload},
+		{
+			"fatal: text too long",
+			Init,
+			frame(TypeFatal, "\x01"+zeros(4)+"\x00\x00\x02\x01"+strings.Repeat("t", MaxText+1)),
+			BadPayload,
+		},
 		{"done: negative total", Init, frame(TypeDone, "\x80"+zeros(15+1+4)), BadPayload},
 		{"run: more strings than bytes", Daemon, frame(TypeRun, "\x00\x00\x20\x00"), BadPayload},
 		{"run: string longer than the rest", Daemon, frame(TypeRun, "\x00\x00\x00\x01\x00\x03\xff\xff"), BadPayload},
-		{"run: NUL in an argument", Daemon, frame(TypeRun, "\x00\x00\x00\x01\x00\x00\x00\x01\x00"+zeros(4+6*8)), BadPayload},
-		{"run: variable without =", Daemon, frame(TypeRun, zeros(4)+"\x00\x00\x00\x01\x00\x00\x00\x01a"+zeros(6*8)), BadPayload},
+		{
+			"run: NUL in an argument",
+			Daemon,
+			frame(TypeRun, "\x00\x00\x00\x01\x00\x00\x00\x01\x00"+zeros(4+6*8)),
+			BadPayload,
+		},
+		{
+			"run: variable without =",
+			Daemon,
+			frame(TypeRun, zeros(4)+"\x00\x00\x00\x01\x00\x00\x00\x01a"+zeros(6*8)),
+			BadPayload,
+		},
 		{"file: unknown directory", Daemon, frame(TypeFile, "\x03\x00\x00\x00\x01a"+zeros(12)), BadPayload},
 		{"file: setuid", Daemon, frame(TypeFile, "\x01\x00\x00\x00\x01a\x00\x00\x08\x00"+zeros(8)), BadPayload},
 	}
@@ -189,7 +227,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What a Writer is given and the other side would refuse never reaches the wire.
+// A message that the other side would refuse never reaches the wire.
 func TestWriterRefuses(t *testing.T) {
 	env := boot()
 	env.Env = []string{"K=" + strings.Repeat("v", MaxPayload)}
@@ -198,13 +236,20 @@ func TestWriterRefuses(t *testing.T) {
 	command.Language, command.Argv = Command, []string{"x"}
 	old, root, argv := boot(), boot(), boot()
 	old.Version, root.UID, argv.Argv = Version+1, 0, []string{"python3"}
-	for name, m := range map[string]Message{"too large": env, "other version": old, "root": root, "python with argv": argv, "empty data": Data{},
-		"command with preload": command, "no name of a module": module("json", ""), "65 modules": module(strings.Split(strings.Repeat("m", MaxPreload+1), "")...),
-		"module with a NUL": module("a\x00b"), "module with a space": module("a b"), "module with a line": module("a\nb"),
+	for name, m := range map[string]Message{
+		"too large": env, "other version": old, "root": root, "python with argv": argv, "empty data": Data{},
+		"command with preload": command, "no name of a module": module("json", ""),
+		"65 modules":        module(strings.Split(strings.Repeat("m", MaxPreload+1), "")...),
+		"module with a NUL": module("a\x00b"), "module with a space": module("a b"),
+		"module with a line":  module("a\nb"),
 		"module of 201 bytes": module(strings.Repeat("m", MaxModule+1)), "module that is not ASCII": module("é"),
-		"nine names": File{Dir: DirCode, Name: "1/2/3/4/5/6/7/8/9"}, "absolute name": File{Dir: DirCode, Name: "/a"}, "name that goes up": File{Dir: DirCode, Name: "a/../b"},
-		"empty name": File{Dir: DirCode, Name: "a//b"}, "name of a folder": File{Dir: DirCode, Name: "a/"}, "program in a folder": Run{Program: "a/b.py"},
-		"program above": Run{Program: ".."}, "command without argv": Boot{Version: Version, Language: Command, Cwd: "/", UID: 1, GID: 1}} {
+		"nine names": File{Dir: DirCode, Name: "1/2/3/4/5/6/7/8/9"}, "absolute name": File{Dir: DirCode, Name: "/a"},
+		"name that goes up": File{Dir: DirCode, Name: "a/../b"},
+		"empty name":        File{Dir: DirCode, Name: "a//b"}, "name of a folder": File{Dir: DirCode, Name: "a/"},
+		"program in a folder": Run{Program: "a/b.py"},
+		"program above":       Run{Program: ".."}, "command without argv": Boot{
+			Version: Version, Language: Command, Cwd: "/", UID: 1, GID: 1,
+		}} {
 		var b bytes.Buffer
 		w := NewWriter(&b, 0)
 		err := w.Send(m)
@@ -214,7 +259,7 @@ func TestWriterRefuses(t *testing.T) {
 	}
 }
 
-// The longest list of modules is far below what the hook's socket takes in one write.
+// The longest list of modules fits easily in a single write to the hook's socket.
 func TestMostPreloadSurvives(t *testing.T) {
 	b := boot()
 	for range MaxPreload {
@@ -226,7 +271,7 @@ func TestMostPreloadSurvives(t *testing.T) {
 	}
 }
 
-// FuzzPreload: no list of modules passes that is over a cap.
+// FuzzPreload checks that no list of modules over a cap is accepted.
 func FuzzPreload(f *testing.F) {
 	f.Add(uint8(Python), "json\nxml.etree")
 	f.Add(uint8(Command), "")
@@ -251,7 +296,8 @@ func FuzzPreload(f *testing.F) {
 			t.Fatalf("language %d has %d modules", got.Language, len(got.Preload))
 		}
 		for _, name := range got.Preload {
-			if name == "" || len(name) > MaxModule || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			if name == "" || len(name) > MaxModule || strings.ContainsFunc(name,
+				func(r rune) bool { return r <= ' ' || r > '~' }) {
 				t.Fatalf("module %q", name)
 			}
 		}
@@ -276,7 +322,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// The budget that the daemon gives must let the wordiest honest init through, and bound what it lets through.
+// The daemon's budget admits the longest output of an honest init, and limits all others.
 func TestCapsBudgetIsEnough(t *testing.T) {
 	c := Caps{Stdout: 100, Stderr: 50, Artifact: 3 * ContentSize, ArtifactsTotal: 5*ContentSize + 10, Artifacts: 40}
 	name := strings.Repeat("n", MaxName)
@@ -292,7 +338,7 @@ func TestCapsBudgetIsEnough(t *testing.T) {
 	}
 	add(Exit{})
 	left := c.ArtifactsTotal
-	for range c.Artifacts + 1 { // result.json is looked at by name
+	for range c.Artifacts + 1 { // result.json is opened by name
 		add(Artifact{Name: name})
 		for n := min(left, ContentSize+1); n > 0; n -= ContentSize {
 			add(make(Content, min(n, ContentSize)))
@@ -313,7 +359,7 @@ func TestCapsBudgetIsEnough(t *testing.T) {
 	}
 }
 
-// A descriptor sent along with a frame must not arrive.
+// A descriptor that is attached to a frame must not be received.
 func TestNoDescriptorArrives(t *testing.T) {
 	p, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	check(t, err)
@@ -338,7 +384,7 @@ func openFiles(t *testing.T) int {
 	return len(e)
 }
 
-// tsubo-init starts in a sandbox on every boot: what it links decides how fast.
+// tsubo-init starts on every boot of a sandbox, and its imports decide how fast.
 func TestImportsStaySmall(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	check(t, err)
@@ -357,8 +403,8 @@ func TestImportsStaySmall(t *testing.T) {
 	}
 }
 
-// FuzzReader: whatever bytes come from whichever side, the reader does not panic, holds no more than a frame, and what it accepts it
-// writes back byte for byte.
+// FuzzReader checks that the reader never panics, holds at most a frame, and that accepted frames
+// encode to the same bytes.
 func FuzzReader(f *testing.F) {
 	for _, m := range everyMessage {
 		b := encode(f, m)

@@ -1,7 +1,8 @@
 package frames
 
-// Message is one decoded frame: one of the types of this file, by value. Messages that are byte slices (Data, Stdin, Stdout, Stderr,
-// Content) alias the Reader's buffer and are valid until its next Fill or Next; all others own their memory.
+// Message is a decoded frame: a value of a type in this file. The byte slices (Data, Stdin, Stdout,
+// Stderr, Content) alias the Reader's buffer and are valid until its next Fill or Next. All other
+// messages own their memory.
 type Message interface {
 	Type() Type
 	appendTo(b []byte) []byte
@@ -11,90 +12,96 @@ type Message interface {
 type Boot struct {
 	Version  uint16
 	Language Language
-	Argv     []string // Command: what to start. Languages that wait: empty, init knows
-	Env      []string // "K=V", complete: init adds nothing that the job can see
+	Argv     []string // the command to start; empty for languages that wait
+	Env      []string // the complete "K=V" list: init adds nothing that the job can see
 	Cwd      string   // absolute
-	// CwdRequired makes a Cwd that is no directory of the image fatal at StageExec. Without it the process starts in / then.
+	// CwdRequired makes it fatal, at StageExec, if Cwd is not a directory of the image. Otherwise
+	// the process then starts in /.
 	CwdRequired bool
 	UID, GID    uint32   // never 0
-	Preload     []string // modules that the interpreter imports before it waits, in this order; CheckModule
-	// AddressSpace is the job's soft RLIMIT_AS in bytes, so that an allocation that can never succeed is refused. Zero means no limit.
+	Preload     []string // modules to import, in this order, before the interpreter waits (CheckModule)
+	// AddressSpace is the job's soft RLIMIT_AS in bytes. With it an allocation that can never
+	// succeed is refused. Zero means no limit.
 	AddressSpace int64
 }
 
-// File announces a file; Data messages of Size bytes in all follow at once (none when Size is 0). It is made root-owned and
-// read-only (Mode, normally 0444) and must not exist yet.
+// File announces a file. Data messages of Size bytes in total follow at once. None follow if Size
+// is 0. Init creates the file as root, with Mode (normally 0444). The file must not exist yet.
 type File struct {
 	Dir  Dir
-	Name string // relative path, CheckPath; init makes its directories
+	Name string // relative path (CheckPath); init creates its directories
 	Mode uint32 // permission bits only
 	Size int64
 }
 
-// Data is a piece of the file announced last. Never empty.
+// Data is a piece of the last announced file. It is never empty.
 type Data []byte
 
-// Run says how the code is run. Program is the name in /code of the file that a language that waits runs, "" for the default (main.py or main.js).
-// Another name restarts the interpreter where only that is exact. Stdin messages of Stdin bytes in all follow (none when 0: the job reads end of file at once).
+// Run describes how to run the code. Program is the name in /code of the file that a waiting
+// language runs. "" means the default, main.py or main.js. Another name restarts the interpreter if
+// only that is exact. Stdin messages of Stdin bytes in total follow. If Stdin is 0, the job reads
+// EOF at once.
 type Run struct {
 	Program string
-	Args    []string // after the program's own name
-	Env     []string // "K=V", set on top of Boot.Env
+	Args    []string // without the program's own name
+	Env     []string // "K=V" entries that override Boot.Env
 	Stdin   int64
 	Caps    Caps
 }
 
-// Caps bound what init sends back.
+// Caps limits what init sends back.
 type Caps struct {
-	Stdout, Stderr int64 // bytes kept of each; init forwards OutputSlack more, drains the rest and counts it
-	Artifact       int64 // bytes of one artifact
-	ArtifactsTotal int64 // bytes of all
-	Artifacts      int64 // directory entries of /output that are looked at
+	Stdout, Stderr int64 // bytes per stream; init forwards OutputSlack more, then drains and counts
+	Artifact       int64 // bytes per artifact
+	ArtifactsTotal int64 // bytes of all artifacts
+	Artifacts      int64 // directory entries of /output that init reads
 }
 
-// Stdin is a piece of the job's standard input. Never empty.
+// Stdin is a piece of the job's standard input. It is never empty.
 type Stdin []byte
 
-// Go releases the code. All files, Run and Stdin have come.
+// Go releases the code. It follows all files, Run and Stdin.
 type Go struct{}
 
-// Stop ends the job: everything is killed, then Exit and the artifacts are reported as ever. After the end it means nothing.
+// Stop ends the job: init kills everything, then sends Exit and the artifacts as usual. After Exit,
+// Stop has no effect.
 type Stop struct{}
 
-// Ready says that the job's process waits.
+// Ready reports that the job's process waits. For Command it follows Boot at once.
 type Ready struct {
 	Version uint16
-	PID     int32 // inside the sandbox; 0 when the process is started at Go
+	PID     int32 // inside the sandbox; 0 if the process starts at Go
 }
 
-// Started says that the code has been released. It comes before the first Stdout or Stderr.
+// Started reports that the code is released. It precedes the first Stdout or Stderr.
 type Started struct{}
 
-// Stdout is standard output as it was written, in order. Never empty.
+// Stdout is a piece of standard output, in order. It is never empty.
 type Stdout []byte
 
-// Stderr is standard error, likewise.
+// Stderr is a piece of standard error, in order. It is never empty.
 type Stderr []byte
 
-// Exit is the end of the job's own process. Exactly one of Code and Signal is meaningful: Signal when it is not 0, else Code. Without Survivors
-// no process of the job is left. With Survivors some have not died of SIGKILL in time: Done follows at once, without artifacts, and the daemon
-// must kill the sandbox.
+// Exit reports the exit of the job's own process. If Signal is not 0, Code has no meaning. Without
+// Survivors no process of the job is left. With Survivors some processes outlived SIGKILL: Done
+// follows at once, without artifacts, and the daemon must kill the sandbox.
 type Exit struct {
 	Code      uint8
 	Signal    uint8
 	Survivors bool
 }
 
-// Artifact announces a regular file of /output; Content messages follow, then ArtifactEnd.
+// Artifact announces a regular file of /output. Content messages follow, then ArtifactEnd.
 type Artifact struct {
-	Name string // any bytes but / and NUL; CheckName
+	Name string // any bytes except / and NUL (CheckName)
 	Size int64
 }
 
-// Content is a piece of the artifact announced last. Never empty.
+// Content is a piece of the last announced artifact. It is never empty.
 type Content []byte
 
-// ArtifactEnd closes an artifact. Complete is false when the file could not be read to its announced size: drop it.
+// ArtifactEnd ends an artifact. If Complete is false, the file could not be read up to its
+// announced size and must be dropped.
 type ArtifactEnd struct{ Complete bool }
 
 // Skip names an entry of /output that was not collected.
@@ -106,17 +113,18 @@ type Skip struct {
 // Done is the last message of a run.
 type Done struct {
 	StdoutTotal, StderrTotal int64  // bytes written by the job, forwarded or not
-	More                     bool   // /output held more entries than Caps.Artifacts: the rest was not looked at
-	Note                     string // "", or why the collection is not complete
-	// StderrTail is the end of what the job wrote to stderr, any bytes, at most MaxTail of them, when not all of it was forwarded; else "".
+	More                     bool   // /output has more entries than Caps.Artifacts; the rest was not read
+	Note                     string // why the collection is incomplete; "" means complete
+	// StderrTail is the last bytes of stderr, in any encoding, at most MaxTail. It is "" if all of
+	// stderr was forwarded.
 	StderrTail string
 }
 
-// Fatal is init's last message when it cannot go on.
+// Fatal is init's last message if it cannot continue.
 type Fatal struct {
 	Stage   Stage
-	Errno   uint32 // 0 when no system call failed
-	Message string // for the log, and for StageExec also for the caller
+	Errno   uint32 // 0 if no system call failed
+	Message string // for the log; for StageExec also for the caller
 }
 
 // Type implements Message.

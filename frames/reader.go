@@ -2,11 +2,12 @@ package frames
 
 import "io"
 
-// minBuffer is what a Reader holds while little comes in: a waiting sandbox costs the daemon no more.
+// minBuffer is the size of an idle Reader's buffer, which each waiting sandbox costs the daemon.
 const minBuffer = 4 << 10
 
-// Reader takes frames off one connection. It is for one goroutine. Whatever comes in, it holds at most MaxFrame bytes; a frame that
-// breaks the rules gives an *Error, and the same one ever after.
+// Reader reads frames from a connection. It is not safe for concurrent use. It holds at most
+// MaxFrame bytes, whatever arrives. A frame that breaks the rules yields an [*Error], and so do all
+// later calls.
 type Reader struct {
 	src    io.Reader
 	from   Side
@@ -16,39 +17,44 @@ type Reader struct {
 	err    error
 }
 
-// NewReader reads frames that side from sends, and no more than budget bytes of them in all, headers included.
+// NewReader returns a Reader for frames from the side from. It reads at most budget bytes in total,
+// headers included.
 func NewReader(src io.Reader, from Side, budget int64) *Reader {
 	return &Reader{src: src, from: from, budget: budget}
 }
 
-// AddBudget allows n more bytes. The daemon begins with BootBudget, and adds Caps.Budget at hand-over.
+// AddBudget adds n bytes to the budget. The daemon starts with BootBudget, and adds Caps.Budget at
+// hand-over.
 func (r *Reader) AddBudget(n int64) { r.budget += n }
 
-// Pending is how many bytes have been read and not been consumed as messages.
+// Pending returns how many bytes are read but not yet consumed as messages.
 func (r *Reader) Pending() int { return r.w - r.r }
 
-// BootBudget is what init may send until Ready, or to say that it cannot: Ready and Fatal.
+// BootBudget is how many bytes init may send before hand-over: Ready and Fatal.
 const BootBudget = 2*HeaderSize + 6 + 9 + MaxText
 
-// Budget is the most that an honest init sends from hand-over on under these caps: output written byte by byte, every artifact
-// name of the longest, each entry either skipped or collected.
+// Budget returns the most that an honest init sends after hand-over under these caps: output
+// written byte by byte, artifact names of the largest length, and each entry either skipped or
+// collected.
 func (c Caps) Budget() int64 {
 	const name = 4 + MaxName
 	output := (HeaderSize + 1) * (sat(c.Stdout+OutputSlack) + sat(c.Stderr+OutputSlack))
-	entry := int64(HeaderSize+name+8) + HeaderSize + 1 // Artifact and ArtifactEnd are longer than Skip
-	// Content comes in pieces of ContentSize, the last one of a file shorter.
+	entry := int64(HeaderSize+name+8) + HeaderSize + 1 // Artifact and ArtifactEnd; longer than Skip
+	// Content arrives in pieces of ContentSize; the last piece of a file is shorter.
 	content := sat(c.ArtifactsTotal) + HeaderSize*(sat(c.ArtifactsTotal)/ContentSize+sat(c.Artifacts)+1)
-	const fixed = HeaderSize + 2*HeaderSize + 2 + HeaderSize + 25 + MaxText + MaxTail + HeaderSize + 9 + MaxText // Started Exit Done Fatal
+	// Started, Exit, Done and Fatal.
+	const fixed = HeaderSize + 2*HeaderSize + 2 + HeaderSize + 25 + MaxText + MaxTail + HeaderSize + 9 + MaxText
 	return output + (sat(c.Artifacts)+1)*entry + content + fixed
 }
 
-// ContentSize is the size of the pieces that init sends an artifact in.
+// ContentSize is the size of an artifact's pieces in bytes.
 const ContentSize = 128 << 10
 
-// sat keeps sums of caps far from overflow: nobody reads a pebibyte from a sandbox.
+// sat clips n so that sums of caps cannot overflow. No sandbox sends a pebibyte.
 func sat(n int64) int64 { return max(0, min(n, 1<<50)) }
 
-// Next returns the next message, reading as often as needed. io.EOF means an end between two frames.
+// Next returns the next message and reads as often as needed. io.EOF means an end between two
+// frames.
 func (r *Reader) Next() (Message, error) {
 	for {
 		m, err := r.Buffered()
@@ -61,7 +67,7 @@ func (r *Reader) Next() (Message, error) {
 	}
 }
 
-// Buffered returns the next message that has already been read in full, or nil. It does not read.
+// Buffered returns the next completely read message, or nil. It does not read.
 func (r *Reader) Buffered() (Message, error) {
 	if r.err != nil || r.w-r.r < HeaderSize {
 		return nil, r.err
@@ -99,8 +105,8 @@ func (r *Reader) fail(err error) error {
 	return err
 }
 
-// Fill reads once. Slices of messages returned before are no longer valid. The frame at the front of the buffer, if any, has passed
-// Buffered's checks, so that its announced length bounds what is allocated.
+// Fill calls Read once and invalidates the slices of earlier messages. A frame at the front of the
+// buffer has passed Buffered's checks, so its announced length limits the allocation.
 func (r *Reader) Fill() error {
 	if r.err != nil {
 		return r.err
@@ -117,14 +123,14 @@ func (r *Reader) Fill() error {
 	r.w += n
 	switch {
 	case n > 0 || err == nil:
-		return nil // an error that came with bytes comes again
+		return nil // an error beside bytes is returned by the next Read, too
 	case err == io.EOF && r.w > 0:
 		return r.fail(&Error{Code: CutShort, Length: int64(r.w)})
 	}
 	return r.fail(err)
 }
 
-// grow makes room: for the whole of an announced frame, and for more when the last read filled all there was.
+// grow makes room for the whole announced frame, and for more if the last read filled the buffer.
 func (r *Reader) grow() {
 	want := minBuffer
 	if r.w == len(r.buf) {

@@ -1,36 +1,38 @@
 package frames
 
-// Version of the conversation. Boot and Ready carry it; both sides refuse another one.
+// Version is the version of the protocol. Boot and Ready contain it, and both sides refuse any
+// other.
 const Version = 4
 
 const (
-	// MaxPayload bounds the payload of one frame in bytes.
+	// MaxPayload limits the payload of a frame, in bytes.
 	MaxPayload = 256 << 10
-	// HeaderSize is what a frame costs besides its payload: the length and the type.
+	// HeaderSize is the size of a frame's length and type, in bytes.
 	HeaderSize = 5
-	// MaxFrame is the size of the largest frame on the wire.
+	// MaxFrame is the size of the largest frame, in bytes.
 	MaxFrame = HeaderSize + MaxPayload
-	// MaxName bounds a file name in bytes (NAME_MAX).
+	// MaxName limits a file name, in bytes (NAME_MAX).
 	MaxName = 255
-	// MaxDepth bounds the elements of File.Name.
+	// MaxDepth limits the path elements of File.Name.
 	MaxDepth = 8
-	// MaxText bounds Fatal.Message and Done.Note in bytes.
+	// MaxText limits Fatal.Message and Done.Note, in bytes.
 	MaxText = 512
-	// MaxTail bounds Done.StderrTail in bytes: room for the last lines of a traceback.
+	// MaxTail limits Done.StderrTail, in bytes. It holds the last lines of a traceback.
 	MaxTail = 4 << 10
-	// MaxPreload bounds Boot.Preload in entries.
+	// MaxPreload limits the entries of Boot.Preload.
 	MaxPreload = 64
-	// MaxModule bounds each of them in bytes.
+	// MaxModule limits each entry of Boot.Preload, in bytes.
 	MaxModule = 200
-	// OutputSlack is how many bytes past Caps.Stdout and Caps.Stderr init forwards: with one byte more than the cap the daemon
-	// knows that the cap was passed even when Done never comes. Cutting and the notice are the daemon's.
+	// OutputSlack is how many bytes past Caps.Stdout and Caps.Stderr init forwards. With a byte
+	// over the cap, the daemon knows that the cap was passed even if Done never arrives. The daemon
+	// truncates the output and adds the notice.
 	OutputSlack = 1
 )
 
-// Type of a frame.
+// Type is the type of a frame.
 type Type uint8
 
-// Types sent by the daemon.
+// The types that the daemon sends.
 const (
 	TypeBoot  Type = 0x01
 	TypeFile  Type = 0x02
@@ -41,7 +43,7 @@ const (
 	TypeStop  Type = 0x07
 )
 
-// Types sent by init.
+// The types that init sends.
 const (
 	TypeReady       Type = 0x81
 	TypeStarted     Type = 0x82
@@ -56,7 +58,7 @@ const (
 	TypeFatal       Type = 0x8b
 )
 
-// Side is one end of the control socket.
+// Side is an end of the control socket.
 type Side uint8
 
 // The two sides.
@@ -65,7 +67,7 @@ const (
 	Init   Side = 2
 )
 
-// sender is the side that sends frames of type t.
+// sender returns the side that sends frames of type t.
 func (t Type) sender() Side {
 	if t&0x80 != 0 {
 		return Init
@@ -73,56 +75,58 @@ func (t Type) sender() Side {
 	return Daemon
 }
 
-// known reports whether t is a type of this version.
+// known reports whether this version has type t.
 func (t Type) known() bool {
 	return TypeBoot <= t && t <= TypeStop || TypeReady <= t && t <= TypeFatal
 }
 
-// Language says how code runs in the sandbox.
+// Language is the way in which code runs in the sandbox.
 type Language uint8
 
-// Languages. Python and Node: init starts the image's interpreter at Boot, it parks in the hook and Ready follows. Command: Ready comes at
-// once, and Boot.Argv is started at Go.
+// The languages. For Python and Node, init starts the image's interpreter at Boot and sends Ready
+// once it is parked in the hook. For Command, Ready follows at once, and init starts Boot.Argv at
+// Go.
 const (
 	Python  Language = 1
 	Command Language = 2
 	Node    Language = 3
 )
 
-// Waits reports whether the language has an interpreter that init starts at Boot and lets wait for the code. Of a Boot, only those that wait
-// may have Preload, and only those that do not have Argv.
+// Waits reports whether init starts the language's interpreter at Boot and lets it wait for the
+// code. Only languages that wait may have Boot.Preload, and only the others may have Boot.Argv.
 func (l Language) Waits() bool { return l == Python || l == Node }
 
-// known reports whether l is a language of this version.
+// known reports whether this version has language l.
 func (l Language) known() bool { return Python <= l && l <= Node }
 
-// Dir is the directory that a File goes into.
+// Dir is the target directory of a File.
 type Dir uint8
 
-// Directories: /code and /input of the sandbox.
+// The directories /code and /input of the sandbox.
 const (
 	DirCode  Dir = 1
 	DirInput Dir = 2
 )
 
-// Reason says why an entry of /output was not collected.
+// Reason is the reason why an entry of /output was not collected.
 type Reason uint8
 
-// Reasons of a Skip.
+// The reasons of a Skip.
 const (
 	SkipSymlink   Reason = 1 // a symbolic link, wherever it points
 	SkipDirectory Reason = 2
 	SkipSpecial   Reason = 3 // fifo, socket, device
-	SkipName      Reason = 4 // begins with "." or holds a backslash
+	SkipName      Reason = 4 // begins with "." or contains a backslash
 	SkipTooLarge  Reason = 5 // apparent size over Caps.Artifact
-	SkipTotal     Reason = 6 // would have passed Caps.ArtifactsTotal, or comes after one that did
+	SkipTotal     Reason = 6 // over Caps.ArtifactsTotal, or after an entry that was
 	SkipError     Reason = 7 // could not be read
 )
 
 var reasons = [...]string{SkipSymlink: "symlink", SkipDirectory: "directory", SkipSpecial: "special", SkipName: "name",
 	SkipTooLarge: "too_large", SkipTotal: "total", SkipError: "error"}
 
-// String is the word for callers: "symlink", "directory", "special", "name", "too_large", "total" or "error".
+// String returns the API's word: "symlink", "directory", "special", "name", "too_large", "total" or
+// "error".
 func (r Reason) String() string {
 	if r == 0 || int(r) >= len(reasons) {
 		return "unknown"
@@ -130,24 +134,24 @@ func (r Reason) String() string {
 	return reasons[r]
 }
 
-// Stage says where init failed.
+// Stage is the step at which init failed.
 type Stage uint8
 
-// Stages of a Fatal.
+// The stages of a Fatal.
 const (
-	StageProtocol Stage = 1 // a frame that makes no sense where it came
+	StageProtocol Stage = 1 // a frame out of place
 	StageSetup    Stage = 2 // init's own privileges, directories, pipes
 	StageExec     Stage = 3 // the interpreter or command: not found, not executable, dead before it was ready
 	StageFiles    Stage = 4 // writing /code or /input
 	StageRelease  Stage = 5 // handing the code to the waiting interpreter
-	StageReap     Stage = 6 // processes of the job that would not die
+	StageReap     Stage = 6 // killing and reaping the job's processes
 	StageCollect  Stage = 7 // reading /output
 )
 
 var stages = [...]string{StageProtocol: "protocol", StageSetup: "setup", StageExec: "exec", StageFiles: "files",
 	StageRelease: "release", StageReap: "reap", StageCollect: "collect"}
 
-// String is the stage in one word.
+// String returns the stage as a word.
 func (s Stage) String() string {
 	if s == 0 || int(s) >= len(stages) {
 		return "unknown"
@@ -155,5 +159,5 @@ func (s Stage) String() string {
 	return stages[s]
 }
 
-// MaxStdin bounds the standard input of a job, which init holds in memory, in bytes.
+// MaxStdin limits the standard input of a job, which init holds in memory, in bytes.
 const MaxStdin = 64 << 20

@@ -5,24 +5,25 @@ import (
 	"sync"
 )
 
-// flushAt is how much a Writer gathers before it writes by itself.
+// flushAt is how many bytes a Writer gathers before it writes by itself.
 const flushAt = MaxFrame
 
-// Writer puts frames on one connection. It is safe for concurrent use: messages of one call stay together. After an error nothing more is
-// written, and every call gives that error.
+// Writer writes frames to a connection. It is safe for concurrent use, and the messages of a call
+// stay together. After an error nothing more is written, and every call returns that error.
 type Writer struct {
 	mu   sync.Mutex
 	dst  io.Writer
-	keep int // a larger buffer is dropped after each write
+	keep int // larger buffers are dropped after each write
 	buf  []byte
 	err  error
 }
 
-// NewWriter writes to dst, which must write all it is given or fail, as io.Writer says. Between writes the Writer holds no more than
-// keep bytes of buffer: 0 for the daemon, whose sandboxes mostly wait.
+// NewWriter returns a Writer for dst. Between writes the Writer keeps at most keep bytes of buffer.
+// The daemon uses 0, because most of its sandboxes are idle.
 func NewWriter(dst io.Writer, keep int) *Writer { return &Writer{dst: dst, keep: max(keep, minBuffer)} }
 
-// Send encodes the messages and writes them, with whatever was queued before, in one write when they fit in MaxFrame bytes.
+// Send encodes the messages and writes them together with all queued messages. A single write is
+// used if they fit in MaxFrame bytes.
 func (w *Writer) Send(ms ...Message) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -32,7 +33,7 @@ func (w *Writer) Send(ms ...Message) error {
 	return w.flush()
 }
 
-// Queue encodes the messages without writing them yet, unless a buffer full has gathered.
+// Queue encodes the messages. They are written when the buffer is full or flushed.
 func (w *Writer) Queue(ms ...Message) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -42,7 +43,7 @@ func (w *Writer) Queue(ms ...Message) error {
 	return w.err
 }
 
-// QueueFile queues f with its content; f.Size is set from it.
+// QueueFile queues f with its content and sets f.Size.
 func (w *Writer) QueueFile(f File, content []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,7 +53,7 @@ func (w *Writer) QueueFile(f File, content []byte) error {
 	return w.err
 }
 
-// QueueStdin queues the standard input announced by a Run.
+// QueueStdin queues the standard input that a Run announced.
 func (w *Writer) QueueStdin(content []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,7 +61,7 @@ func (w *Writer) QueueStdin(content []byte) error {
 	return w.err
 }
 
-// Flush writes what is queued.
+// Flush writes all queued messages.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +76,7 @@ func (w *Writer) pieces(b []byte, as func([]byte) Message) {
 	}
 }
 
-// queue appends one frame. A message that its own decoder would refuse is an error here already.
+// queue appends a frame. A message that the decoder would refuse is an error here already.
 func (w *Writer) queue(m Message) {
 	if w.err != nil {
 		return
