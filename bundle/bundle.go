@@ -14,7 +14,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Kinds of a read-only file tree.
+// The kinds of a read-only file tree.
 const (
 	EROFS     = "erofs"     // an image file, mapped by the sentry
 	Directory = "directory" // a directory, served by a gofer process
@@ -26,66 +26,74 @@ type Tree struct {
 	Path string // absolute and clean: the image file, or the directory
 }
 
-// Params is everything that differs between sandboxes. Config does not check it; Write does, in what became of it.
+// Params is everything that differs between sandboxes. [Config] does not check the parameters.
+// [Write] checks the resulting configuration.
 type Params struct {
-	Root  Tree // the job's root; tsubo made it, with every mount point in it
-	Guest Tree // holds tsubo-init, seen as /.tsubo
+	Root  Tree // the job's root, made by tsubo with every mount point
+	Guest Tree // holds tsubo-init; mounted as /.tsubo
 
-	Cgroup string // path of the sandbox's leaf as runsc sees the hierarchy, "" on a host without one (then --ignore-cgroups)
+	// Cgroup is the path of the sandbox's leaf in runsc's view. It is "" on a host without leaves,
+	// which needs --ignore-cgroups.
+	Cgroup string
 
-	// Sandbox is the id of the empty sandbox that this becomes a container of, "" for a sandbox of its own. Then both trees are EROFS,
-	// and Cgroup is "": the sandbox is in its leaf already.
+	// Sandbox is the id of the empty sandbox that gets this container. "" means a sandbox of its
+	// own. If set, both trees are EROFS and Cgroup is "", because the sandbox is in its leaf
+	// already.
 	Sandbox string
 
 	Limits job.Limits
 
-	SharedMemory int64 // size of /dev/shm in bytes; 0: /dev/shm is not writable
-	Code, Input  int64 // sizes of /code and /input in bytes; 0: CodeSize, InputSize
+	SharedMemory int64 // size of /dev/shm in bytes; 0 means not writable
+	Code, Input  int64 // sizes of /code and /input in bytes; 0 means CodeSize and InputSize
 
 	Seccomp *specs.LinuxSeccomp // the filter; Config shares it with the result
 }
 
-// Sizes of the trees that only init writes to. They hold the largest code and input that a configuration can allow.
+// Sizes in bytes of the trees that only init writes to. They hold the largest code and input that a
+// configuration can allow.
 const (
 	CodeSize  = 16 * job.MiB
 	InputSize = 128 * job.MiB
 )
 
-// What every sandbox sees.
+// Names that are the same in every sandbox.
 const (
 	GuestDir = "/.tsubo"            // where Params.Guest is mounted
 	Init     = "/.tsubo/tsubo-init" // PID 1
 	Hostname = "sandbox"
 
-	// initEnv is the whole environment of what waits in an empty sandbox, and the beginning of init's. Without a HOME in it the sentry would
-	// look for one in the image's /etc/passwd.
+	// initEnv is the whole environment of an empty sandbox's process, and the first variable of
+	// init's. Without HOME the sentry would search the image's /etc/passwd.
 	initEnv = "HOME=/"
-	// initThreads keeps the Go runtime of init, which does everything on one thread, from starting more to look for work.
+	// initThreads keeps init's Go runtime from starting more threads. Init uses only its first
+	// thread.
 	initThreads = "GOMAXPROCS=1"
 
-	jobUID = 1000 // and the group of the same number
+	jobUID = 1000 // also the GID
 
-	// oomScore makes the kernel of a host that runs out of memory take a sandbox before it takes the daemon, whose own score the
-	// sandbox would inherit otherwise.
+	// oomScore makes the kernel of a host without memory kill a sandbox before the daemon. The
+	// sandbox would otherwise inherit the daemon's score.
 	oomScore = 500
 
-	// unusedRoot is what root.path says when the root is an EROFS image: a name in the bundle that does not exist, so that a runtime
-	// which does not know the annotations finds nothing to run.
+	// unusedRoot is the root.path beside an EROFS root: a name in the bundle that does not exist. A
+	// runtime that does not know the annotations then finds nothing to run.
 	unusedRoot = "rootfs"
 
 	annotationSource = "dev.gvisor.spec.rootfs.source"
 	annotationType   = "dev.gvisor.spec.rootfs.type"
 
-	// What tells runsc that a sandbox gets another container (the names that containerd gave them).
+	// The annotations by which runsc recognizes sandboxes with several containers (containerd's
+	// names).
 	annotationContainer = "io.kubernetes.cri.container-type"
 	annotationSandbox   = "io.kubernetes.cri.sandbox-id"
 )
 
-// capabilities of init: to become the job's user (SETUID, SETGID), to shed these very capabilities for the job (SETPCAP), to end
-// what the job leaves (KILL), to give /output away and read it back (CHOWN, DAC_READ_SEARCH). The job has none.
+// capabilities are init's: to become the job's user (SETUID, SETGID), to drop these capabilities
+// for the job (SETPCAP), to kill the job's processes (KILL), to give /output away and read it back
+// (CHOWN, DAC_READ_SEARCH). The job has none.
 var capabilities = []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_READ_SEARCH"}
 
-// Config returns the configuration of one sandbox. It is the caller's.
+// Config returns the configuration of a sandbox. The caller owns the result.
 func Config(p Params) *specs.Spec {
 	score := oomScore
 	spec := &specs.Spec{
@@ -127,7 +135,7 @@ func Config(p Params) *specs.Spec {
 	return spec
 }
 
-// namespaces are new ones, of every kind that there is inside.
+// namespaces returns new namespaces of every kind that a sandbox has.
 func namespaces() []specs.LinuxNamespace {
 	return []specs.LinuxNamespace{
 		{Type: specs.PIDNamespace},
@@ -138,7 +146,8 @@ func namespaces() []specs.LinuxNamespace {
 	}
 }
 
-// rlimits hold for init and, inherited, for the job. NPROC is counted for each user, so init's own threads do not count.
+// rlimits returns the limits of init, which the job inherits. NPROC is counted per user, so init's
+// own threads do not count.
 func rlimits(l job.Limits) []specs.POSIXRlimit {
 	tasks := l.Tasks()
 	return []specs.POSIXRlimit{
@@ -166,7 +175,12 @@ func mounts(p Params) []specs.Mount {
 	if p.SharedMemory != 0 {
 		out = append(out, tmpfs("/dev/shm", p.SharedMemory, 0o1777, jobUID))
 	}
-	guest := specs.Mount{Destination: GuestDir, Type: EROFS, Source: p.Guest.Path, Options: []string{"ro", "nosuid", "nodev"}}
+	guest := specs.Mount{
+		Destination: GuestDir,
+		Type:        EROFS,
+		Source:      p.Guest.Path,
+		Options:     []string{"ro", "nosuid", "nodev"},
+	}
 	if p.Guest.Kind == Directory {
 		guest.Type = "bind"
 		guest.Options = append(guest.Options, "bind")
@@ -174,7 +188,7 @@ func mounts(p Params) []specs.Mount {
 	return append(out, guest)
 }
 
-// kernelMounts are the trees that the sentry mounts in any case; here they get options.
+// kernelMounts returns the trees that the sentry mounts in any case, with their options.
 func kernelMounts() []specs.Mount {
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
@@ -184,7 +198,7 @@ func kernelMounts() []specs.Mount {
 	}
 }
 
-// tmpfs is a tree in the sandbox's own memory; owner is the user and the group that own its root.
+// tmpfs returns a mount in the sandbox's own memory. owner is the UID and GID of its root.
 func tmpfs(at string, size int64, mode, owner int) specs.Mount {
 	return specs.Mount{Destination: at, Type: "tmpfs", Source: "tmpfs", Options: []string{
 		"nosuid", "nodev", "noexec",
@@ -195,7 +209,7 @@ func tmpfs(at string, size int64, mode, owner int) specs.Mount {
 	}}
 }
 
-// Encode checks s and returns it as runsc reads it.
+// Encode checks s and returns its JSON.
 func Encode(s *specs.Spec) ([]byte, error) {
 	if err := Check(s); err != nil {
 		return nil, fmt.Errorf("check the bundle: %w", err)
@@ -207,8 +221,8 @@ func Encode(s *specs.Spec) ([]byte, error) {
 	return data, nil
 }
 
-// Write checks s and writes it as dir/config.json, mode 0600. The directory is the sandbox's own: a file of that name, or a link in
-// its place, is an error.
+// Write checks s and writes it as dir/config.json with mode 0600. The directory belongs to the
+// sandbox alone, so an existing file or link of that name is an error.
 func Write(dir string, s *specs.Spec) (err error) {
 	data, err := Encode(s)
 	if err != nil {

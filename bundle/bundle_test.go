@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// params is a complete set of parameters, in the directory form or the EROFS form.
+// params returns complete parameters, in the directory form or the EROFS form.
 func params(kind string) Params {
 	return Params{
 		Root:   Tree{Kind: kind, Path: "/var/lib/tsubo/roots/abc"},
@@ -45,8 +45,9 @@ func TestGolden(t *testing.T) {
 	degraded := params(Directory)
 	degraded.Cgroup = ""
 	for name, spec := range map[string]*specs.Spec{
-		"erofs": Config(params(EROFS)), "directory": Config(params(Directory)), "shared-memory": Config(shm), "no-cgroup": Config(degraded),
-		"added": Config(addedParams()), "empty": empty(),
+		"erofs": Config(params(EROFS)), "directory": Config(params(Directory)), "shared-memory": Config(shm),
+		"no-cgroup": Config(degraded),
+		"added":     Config(addedParams()), "empty": empty(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := json.MarshalIndent(spec, "", "  ")
@@ -71,7 +72,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// addedParams is a job's container in an empty sandbox.
+// addedParams returns the parameters of a job's container in an empty sandbox.
 func addedParams() Params {
 	p := params(EROFS)
 	p.Sandbox, p.Cgroup = "0123456789abcdef0123456789abcd", ""
@@ -82,7 +83,8 @@ func empty() *specs.Spec {
 	return Empty(Tree{Kind: EROFS, Path: "/var/lib/tsubo/roots/empty"}, "/jobs/0123456789abcdef", specs.ArchX86_64)
 }
 
-// TestAddedIsTheSame: but for where it is put, the container that is added to an empty sandbox is that of a sandbox of its own.
+// TestAddedIsTheSame checks that a container in an empty sandbox differs from a sandbox of its own
+// only in its placement.
 func TestAddedIsTheSame(t *testing.T) {
 	own, added := deepCopy(t, Config(params(EROFS))), deepCopy(t, Config(addedParams()))
 	own.Linux.CgroupsPath = ""
@@ -93,7 +95,8 @@ func TestAddedIsTheSame(t *testing.T) {
 	}
 }
 
-// TestCheckRefusesEmpty changes one thing of an empty sandbox's configuration at a time: it is what Empty says, or it is refused.
+// TestCheckRefusesEmpty changes one value of an empty sandbox's configuration at a time. Every
+// result that differs from Empty's must be refused.
 func TestCheckRefusesEmpty(t *testing.T) {
 	for name, change := range map[string]func(s *specs.Spec){
 		"relative image":     func(s *specs.Spec) { s.Annotations[annotationSource] = "image" },
@@ -129,16 +132,18 @@ func TestCheckRefusesEmpty(t *testing.T) {
 	}
 }
 
-// TestCheckRefusesAdded does so with what is special to a container that is added.
+// TestCheckRefusesAdded does the same for the rules of added containers.
 func TestCheckRefusesAdded(t *testing.T) {
 	for name, change := range map[string]func(s *specs.Spec){
-		"a cgroup":           func(s *specs.Spec) { s.Linux.CgroupsPath = "/jobs/x" },
-		"no sandbox-id":      func(s *specs.Spec) { delete(s.Annotations, annotationSandbox) },
-		"no container-type":  func(s *specs.Spec) { delete(s.Annotations, annotationContainer) },
-		"another type":       func(s *specs.Spec) { s.Annotations[annotationContainer] = "unknown" },
-		"as a sandbox":       func(s *specs.Spec) { s.Annotations[annotationContainer] = "sandbox" },
-		"an empty type":      func(s *specs.Spec) { s.Annotations[annotationContainer] = "" },
-		"a path for an id":   func(s *specs.Spec) { s.Annotations[annotationSandbox] = "../../../run/other/sandbox-of-it" },
+		"a cgroup":          func(s *specs.Spec) { s.Linux.CgroupsPath = "/jobs/x" },
+		"no sandbox-id":     func(s *specs.Spec) { delete(s.Annotations, annotationSandbox) },
+		"no container-type": func(s *specs.Spec) { delete(s.Annotations, annotationContainer) },
+		"another type":      func(s *specs.Spec) { s.Annotations[annotationContainer] = "unknown" },
+		"as a sandbox":      func(s *specs.Spec) { s.Annotations[annotationContainer] = "sandbox" },
+		"an empty type":     func(s *specs.Spec) { s.Annotations[annotationContainer] = "" },
+		"a path for an id": func(s *specs.Spec) {
+			s.Annotations[annotationSandbox] = "../../../run/other/sandbox-of-it"
+		},
 		"a name for an id":   func(s *specs.Spec) { s.Annotations[annotationSandbox] = "-flag" },
 		"a third annotation": func(s *specs.Spec) { s.Annotations["io.kubernetes.cri.container-name"] = "x" },
 		"a directory root": func(s *specs.Spec) {
@@ -153,7 +158,9 @@ func TestCheckRefusesAdded(t *testing.T) {
 		"another's namespace": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" },
 		"the sandbox's pids":  func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] },
 		"no filter":           func(s *specs.Spec) { s.Linux.Seccomp = nil },
-		"a capability more":   func(s *specs.Spec) { s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN") },
+		"a capability more": func(s *specs.Spec) {
+			s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN")
+		},
 	} {
 		s := deepCopy(t, Config(addedParams()))
 		if err := Check(s); err != nil {
@@ -168,8 +175,8 @@ func TestCheckRefusesAdded(t *testing.T) {
 	}
 }
 
-// TestInvariants: over the cross product of the options, every configuration holds what Check states, and a few things that are
-// said here a second time in other words.
+// TestInvariants checks, over the cross product of the options, that every configuration passes
+// Check and a few independent checks.
 func TestInvariants(t *testing.T) {
 	n := 0
 	for _, root := range []string{EROFS, Directory} {
@@ -179,7 +186,8 @@ func TestInvariants(t *testing.T) {
 					for _, tmp := range []int64{1, 100 * job.MiB} {
 						for _, pids := range []int{1, 1 << 20} {
 							p := params(EROFS)
-							p.Root.Kind, p.Guest.Kind, p.Cgroup, p.SharedMemory, p.Limits.Tmp, p.Limits.PIDs = root, guest, cgroup, shm, tmp, pids
+							p.Root.Kind, p.Guest.Kind, p.Cgroup = root, guest, cgroup
+							p.SharedMemory, p.Limits.Tmp, p.Limits.PIDs = shm, tmp, pids
 							s := Config(p)
 							name := fmt.Sprintf("%s/%s/%q/%d/%d/%d", root, guest, cgroup, shm, tmp, pids)
 							if err := Check(s); err != nil {
@@ -190,7 +198,8 @@ func TestInvariants(t *testing.T) {
 								if m.Type == "bind" {
 									binds++
 								}
-								if m.Type == "tmpfs" && !strings.Contains(strings.Join(m.Options, ","), "noexec,size=") {
+								if m.Type == "tmpfs" &&
+									!strings.Contains(strings.Join(m.Options, ","), "noexec,size=") {
 									t.Errorf("%s: %v", name, m)
 								}
 								if m.Destination == "/dev/shm" && shm == 0 {
@@ -200,7 +209,8 @@ func TestInvariants(t *testing.T) {
 							if (binds == 1) != (guest == Directory) {
 								t.Errorf("%s: %d host directories are mounted", name, binds)
 							}
-							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil || len(s.Process.Env) != 2 {
+							if s.Linux.Devices != nil || s.Linux.Resources != nil || s.Hooks != nil ||
+								len(s.Process.Env) != 2 {
 								t.Errorf("%s: devices, resources, hooks or environment", name)
 							}
 							if s.Process.Rlimits[0].Hard > uint64(pids) {
@@ -218,20 +228,28 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
-// TestCheckRefuses changes one thing of a good configuration at a time.
+// TestCheckRefuses changes one value of a valid configuration at a time.
 func TestCheckRefuses(t *testing.T) {
 	tests := map[string]func(s *specs.Spec){
-		"writable root":             func(s *specs.Spec) { s.Root.Readonly = false },
-		"relative root":             func(s *specs.Spec) { s.Root.Path = "root" },
-		"root of the host":          func(s *specs.Spec) { s.Root.Path = "/" },
-		"unclean root":              func(s *specs.Spec) { s.Root.Path = "/var/lib/../../etc" },
-		"another hostname":          func(s *specs.Spec) { s.Hostname = "host.example" },
-		"a domain name":             func(s *specs.Spec) { s.Domainname = "example" },
-		"hooks":                     func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
-		"a virtual machine":         func(s *specs.Spec) { s.VM = &specs.VM{} },
-		"an annotation of an image": func(s *specs.Spec) { s.Annotations = map[string]string{"dev.gvisor.flag.debug": "true"} },
-		"a third annotation":        func(s *specs.Spec) { erofs(s); s.Annotations["dev.gvisor.spec.mount.a.share"] = "pod" },
-		"a writable overlay":        func(s *specs.Spec) { erofs(s); s.Annotations["dev.gvisor.spec.rootfs.overlay"] = "self" },
+		"writable root":     func(s *specs.Spec) { s.Root.Readonly = false },
+		"relative root":     func(s *specs.Spec) { s.Root.Path = "root" },
+		"root of the host":  func(s *specs.Spec) { s.Root.Path = "/" },
+		"unclean root":      func(s *specs.Spec) { s.Root.Path = "/var/lib/../../etc" },
+		"another hostname":  func(s *specs.Spec) { s.Hostname = "host.example" },
+		"a domain name":     func(s *specs.Spec) { s.Domainname = "example" },
+		"hooks":             func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
+		"a virtual machine": func(s *specs.Spec) { s.VM = &specs.VM{} },
+		"an annotation of an image": func(s *specs.Spec) {
+			s.Annotations = map[string]string{"dev.gvisor.flag.debug": "true"}
+		},
+		"a third annotation": func(s *specs.Spec) {
+			erofs(s)
+			s.Annotations["dev.gvisor.spec.mount.a.share"] = "pod"
+		},
+		"a writable overlay": func(s *specs.Spec) {
+			erofs(s)
+			s.Annotations["dev.gvisor.spec.rootfs.overlay"] = "self"
+		},
 		"container of another": func(s *specs.Spec) {
 			erofs(s)
 			s.Annotations[annotationSandbox] = strings.Repeat("a", 30)
@@ -250,20 +268,26 @@ func TestCheckRefuses(t *testing.T) {
 		"a terminal":               func(s *specs.Spec) { s.Process.Terminal = true },
 		"new privileges":           func(s *specs.Spec) { s.Process.NoNewPrivileges = false },
 		"no capabilities field":    func(s *specs.Spec) { s.Process.Capabilities = nil },
-		"one bounding more":        func(s *specs.Spec) { s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN") },
-		"another effective":        func(s *specs.Spec) { s.Process.Capabilities.Effective = append(caps()[1:], "CAP_NET_RAW") },
-		"one permitted less":       func(s *specs.Spec) { s.Process.Capabilities.Permitted = caps()[1:] },
-		"inheritable":              func(s *specs.Spec) { s.Process.Capabilities.Inheritable = caps() },
-		"ambient":                  func(s *specs.Spec) { s.Process.Capabilities.Ambient = caps() },
-		"low oom score":            func(s *specs.Spec) { low := -900; s.Process.OOMScoreAdj = &low },
-		"inherited oom score":      func(s *specs.Spec) { s.Process.OOMScoreAdj = nil },
-		"no rlimits":               func(s *specs.Spec) { s.Process.Rlimits = nil },
-		"no tasks":                 func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 0 },
-		"soft over hard":           func(s *specs.Spec) { s.Process.Rlimits[1].Soft = 1 << 40 },
-		"unlimited files":          func(s *specs.Spec) { s.Process.Rlimits[2].Hard = 1<<64 - 1 },
-		"core files":               func(s *specs.Spec) { s.Process.Rlimits[3].Hard = 1 },
-		"a rlimit twice":           func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0]) },
-		"another rlimit":           func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_MEMLOCK" },
+		"one bounding more": func(s *specs.Spec) {
+			s.Process.Capabilities.Bounding = append(caps(), "CAP_SYS_ADMIN")
+		},
+		"another effective": func(s *specs.Spec) {
+			s.Process.Capabilities.Effective = append(caps()[1:], "CAP_NET_RAW")
+		},
+		"one permitted less":  func(s *specs.Spec) { s.Process.Capabilities.Permitted = caps()[1:] },
+		"inheritable":         func(s *specs.Spec) { s.Process.Capabilities.Inheritable = caps() },
+		"ambient":             func(s *specs.Spec) { s.Process.Capabilities.Ambient = caps() },
+		"low oom score":       func(s *specs.Spec) { low := -900; s.Process.OOMScoreAdj = &low },
+		"inherited oom score": func(s *specs.Spec) { s.Process.OOMScoreAdj = nil },
+		"no rlimits":          func(s *specs.Spec) { s.Process.Rlimits = nil },
+		"no tasks":            func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 0 },
+		"soft over hard":      func(s *specs.Spec) { s.Process.Rlimits[1].Soft = 1 << 40 },
+		"unlimited files":     func(s *specs.Spec) { s.Process.Rlimits[2].Hard = 1<<64 - 1 },
+		"core files":          func(s *specs.Spec) { s.Process.Rlimits[3].Hard = 1 },
+		"a rlimit twice": func(s *specs.Spec) {
+			s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0])
+		},
+		"another rlimit": func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_MEMLOCK" },
 		"a host directory": func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc", Type: "bind", Source: "/etc"})
 		},
@@ -327,7 +351,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-// erofs gives s the root of the other kind.
+// erofs gives s a root of the other kind.
 func erofs(s *specs.Spec) {
 	s.Root.Path = unusedRoot
 	s.Annotations = map[string]string{annotationSource: "/image", annotationType: EROFS}
@@ -335,7 +359,7 @@ func erofs(s *specs.Spec) {
 
 func caps() []string { return append([]string(nil), capabilities...) }
 
-// deepCopy goes through JSON, which is also what runsc reads.
+// deepCopy copies through JSON, which is also what runsc reads.
 func deepCopy(t *testing.T, s *specs.Spec) *specs.Spec {
 	t.Helper()
 	data, err := json.Marshal(s)
@@ -378,7 +402,7 @@ func TestWrite(t *testing.T) {
 		t.Error("a file that is there is overwritten")
 	}
 
-	// A link in the place of the file is not followed.
+	// A link of that name is not followed.
 	witness := filepath.Join(t.TempDir(), "witness")
 	linked := t.TempDir()
 	if err := os.Symlink(witness, filepath.Join(linked, "config.json")); err != nil {

@@ -16,29 +16,49 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// mountRule is what one place in the sandbox may be.
+// mountRule describes the only valid mount at a place.
 type mountRule struct {
 	types   []string
-	options []string // all of them, in this order, before size=, mode=, uid= and gid= of a tmpfs
-	tmpfs   string   // the options after size= of a tmpfs
+	options []string // the exact options in order; a tmpfs has size=, mode=, uid= and gid= afterwards
+	tmpfs   string   // the options of a tmpfs after size=
 }
 
-// allowedMounts is the whole list of places where something may be mounted.
+// allowedMounts has every place where a mount is allowed.
 var allowedMounts = map[string]mountRule{
 	"/proc":    {types: []string{"proc"}, options: []string{"nosuid", "nodev", "noexec"}},
 	"/sys":     {types: []string{"sysfs"}, options: []string{"nosuid", "nodev", "noexec", "ro"}},
 	"/dev":     {types: []string{"dev"}, options: []string{"nosuid", "noexec"}},
 	"/dev/pts": {types: []string{"devpts"}, options: []string{"nosuid", "noexec"}},
-	"/dev/shm": {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=1777 uid=1000 gid=1000"},
-	"/tmp":     {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=1777 uid=0 gid=0"},
-	"/output":  {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=0777 uid=1000 gid=1000"},
-	"/code":    {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=0755 uid=0 gid=0"},
-	"/input":   {types: []string{"tmpfs"}, options: []string{"nosuid", "nodev", "noexec"}, tmpfs: "mode=0755 uid=0 gid=0"},
-	GuestDir:   {types: []string{EROFS, "bind"}, options: []string{"ro", "nosuid", "nodev"}},
+	"/dev/shm": {
+		types:   []string{"tmpfs"},
+		options: []string{"nosuid", "nodev", "noexec"},
+		tmpfs:   "mode=1777 uid=1000 gid=1000",
+	},
+	"/tmp": {
+		types:   []string{"tmpfs"},
+		options: []string{"nosuid", "nodev", "noexec"},
+		tmpfs:   "mode=1777 uid=0 gid=0",
+	},
+	"/output": {
+		types:   []string{"tmpfs"},
+		options: []string{"nosuid", "nodev", "noexec"},
+		tmpfs:   "mode=0777 uid=1000 gid=1000",
+	},
+	"/code": {
+		types:   []string{"tmpfs"},
+		options: []string{"nosuid", "nodev", "noexec"},
+		tmpfs:   "mode=0755 uid=0 gid=0",
+	},
+	"/input": {
+		types:   []string{"tmpfs"},
+		options: []string{"nosuid", "nodev", "noexec"},
+		tmpfs:   "mode=0755 uid=0 gid=0",
+	},
+	GuestDir: {types: []string{EROFS, "bind"}, options: []string{"ro", "nosuid", "nodev"}},
 }
 
-// Check reports everything that a sandbox's configuration must not be, joined. It looks at each field of the OCI configuration, and
-// what it does not know it refuses.
+// Check returns all violations of the rules for a sandbox's configuration, joined. It inspects
+// every field of the OCI configuration, and refuses fields that it does not know.
 func Check(s *specs.Spec) error {
 	if s == nil || s.Process == nil || s.Root == nil || s.Linux == nil {
 		return errors.New("configuration: process, root or linux is missing")
@@ -58,25 +78,26 @@ func Check(s *specs.Spec) error {
 	return errors.Join(c.errs...)
 }
 
-// checkEmpty is Check for an empty sandbox. Nothing of it differs between sandboxes but three values; the rest is Empty's, to the letter.
+// checkEmpty is [Check] for an empty sandbox. Only three values may differ from [Empty]'s result.
 func checkEmpty(s *specs.Spec) error {
 	var c checker
 	c.path(annotationSource, s.Annotations[annotationSource])
 	c.cgroup(s.Linux)
 	c.filter(s.Linux.Seccomp)
 	if len(c.errs) == 0 {
-		want := Empty(Tree{Kind: EROFS, Path: s.Annotations[annotationSource]}, s.Linux.CgroupsPath, s.Linux.Seccomp.Architectures[0])
+		want := Empty(Tree{Kind: EROFS, Path: s.Annotations[annotationSource]}, s.Linux.CgroupsPath,
+			s.Linux.Seccomp.Architectures[0])
 		got, errGot := json.Marshal(s)
 		exact, errExact := json.Marshal(want)
 		if err := errors.Join(errGot, errExact); err != nil || !bytes.Equal(got, exact) {
-			c.fail("configuration of an empty sandbox: is not exactly what it must be: %w", err)
+			c.fail("configuration of an empty sandbox: differs from the required one: %w", err)
 		}
 	}
 	return errors.Join(c.errs...)
 }
 
-// added looks at what is different for a container that is added to an empty sandbox. It gets no gofer, so nothing of the host is served to
-// it, and it is in the sandbox's leaf.
+// added checks what is special about a container that is added to an empty sandbox. It has no
+// gofer, so the host serves nothing, and it is in the sandbox's leaf.
 func (c *checker) added(s *specs.Spec) {
 	if kind := s.Annotations[annotationContainer]; kind != "container" {
 		c.fail("annotation %s %q: must be container", annotationContainer, kind)
@@ -97,7 +118,7 @@ func (c *checker) added(s *specs.Spec) {
 	}
 }
 
-// sandboxID is what tsubo makes ids of.
+// sandboxID matches tsubo's ids.
 var sandboxID = regexp.MustCompile(`^[0-9a-f]{30}$`)
 
 type checker struct{ errs []error }
@@ -106,7 +127,7 @@ func (c *checker) fail(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf(format, args...))
 }
 
-// onlySet refuses every field of the struct v that is not zero and not named.
+// onlySet refuses every non-zero field of the struct v that is not in names.
 func (c *checker) onlySet(where string, v any, names ...string) {
 	value := reflect.ValueOf(v)
 	for i := range value.NumField() {
@@ -146,7 +167,8 @@ func (c *checker) process(p *specs.Process) {
 		c.fail("process.capabilities: missing")
 	} else {
 		for name, set := range map[string][]string{
-			"bounding": p.Capabilities.Bounding, "effective": p.Capabilities.Effective, "permitted": p.Capabilities.Permitted,
+			"bounding": p.Capabilities.Bounding, "effective": p.Capabilities.Effective,
+			"permitted": p.Capabilities.Permitted,
 		} {
 			if !slices.Equal(set, capabilities) {
 				c.fail("process.capabilities.%s %q: must be exactly init's six", name, set)
@@ -242,15 +264,17 @@ func (c *checker) mounts(mounts []specs.Mount) {
 			c.fail("%s: source %q: must be %q", where, m.Source, m.Type)
 		}
 	}
-	for _, place := range []string{"/proc", "/sys", "/dev", "/dev/pts", "/tmp", "/output", "/code", "/input", GuestDir} {
+	for _, place := range []string{
+		"/proc", "/sys", "/dev", "/dev/pts", "/tmp", "/output", "/code", "/input", GuestDir,
+	} {
 		if !seen[place] {
 			c.fail("mount %s: missing", place)
 		}
 	}
 }
 
-// size returns the size option of a tmpfs as it must be: a positive number of bytes. To runsc, 0 is unlimited and none is half of
-// the host's memory.
+// size returns the size option that a tmpfs must have: a positive number of bytes. For runsc 0
+// means unlimited, and no size means half of the host's memory.
 func (c *checker) size(where string, options []string) string {
 	for _, o := range options {
 		if text, ok := strings.CutPrefix(o, "size="); ok {
@@ -278,8 +302,8 @@ func (c *checker) cgroup(l *specs.Linux) {
 	}
 }
 
-// filter looks at the frame of the profile only: it must be there, refuse by default, and add nothing but permissions. Whether it
-// means what it says is for whoever made it.
+// filter checks only the frame of the profile: it must exist, deny by default, and contain only
+// permissions. Package seccomp checks the rules themselves.
 func (c *checker) filter(s *specs.LinuxSeccomp) {
 	if s == nil {
 		c.fail("linux.seccomp: missing")
@@ -293,7 +317,8 @@ func (c *checker) filter(s *specs.LinuxSeccomp) {
 		c.fail("linux.seccomp: must name one architecture and what it allows")
 	}
 	for _, rule := range s.Syscalls {
-		// Without a tracer a traced call is ENOSYS, which clone3 must be for glibc to fall back to clone: package seccomp.
+		// Without a tracer a traced call returns ENOSYS. clone3 must return ENOSYS so that glibc
+		// falls back to clone; see package seccomp.
 		enosys := rule.Action == specs.ActTrace && slices.Equal(rule.Names, []string{"clone3"}) && len(rule.Args) == 0
 		if rule.Action != specs.ActAllow && !enosys {
 			c.fail("linux.seccomp: action %q for %q: must be %s", rule.Action, rule.Names, specs.ActAllow)

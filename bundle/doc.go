@@ -1,12 +1,16 @@
-// Package bundle makes the OCI configuration of one sandbox: values in, config.json out. It touches no kernel object; the one thing
-// that it does to the host is to write the file.
+// Package bundle generates the OCI configuration of a sandbox: values in, config.json out. It
+// touches no kernel object; its only effect on the host is that file.
 //
-// Nothing of an image or of a caller reaches a configuration except sizes and paths that tsubo made itself: no environment, no
-// command, no annotation, no mount. Check states what every configuration must hold (attack J03), and Write refuses one that
-// does not, so that the rule stands at the last place where it can.
+// Only sizes and paths that tsubo made reach a configuration: no environment, command, annotation
+// or mount comes from an image or a caller. [Check] states what every configuration must hold
+// (attack J03). [Write] refuses any other, so that the rule is enforced at the last possible place.
 //
-// Facts of the pinned runsc that the values rest on, each held by a test under runsc: tmpfs takes mode, size, uid and gid only, no
-// size means half of the host's memory and 0 means unlimited; a mount of type erofs takes the image file as its source and needs no
-// gofer; of the mount options ro, noexec and nosuid are looked at (devices are the sentry's own, nodev is written for other
-// runtimes); a network path is ignored under --network=none; every mount point must exist in a read-only root.
+// The values rest on these facts about the pinned runsc, each checked by a test under runsc:
+//   - tmpfs accepts only mode, size, uid and gid. No size means half of the host's memory, and 0
+//     means unlimited.
+//   - A mount of type erofs has the image file as its source and needs no gofer.
+//   - Of the mount options, runsc honors ro, noexec and nosuid. Devices are the sentry's own, so
+//     nodev is only for other runtimes.
+//   - A network path is ignored under --network=none.
+//   - Every mount point must exist in a read-only root.
 package bundle

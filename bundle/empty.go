@@ -4,21 +4,24 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// What the empty sandbox's own container consists of.
+// The empty sandbox's own container.
 const (
-	// Pause is its PID 1: it waits in ppoll(2) for as long as the sandbox lives, and can do nothing else.
+	// Pause is PID 1 of an empty sandbox. It waits in ppoll(2) for as long as the sandbox lives,
+	// and can do nothing else.
 	Pause = "/pause"
 
 	pauseCall = "ppoll"
 	pauseUser = 65534
 )
 
-// Empty returns the configuration of a sandbox that waits for the container of a job (Params.Sandbox). root is an EROFS image that holds
-// Pause and the mount points of the kernel's own trees, cgroup is as in Params, and arch is the filter's one architecture.
+// Empty returns the configuration of a sandbox that waits for a job's container (Params.Sandbox).
+// root is an EROFS image with [Pause] and the mount points of the kernel's own trees. cgroup is the
+// same as in [Params]. arch is the filter's only architecture.
 //
-// The job's container has its own root, mounts and PID namespace; IPC and UTS namespace belong to the sandbox, as they do to a sandbox with
-// one container. So that nothing can be in them, the empty sandbox's process has no capability, no user that owns
-// anything, and a filter that allows it one system call.
+// The job's container has its own root, mounts and PID namespace. The IPC and UTS namespaces belong
+// to the sandbox, as in a sandbox with a single container. The empty sandbox's process must leave
+// nothing there, so it has no capabilities, a user that owns nothing, and a filter with a single
+// system call.
 func Empty(root Tree, cgroup string, arch specs.Arch) *specs.Spec {
 	score := oomScore
 	return &specs.Spec{
