@@ -28,7 +28,7 @@ func boot() Boot {
 	}
 }
 
-// messages has one message per type, in the order of the type numbers.
+// everyMessage has one message per type, in the order of the type numbers.
 var everyMessage = []Message{
 	Boot{
 		Version:  Version,

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allows evaluates the conditions of one call as runsc does.
+// allows evaluates the conditions of a call as runsc does.
 func allows(name string, args ...uint64) bool {
 	for _, rule := range Profile().Syscalls {
 		if rule.Action != specs.ActAllow {
@@ -29,7 +29,7 @@ func allows(name string, args ...uint64) bool {
 	return false
 }
 
-// TestConditions goes through every small value of the arguments that are looked at.
+// TestConditions tries every small value of the checked arguments.
 func TestConditions(t *testing.T) {
 	for option := range uint64(256) {
 		want := option <= 19 || option >= 23 && option <= 27 || option >= 36 && option <= 47
@@ -66,14 +66,18 @@ func TestConditions(t *testing.T) {
 		}
 	}
 	for _, flag := range []uint64{
-		unix.CLONE_NEWNS, unix.CLONE_NEWCGROUP, unix.CLONE_NEWUTS, unix.CLONE_NEWIPC, unix.CLONE_NEWUSER, unix.CLONE_NEWPID, unix.CLONE_NEWNET,
+		unix.CLONE_NEWNS, unix.CLONE_NEWCGROUP, unix.CLONE_NEWUTS, unix.CLONE_NEWIPC, unix.CLONE_NEWUSER,
+		unix.CLONE_NEWPID, unix.CLONE_NEWNET,
 	} {
 		if allows("clone", flag|unix.CLONE_VM) || allows("clone", flag|1<<40) {
 			t.Errorf("clone %#x is allowed", flag)
 		}
 	}
-	if !allows("clone", unix.CLONE_VM|unix.CLONE_FS|unix.CLONE_FILES|unix.CLONE_SIGHAND|unix.CLONE_THREAD|unix.CLONE_SYSVSEM|
-		unix.CLONE_SETTLS|unix.CLONE_PARENT_SETTID|unix.CLONE_CHILD_CLEARTID) {
+	if !allows(
+		"clone",
+		unix.CLONE_VM|unix.CLONE_FS|unix.CLONE_FILES|unix.CLONE_SIGHAND|unix.CLONE_THREAD|unix.CLONE_SYSVSEM|
+			unix.CLONE_SETTLS|unix.CLONE_PARENT_SETTID|unix.CLONE_CHILD_CLEARTID,
+	) {
 		t.Error("clone for a thread is refused")
 	}
 	for mode := range uint64(1 << 17) {

@@ -10,8 +10,9 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/profile_amd64.json")
 
-// TestProfileFile: the sentry binary (tools/sentry) brings along what runsc would make of this file, and takes it for the profile that is in it,
-// byte for byte; with another one its sandboxes would boot slower, and nobody would know.
+// TestProfileFile checks the profile that the sentry binary (tools/sentry) is built with. The
+// binary contains the compiled form of this file, and uses it only for exactly this profile. With
+// another profile sandboxes would silently boot slower.
 func TestProfileFile(t *testing.T) {
 	const file = "testdata/profile_amd64.json"
 	want, err := json.MarshalIndent(profileFor("amd64"), "", "\t")
@@ -25,6 +26,7 @@ func TestProfileFile(t *testing.T) {
 		}
 	}
 	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%s is not the profile (%v): go test ./seccomp -update, then in tools go test ./sentry -update", file, err)
+		t.Errorf("%s is not the profile (%v): go test ./seccomp -update, then in tools go test ./sentry -update",
+			file, err)
 	}
 }

@@ -6,19 +6,21 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// group is one reviewed line of the allow-list: system calls that serve one purpose.
+// group is a reviewed part of the allow-list: system calls that serve the same purpose.
 type group struct {
 	purpose string
 	names   []string // on every architecture
 	amd64   []string // older names that only amd64 has
 }
 
-// groups are the calls that are allowed whatever their arguments. What is not here, in conditional, or known to runsc, is EPERM.
+// groups are the calls that are allowed with any arguments. Calls that are neither here, nor in
+// conditional, nor known to runsc return EPERM.
 var groups = []group{
 	{
-		purpose: "read and write what is open",
+		purpose: "read and write open files",
 		names: []string{
-			"read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
+			"read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2",
+			"lseek",
 			"sendfile", "splice", "copy_file_range", "fadvise64",
 			"fsync", "fdatasync", "sync", "fallocate", "ftruncate", "truncate", "flock",
 		},
@@ -31,17 +33,21 @@ var groups = []group{
 	{
 		purpose: "names and metadata of files",
 		names: []string{
-			"openat", "openat2", "fstat", "newfstatat", "statx", "statfs", "fstatfs", "faccessat", "faccessat2", "readlinkat",
-			"getdents64", "getcwd", "chdir", "fchdir", "mkdirat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat",
+			"openat", "openat2", "fstat", "newfstatat", "statx", "statfs", "fstatfs", "faccessat", "faccessat2",
+			"readlinkat",
+			"getdents64", "getcwd", "chdir", "fchdir", "mkdirat", "unlinkat", "renameat", "renameat2", "linkat",
+			"symlinkat",
 			"fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "umask",
 		},
 		amd64: []string{
-			"open", "creat", "stat", "lstat", "access", "readlink", "getdents", "mkdir", "rmdir", "unlink", "rename", "link", "symlink",
+			"open", "creat", "stat", "lstat", "access", "readlink", "getdents", "mkdir", "rmdir", "unlink", "rename",
+			"link", "symlink",
 			"chmod", "chown", "lchown", "utime", "utimes",
 		},
 	},
 	{
-		purpose: "extended attributes: cp -p and mv need the sentry's own EOPNOTSUPP; security.* needs a capability that no job has",
+		// security.* needs a capability that no job has.
+		purpose: "extended attributes: cp -p and mv need the sentry's own EOPNOTSUPP",
 		names: []string{
 			"getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr",
 			"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
@@ -63,7 +69,8 @@ var groups = []group{
 		purpose: "threads and scheduling",
 		names: []string{
 			"set_tid_address", "set_robust_list", "rseq", "futex", "gettid",
-			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_setscheduler",
+			"sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler",
+			"sched_setscheduler",
 			"sched_get_priority_max", "sched_get_priority_min", "getpriority", "setpriority", "getcpu",
 		},
 		amd64: []string{"fork", "vfork", "arch_prctl"},
@@ -71,14 +78,17 @@ var groups = []group{
 	{
 		purpose: "processes",
 		names: []string{
-			"execve", "execveat", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "getpgid", "setpgid", "getsid",
-			"setsid", "uname", "sysinfo", "times", "getrusage", "getrlimit", "setrlimit", "prlimit64", "restart_syscall", "getrandom",
-			"pidfd_open", "pidfd_send_signal", // not pidfd_getfd, which takes descriptors out of another process
+			"execve", "execveat", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "getpgid", "setpgid",
+			"getsid",
+			"setsid", "uname", "sysinfo", "times", "getrusage", "getrlimit", "setrlimit", "prlimit64",
+			"restart_syscall", "getrandom",
+			"pidfd_open", "pidfd_send_signal", // not pidfd_getfd, which copies another process's descriptors
 		},
 		amd64: []string{"getpgrp"},
 	},
 	{
-		purpose: "identity: init needs them to become the job; the job has no capability that would make them give it anything",
+		// The job has no capability, so these calls give it nothing.
+		purpose: "identity: init needs these calls to become the job",
 		names: []string{
 			"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "capget", "capset",
 			"setuid", "setgid", "setresuid", "setresgid", "setgroups",
@@ -87,7 +97,8 @@ var groups = []group{
 	{
 		purpose: "signals",
 		names: []string{
-			"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack",
+			"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend",
+			"sigaltstack",
 			"rt_sigqueueinfo", "rt_tgsigqueueinfo", "kill", "tkill", "tgkill", "signalfd4",
 		},
 		amd64: []string{"pause"},
@@ -107,7 +118,7 @@ var groups = []group{
 		amd64:   []string{"poll", "select", "epoll_create", "epoll_wait"},
 	},
 	{
-		purpose: "sockets, once socket(2) has let their family pass: Unix and loopback",
+		purpose: "sockets of the families that socket(2) allows: Unix and loopback",
 		names: []string{
 			"socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "shutdown",
 			"getsockopt", "setsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
@@ -115,20 +126,20 @@ var groups = []group{
 	},
 }
 
-// low32 is the mask of an argument that the kernel reads as 32 bits.
+// low32 masks an argument that the kernel reads as 32 bits.
 const low32 = 0xffffffff
 
-// is is the condition that the low 32 bits of argument i, under mask, are want.
+// is returns the condition that the low 32 bits of argument i, under mask, equal want.
 func is(i uint, mask, want uint64) specs.LinuxSeccompArg {
 	return specs.LinuxSeccompArg{Index: i, Op: specs.OpMaskedEqual, Value: mask, ValueTwo: want}
 }
 
-// Values of the kernel's ABI that the conditions below are made of.
+// Values of the kernel's ABI for the conditions below.
 const (
 	newNamespaces = 0x7e020000 // CLONE_NEWNS|CGROUP|UTS|IPC|USER|PID|NET
 
 	afUnix, afInet, afNetlink = 1, 2, 16
-	inetDiffer                = 2 ^ 10 // the one bit in which AF_INET and AF_INET6 differ
+	inetDiffer                = 2 ^ 10 // the bit in which AF_INET and AF_INET6 differ
 	sockTypeMask              = 0xf
 	sockStream, sockDgram     = 1, 2
 	netlinkRoute              = 0
@@ -138,9 +149,10 @@ const (
 	perQuery = 0xffffffff
 )
 
-// prctlOptions are the options of prctl(2) that are allowed: those that change the caller alone. They are ranges of numbers, because
-// each condition costs boot time; what else lies in a range the sentry does not have (EINVAL). Left out are PR_SET_SECCOMP (22),
-// PR_SET_SECUREBITS (28), PR_SET_MM (35) and PR_SET_PTRACER.
+// prctlOptions are the allowed options of prctl(2), which affect only the caller. They are ranges
+// of numbers, because each condition costs boot time. The sentry returns EINVAL for the other
+// numbers in a range. PR_SET_SECCOMP (22), PR_SET_SECUREBITS (28), PR_SET_MM (35) and
+// PR_SET_PTRACER are left out.
 var prctlOptions = []specs.LinuxSeccompArg{
 	is(0, low32&^15, 0),      // 0 to 15: PDEATHSIG, DUMPABLE, KEEPCAPS, TIMING, PR_SET_NAME
 	is(0, low32&^3, 16),      // 16 to 19: PR_GET_NAME
@@ -151,15 +163,17 @@ var prctlOptions = []specs.LinuxSeccompArg{
 	is(0, low32, 0x53564d41), // PR_SET_VMA, by which runtimes name their mappings
 }
 
-// cloneByPointer is the call that must answer ENOSYS rather than EPERM, see the package comment.
+// cloneByPointer is the call that must return ENOSYS instead of EPERM; see the package comment.
 const cloneByPointer = "clone3"
 
-// unimplemented reports whether the rule makes cloneByPointer, and nothing else, answer ENOSYS.
+// unimplemented reports whether the rule makes only cloneByPointer return ENOSYS.
 func unimplemented(rule specs.LinuxSyscall) bool {
-	return rule.Action == specs.ActTrace && len(rule.Names) == 1 && rule.Names[0] == cloneByPointer && len(rule.Args) == 0
+	return rule.Action == specs.ActTrace && len(rule.Names) == 1 && rule.Names[0] == cloneByPointer &&
+		len(rule.Args) == 0
 }
 
-// conditional are the calls that are allowed for some arguments only, and clone3. Entries of one name are alternatives.
+// conditional returns the calls that are allowed for some arguments only, and clone3. Entries of
+// the same name are alternatives.
 func conditional(arch string) []specs.LinuxSyscall {
 	allow := func(name string, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
 		return specs.LinuxSyscall{Names: []string{name}, Action: specs.ActAllow, Args: args}
@@ -168,14 +182,15 @@ func conditional(arch string) []specs.LinuxSyscall {
 		// Threads and processes, never a namespace.
 		allow("clone", is(0, newNamespaces, 0)),
 		{Names: []string{cloneByPointer}, Action: specs.ActTrace},
-		// Local and loopback sockets; never raw or packet. getaddrinfo asks a route socket which addresses there are.
+		// Local and loopback sockets, never raw or packet. getaddrinfo reads the addresses from a
+		// route socket.
 		allow("socket", is(0, low32, afUnix)),
 		allow("socket", is(0, low32&^inetDiffer, afInet), is(1, sockTypeMask, sockStream)),
 		allow("socket", is(0, low32&^inetDiffer, afInet), is(1, sockTypeMask, sockDgram)),
 		allow("socket", is(0, low32, afNetlink), is(2, low32, netlinkRoute)),
-		// The question which execution domain the caller runs in, never a change.
+		// A query of the caller's execution domain, never a change.
 		allow("personality", is(0, low32, perQuery)),
-		// mkfifo; never a device, also not the whiteout 0:0.
+		// mkfifo, never a device, nor the whiteout 0:0.
 		allow("mknodat", is(2, fileTypeMask, fifo)),
 	}
 	if arch == "amd64" {
@@ -187,10 +202,10 @@ func conditional(arch string) []specs.LinuxSyscall {
 	return out
 }
 
-// architectures maps a GOARCH to the one name that a profile for it lists: no 32-bit ABI, no x32.
+// architectures maps a GOARCH to the only architecture of its profile: no 32-bit ABI, no x32.
 var architectures = map[string]specs.Arch{"amd64": specs.ArchX86_64, "arm64": specs.ArchAARCH64}
 
-// Profile returns the profile of this architecture. The caller owns it.
+// Profile returns the profile of this architecture. The caller owns the result.
 func Profile() *specs.LinuxSeccomp { return profileFor(runtime.GOARCH) }
 
 func profileFor(arch string) *specs.LinuxSeccomp {

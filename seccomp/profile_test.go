@@ -9,15 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forbidden are the calls that attacks A02 to A14 name: none may ever be on the list, with or without conditions.
+// forbidden are the calls of the attacks A02 to A14. None may ever be allowed, with or without
+// conditions.
 var forbidden = strings.Fields(`
 	clone3
-	io_setup io_submit io_getevents io_cancel io_destroy unshare setns ptrace process_vm_readv process_vm_writev kcmp memfd_create syslog
+	io_setup io_submit io_getevents io_cancel io_destroy unshare setns ptrace process_vm_readv process_vm_writev
+	kcmp memfd_create syslog
 	perf_event_open userfaultfd name_to_handle_at open_by_handle_at add_key request_key keyctl
 	mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr
-	pidfd_getfd init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl settimeofday
+	pidfd_getfd init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct
+	quotactl settimeofday
 	clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm lookup_dcookie vhangup modify_ldt
-	bpf io_uring_setup io_uring_enter io_uring_register fanotify_init fanotify_mark remap_file_pages mbind set_mempolicy migrate_pages
+	bpf io_uring_setup io_uring_enter io_uring_register fanotify_init fanotify_mark remap_file_pages mbind
+	set_mempolicy migrate_pages
 	move_pages vmsplice seccomp shmget msgget semget`)
 
 func TestProfile(t *testing.T) {
@@ -50,7 +54,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// TestProfileIsTheCallers: changing what Profile returned changes nothing for the next caller.
+// TestProfileIsTheCallers checks that changes to Profile's result do not affect the next caller.
 func TestProfileIsTheCallers(t *testing.T) {
 	p := Profile()
 	p.DefaultAction = specs.ActAllow
@@ -73,28 +77,52 @@ func TestValidateRefuses(t *testing.T) {
 	}{
 		{"default allow", func(p *specs.LinuxSeccomp) { p.DefaultAction = specs.ActAllow }, "defaultAction"},
 		{"default log", func(p *specs.LinuxSeccomp) { p.DefaultAction = specs.ActLog }, "defaultAction"},
-		{"default kill process", func(p *specs.LinuxSeccomp) { p.DefaultAction = specs.ActKillProcess }, "defaultAction"},
+		{
+			"default kill process",
+			func(p *specs.LinuxSeccomp) { p.DefaultAction = specs.ActKillProcess },
+			"defaultAction",
+		},
 		{"no default", func(p *specs.LinuxSeccomp) { p.DefaultAction = "" }, "defaultAction"},
-		{"default errno that runsc ignores", func(p *specs.LinuxSeccomp) { p.DefaultErrnoRet = &enosys }, "defaultErrnoRet 38"},
+		{
+			"default errno that runsc ignores",
+			func(p *specs.LinuxSeccomp) { p.DefaultErrnoRet = &enosys },
+			"defaultErrnoRet 38",
+		},
 		{"errno over 65535", func(p *specs.LinuxSeccomp) { p.Syscalls[0].ErrnoRet = &huge }, "errnoRet 65536"},
 		{"no architecture", func(p *specs.LinuxSeccomp) { p.Architectures = nil }, "architectures"},
-		{"32-bit architecture", func(p *specs.LinuxSeccomp) { p.Architectures = append(p.Architectures, specs.ArchX86) }, "architectures"},
+		{
+			"32-bit architecture",
+			func(p *specs.LinuxSeccomp) { p.Architectures = append(p.Architectures, specs.ArchX86) },
+			"architectures",
+		},
 		{"x32", func(p *specs.LinuxSeccomp) { p.Architectures = []specs.Arch{specs.ArchX32} }, "architectures"},
-		{"flags", func(p *specs.LinuxSeccomp) { p.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog} }, "flags"},
+		{
+			"flags",
+			func(p *specs.LinuxSeccomp) { p.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog} },
+			"flags",
+		},
 		{"listener", func(p *specs.LinuxSeccomp) { p.ListenerPath = "/run/x" }, "listeners"},
 		{"empty", func(p *specs.LinuxSeccomp) { p.Syscalls = nil }, "empty"},
 		{"rule without names", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names = nil }, "no names"},
 		{"unknown name", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names[3] = "opennat" }, `"opennat"`},
 		{"name with NUL", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names[3] = "read\x00" }, `"read\x00"`},
 		{"action log", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = specs.ActLog }, "SCMP_ACT_LOG"},
-		{"action kill process", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = specs.ActKillProcess }, "KILL_PROCESS"},
+		{
+			"action kill process",
+			func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = specs.ActKillProcess },
+			"KILL_PROCESS",
+		},
 		{"action trace", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = specs.ActTrace }, "SCMP_ACT_TRACE"},
 		{"clone3 traced and allowed", func(p *specs.LinuxSeccomp) {
 			p.Syscalls[0].Names = append(slices.Clone(p.Syscalls[0].Names), "clone3")
 		}, "listed twice"},
 		{"action errno", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = specs.ActErrno }, "SCMP_ACT_ERRNO"},
 		{"twice", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names[3] = p.Syscalls[0].Names[4] }, "listed twice"},
-		{"void condition", func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names[3] = "socket" }, "conditions mean nothing"},
+		{
+			"void condition",
+			func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names[3] = "socket" },
+			"conditions mean nothing",
+		},
 		{"index", func(p *specs.LinuxSeccomp) { p.Syscalls[1].Args[0].Index = 6 }, "index 6"},
 		{"operator", func(p *specs.LinuxSeccomp) { p.Syscalls[1].Args[0].Op = "SCMP_CMP_SOMETIMES" }, "SOMETIMES"},
 		{"either", func(p *specs.LinuxSeccomp) {

@@ -31,8 +31,9 @@ const (
 	goarch     = runtime.GOARCH
 )
 
-// probeSandbox boots one sandbox that makes the calls, each batch in a process of its own with uid 1000, and returns their errnos
-// in order. The filter is in force or not as filtered says; everything else is the same.
+// probeSandbox boots a sandbox that makes the calls, each batch in its own process with uid 1000,
+// and returns their errnos in order. filtered selects whether the filter is active; nothing else
+// differs.
 func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno {
 	t.Helper()
 	path := need.Runsc(t)
@@ -56,10 +57,16 @@ func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno
 			Args: []string{"/probe"}, Cwd: "/", NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 		},
-		Mounts: []specs.Mount{{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1048576", "mode=1777"}}},
+		Mounts: []specs.Mount{
+			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1048576", "mode=1777"}},
+		},
 		Linux: &specs.Linux{
-			Seccomp:    Profile(),
-			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.MountNamespace}},
+			Seccomp: Profile(),
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace},
+				{Type: specs.NetworkNamespace},
+				{Type: specs.MountNamespace},
+			},
 		},
 	}
 	data, err := json.Marshal(spec)
@@ -73,8 +80,14 @@ func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--root=" + filepath.Join(bundle, "state"), "--network=none", "--overlay2=none", "--directfs=false",
-		"--ignore-cgroups", "--gofer-network-namespace=new"}
+	args := []string{
+		"--root=" + filepath.Join(bundle, "state"),
+		"--network=none",
+		"--overlay2=none",
+		"--directfs=false",
+		"--ignore-cgroups",
+		"--gofer-network-namespace=new",
+	}
 	if filtered {
 		args = append(args, "--oci-seccomp")
 	}
@@ -105,7 +118,7 @@ func probeSandbox(t *testing.T, filtered bool, batches [][]call) []syscall.Errno
 	return got
 }
 
-// table reads number and name of every system call that the real runsc knows.
+// table returns number and name of every system call that the real runsc knows.
 func table(t *testing.T) (names []string, number map[string]uintptr) {
 	t.Helper()
 	out, err := exec.Command(need.Runsc(t), "help", "syscalls").Output()
@@ -134,7 +147,7 @@ func table(t *testing.T) (names []string, number map[string]uintptr) {
 	return names, number
 }
 
-// TestEmbeddedTable: Validate judges by the table of the very runsc that is pinned.
+// TestEmbeddedTable checks that Validate uses the table of the pinned runsc.
 func TestEmbeddedTable(t *testing.T) {
 	names, _ := table(t)
 	embedded, _ := known(goarch)
@@ -149,12 +162,20 @@ func TestEmbeddedTable(t *testing.T) {
 	}
 }
 
-// TestEverySyscall makes every system call of runsc's table with senseless arguments, under the filter and without it: what is
-// not on the allow-list is EPERM, and what is on it answers as if there were no filter.
+// TestEverySyscall makes every system call of runsc's table with senseless arguments, with and
+// without the filter. Calls that are not allowed return EPERM, and all others return the same as
+// without the filter.
 func TestEverySyscall(t *testing.T) {
 	names, number := table(t)
-	// Calls that would end or block the process that makes them, whatever their arguments.
-	skip := map[string]bool{"exit": true, "exit_group": true, "rt_sigreturn": true, "pause": true, "vfork": true, "fork": true}
+	// Calls that would end or block their process, whatever their arguments.
+	skip := map[string]bool{
+		"exit":         true,
+		"exit_group":   true,
+		"rt_sigreturn": true,
+		"pause":        true,
+		"vfork":        true,
+		"fork":         true,
+	}
 	allowed, some := map[string]bool{}, map[string]bool{}
 	for _, rule := range Profile().Syscalls {
 		if unimplemented(rule) {
@@ -174,7 +195,8 @@ func TestEverySyscall(t *testing.T) {
 		made = append(made, name)
 		batches = append(batches, []call{{Nr: number[name], Args: [6]int64{-1, -1, -1, -1, -1, -1}}})
 	}
-	// One process for many: only those that change the process itself need one of their own, and they come to no harm either.
+	// Most calls share a process. Only calls that change the process itself need their own, and
+	// none is harmful.
 	var all []call
 	for _, b := range batches {
 		all = append(all, b...)
@@ -215,7 +237,7 @@ func TestProbes(t *testing.T) {
 	}
 	at := func(p string, c call) call { c.Path = p; return c }
 	const (
-		high     = 1 << 32 // garbage above the 32 bits that the kernel looks at
+		high     = 1 << 32 // garbage above the 32 bits that the kernel reads
 		newUser  = unix.CLONE_NEWUSER
 		sigChild = 17
 	)
@@ -232,7 +254,12 @@ func TestProbes(t *testing.T) {
 		{"A14 x32 execve", nr(0x40000000 + 59), unix.EPERM, unix.ENOSYS},
 		{"A16 seccomp SET_MODE_FILTER", nr(unix.SYS_SECCOMP, 1, 0, 0), unix.EPERM, unix.EFAULT},
 		{"A16 prctl SET_SECCOMP", nr(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, 2, 0), unix.EPERM, unix.EFAULT},
-		{"A16 prctl SET_SECCOMP, high bits", nr(unix.SYS_PRCTL, unix.PR_SET_SECCOMP|high, 2, 0), unix.EPERM, unix.EFAULT},
+		{
+			"A16 prctl SET_SECCOMP, high bits",
+			nr(unix.SYS_PRCTL, unix.PR_SET_SECCOMP|high, 2, 0),
+			unix.EPERM,
+			unix.EFAULT,
+		},
 		{"prctl SET_SECUREBITS", nr(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0), unix.EPERM, unix.EPERM},
 		{"prctl SET_MM", nr(unix.SYS_PRCTL, unix.PR_SET_MM, 0, 0), unix.EPERM, unix.EPERM},
 		{"prctl SET_PTRACER", nr(unix.SYS_PRCTL, unix.PR_SET_PTRACER, 0), unix.EPERM, ok},
@@ -240,21 +267,56 @@ func TestProbes(t *testing.T) {
 		{"prctl GET_DUMPABLE, high bits", nr(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE|high), ok, ok},
 		{"clone NEWUSER", nr(unix.SYS_CLONE, newUser|sigChild|unix.CLONE_THREAD), unix.EPERM, unix.EINVAL},
 		{"clone bad thread", nr(unix.SYS_CLONE, unix.CLONE_THREAD), unix.EINVAL, unix.EINVAL},
-		{"B05 mknodat block", at("/tmp/b", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFBLK|0o600, 8<<8)), unix.EPERM, unix.EPERM},
-		{"B05 mknodat whiteout", at("/tmp/w", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFCHR, 0)), unix.EPERM, ok},
-		{"mknodat regular", at("/tmp/r", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFREG|0o600, 0)), unix.EPERM, ok},
+		{
+			"B05 mknodat block",
+			at("/tmp/b", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFBLK|0o600, 8<<8)),
+			unix.EPERM,
+			unix.EPERM,
+		},
+		{
+			"B05 mknodat whiteout",
+			at("/tmp/w", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFCHR, 0)),
+			unix.EPERM,
+			ok,
+		},
+		{
+			"mknodat regular",
+			at("/tmp/r", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFREG|0o600, 0)),
+			unix.EPERM,
+			ok,
+		},
 		{"mkfifo", at("/tmp/f", nr(unix.SYS_MKNODAT, unix.AT_FDCWD, path, unix.S_IFIFO|0o600, 0)), ok, ok},
 		{"socket unix", nr(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM, 0), ok, ok},
-		{"socket tcp", nr(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0), ok, ok},
+		{
+			"socket tcp",
+			nr(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0),
+			ok,
+			ok,
+		},
 		{"socket udp6", nr(unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_DGRAM, 0), ok, ok},
 		{"socket tcp6", nr(unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_STREAM, 0), ok, ok},
-		{"C04 socket raw6", nr(unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6), unix.EPERM, unix.EPERM},
+		{
+			"C04 socket raw6",
+			nr(unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6),
+			unix.EPERM,
+			unix.EPERM,
+		},
 		{"socket route", nr(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0), ok, ok},
 		{"C04 socket raw", nr(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), unix.EPERM, unix.EPERM},
 		{"C04 socket packet", nr(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_DGRAM, 0), unix.EPERM, unix.EPERM},
-		{"C04 socket uevent", nr(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT), unix.EPERM, ok},
+		{
+			"C04 socket uevent",
+			nr(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT),
+			unix.EPERM,
+			ok,
+		},
 		{"socket alg", nr(unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET, 0), unix.EPERM, unix.EAFNOSUPPORT},
-		{"socket packet, high bits", nr(unix.SYS_SOCKET, unix.AF_PACKET|high, unix.SOCK_DGRAM, 0), unix.EPERM, unix.EPERM},
+		{
+			"socket packet, high bits",
+			nr(unix.SYS_SOCKET, unix.AF_PACKET|high, unix.SOCK_DGRAM, 0),
+			unix.EPERM,
+			unix.EPERM,
+		},
 		{"A03 setuid 0", nr(unix.SYS_SETUID, 0), unix.EPERM, unix.EPERM},
 		{"A03 setgroups", nr(unix.SYS_SETGROUPS, 1, page), unix.EPERM, unix.EPERM},
 	}

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names that the pinned runsc knows, one a line, as `runsc help syscalls` prints them. A test compares them with the binary.
+// syscallTables has the names that the pinned runsc knows, one per line, as `runsc help syscalls`
+// prints them. A test compares them with the binary.
 //
 //go:embed syscalls/*.txt
 var syscallTables embed.FS
 
-// known returns the names of runsc's table for arch, and whether there is one.
+// known returns the names of runsc's table for arch, and whether there is such a table.
 func known(arch string) (map[string]bool, bool) {
 	data, err := syscallTables.ReadFile("syscalls/" + arch + ".txt")
 	if err != nil {
@@ -30,15 +31,17 @@ func known(arch string) (map[string]bool, bool) {
 	return names, true
 }
 
-// operators are the comparisons that runsc converts.
+// operators are the comparisons that runsc supports.
 var operators = []specs.LinuxSeccompOperator{
-	specs.OpEqualTo, specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpGreaterThan, specs.OpGreaterEqual, specs.OpMaskedEqual,
+	specs.OpEqualTo, specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpGreaterThan, specs.OpGreaterEqual,
+	specs.OpMaskedEqual,
 }
 
-// Validate refuses a profile, such as an operator's own, that runsc would load other than it reads: unknown names (dropped),
-// another errno (ignored), an architecture that is not this one, an action that it cannot take, a default that lets through. All
-// faults are joined. A nil error says that the profile means what it says, not that it is tight; what it lets through is proved
-// by the probes of Discriminating.
+// Validate returns an error for a profile, such as an operator's own, that runsc would not load as
+// written: unknown names (dropped), another errno (ignored), a foreign architecture, an unsupported
+// action, a permissive default. All faults are joined. A nil error means that runsc loads the
+// profile as written, not that the profile is strict. The probes of [Discriminating] prove its
+// effect.
 func Validate(s *specs.LinuxSeccomp) error { return validateFor(runtime.GOARCH, s) }
 
 func validateFor(arch string, s *specs.LinuxSeccomp) error {
