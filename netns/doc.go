@@ -1,10 +1,11 @@
-// Package netns makes the empty network namespaces that runsc is started in, so that nothing of a sandbox ever shares a network
-// with the host. (The sentry makes one more for itself inside it.)
+// Package netns creates the empty network namespaces in which runsc starts, so that a sandbox never
+// shares a network with the host. (The sentry creates another namespace inside.)
 //
-// A namespace is verified before it is handed out: nothing in it but lo, down, without an address or a route. It is pinned by an
-// open file and by nothing else: no name, no mount. When the file is closed and the last process in it has ended, the kernel
-// removes it; after a crash of the daemon nothing is left to sweep.
+// A namespace is verified before use: it contains only lo, which is down and has no addresses or
+// routes. Only an open file pins it, neither a name nor a mount. When the file is closed and the
+// last process in the namespace has exited, the kernel removes the namespace. A crash of the daemon
+// leaves nothing to sweep.
 //
-// Go schedules goroutines on any thread, so a thread that was in another namespace never goes back to the scheduler: all work in a
-// namespace is done on a thread of its own, which ends with it.
+// Go runs goroutines on any thread, so a thread that has entered another namespace must never
+// return to the scheduler. All work in a namespace runs on its own thread, which exits afterwards.
 package netns

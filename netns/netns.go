@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrClosed is what a closed NS or Stock answers.
+// ErrClosed is returned by a closed NS or Stock.
 var ErrClosed = errors.New("network namespace is closed")
 
 var errEnded = errors.New("the function ended its goroutine")
 
-// NS is one empty network namespace. It is safe for concurrent use.
+// NS is an empty network namespace. It is safe for concurrent use.
 type NS struct {
 	mu sync.RWMutex // held for reading while the file is in use
 	f  *os.File     // nil once closed
 }
 
-// New makes a namespace and verifies that it is new and empty. The caller closes it.
+// New creates a namespace and verifies that it is new and empty. The caller closes the NS.
 func New() (*NS, error) {
 	var f *os.File
 	err := onOwnThread(func() (err error) {
@@ -60,7 +60,7 @@ func openCurrent() (*os.File, error) {
 	return f, nil
 }
 
-// checkType makes sure that f is a network namespace.
+// checkType returns an error unless f is a network namespace.
 func checkType(f *os.File) error {
 	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
 	if err != nil {
@@ -84,9 +84,10 @@ func checkNew(before, after *os.File) error {
 	return nil
 }
 
-// Do runs fn inside the namespace, on a thread of its own, and returns its error. A process that fn starts is in the namespace;
-// goroutines that fn starts are not. The thread ends with fn: a process started with Pdeathsig would be killed at that moment, and
-// runtime.UnlockOSThread must not be called in fn.
+// Do runs fn inside the namespace, on its own thread, and returns fn's error. Processes that fn
+// starts are in the namespace; goroutines that fn starts are not. The thread exits with fn, so the
+// kernel would kill a process with Pdeathsig at that moment. fn must not call
+// runtime.UnlockOSThread.
 func (n *NS) Do(fn func() error) error {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -116,14 +117,16 @@ func (n *NS) Do(fn func() error) error {
 // Check verifies again that the namespace is empty.
 func (n *NS) Check() error { return n.Do(checkEmpty) }
 
-// File is the open namespace, for Setns and for what takes a path (/proc/self/fd/N). It belongs to the NS; nil once closed.
+// File returns the open namespace, for Setns or as a path (/proc/self/fd/N). The NS owns the file.
+// File returns nil after Close.
 func (n *NS) File() *os.File {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.f
 }
 
-// Close lets go of the namespace; it lives on while a process is in it. It waits for a running Do, and is idempotent.
+// Close releases the namespace, which exists until its last process exits. Close waits for a
+// running Do. It is idempotent.
 func (n *NS) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -65,7 +65,7 @@ func TestNewIsEmptyAndItsOwn(t *testing.T) {
 func TestCloseRemoves(t *testing.T) {
 	need.Root(t)
 	n := newNS(t)
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", n.File().Fd())) // a second pin, to look through
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", n.File().Fd())) // a second pin, for inspection
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestDoStartsProcessesInside(t *testing.T) {
 	if !errors.Is(err, boom) {
 		t.Fatalf("Do = %v", err)
 	}
-	if err := cmd.Wait(); err != nil { // it outlived the thread that started it
+	if err := cmd.Wait(); err != nil { // the command outlived the thread that started it
 		t.Fatal(err)
 	}
 	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", n.File().Fd()))
@@ -149,7 +149,8 @@ func TestDoStartsProcessesInside(t *testing.T) {
 	}
 }
 
-// Goroutines that run beside, and are started inside, must never find themselves in a namespace; nor may any thread stay in one.
+// Goroutines that run beside Do, or start inside, must never be in a namespace, and no thread may
+// remain there.
 func TestThreadsNeverLeak(t *testing.T) {
 	need.Root(t)
 	home, err := current()
@@ -185,7 +186,7 @@ func TestThreadsNeverLeak(t *testing.T) {
 				}
 				var started sync.WaitGroup
 				err = n.Do(func() error {
-					for range 4 { // make the runtime want more threads while this one is inside
+					for range 4 { // make the runtime start threads while this thread is inside
 						started.Go(func() {
 							if ns, err := current(); err != nil || ns != home {
 								t.Errorf("a goroutine started inside is in %s, %v", ns, err)
@@ -209,7 +210,7 @@ func TestThreadsNeverLeak(t *testing.T) {
 	close(stop)
 	watchers.Wait()
 
-	// The threads end by themselves just after their goroutines; the kernel sets the pace.
+	// The threads exit just after their goroutines; the kernel sets the pace.
 	var strays []string
 	for range 200 {
 		strays = strays[:0]
@@ -231,7 +232,7 @@ func TestThreadsNeverLeak(t *testing.T) {
 	t.Errorf("threads left in other namespaces: %v", strays)
 }
 
-// The main thread shows in /proc/PID and cannot be thrown away: it must never enter a namespace.
+// The main thread appears in /proc/PID and cannot exit, so it must never enter a namespace.
 func TestMainThreadStaysHome(t *testing.T) {
 	need.Root(t)
 	home, err := current()

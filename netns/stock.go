@@ -6,10 +6,11 @@ import (
 	"sync"
 )
 
-// Stock is a small buffer of namespaces made ahead, so that a boot does not wait for one. It is safe for concurrent use.
+// Stock is a small buffer of ready namespaces, so that a boot need not wait. It is safe for
+// concurrent use.
 type Stock struct {
 	ready chan *NS
-	wake  chan struct{} // holds one note: the buffer may have room
+	wake  chan struct{} // capacity 1: the buffer may have room
 	quit  chan struct{}
 	done  chan struct{}
 
@@ -17,7 +18,8 @@ type Stock struct {
 	closed bool
 }
 
-// NewStock starts a goroutine that keeps size (at least 1) namespaces ready. The caller closes the stock.
+// NewStock starts a goroutine that keeps size namespaces ready, at least 1. The caller closes the
+// stock.
 func NewStock(size int) *Stock {
 	s := &Stock{
 		ready: make(chan *NS, max(1, size)),
@@ -30,8 +32,8 @@ func NewStock(size int) *Stock {
 	return s
 }
 
-// fill makes namespaces until the buffer is full, then sleeps until one was taken. A failure is left for the next Take to meet and
-// to report.
+// fill creates namespaces until the buffer is full, then waits for a Take. After a failure it
+// waits, too: the next Take finds no namespace, calls [New] itself and returns the error.
 func (s *Stock) fill() {
 	defer close(s.done)
 	for {
@@ -40,7 +42,7 @@ func (s *Stock) fill() {
 			return
 		case <-s.wake:
 		}
-		for len(s.ready) < cap(s.ready) { // only this goroutine puts in
+		for len(s.ready) < cap(s.ready) { // only this goroutine sends
 			n, err := New()
 			if err != nil {
 				break
@@ -55,7 +57,8 @@ func (s *Stock) fill() {
 	}
 }
 
-// Take hands over a namespace that is ready, or makes one. The caller closes it. After Close it is ErrClosed.
+// Take returns a ready namespace, or creates one. The caller closes the NS. After Close it returns
+// [ErrClosed].
 func (s *Stock) Take(ctx context.Context) (*NS, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -79,7 +82,7 @@ func (s *Stock) Take(ctx context.Context) (*NS, error) {
 	}
 }
 
-// Close stops the goroutine and closes what nobody took. It is idempotent.
+// Close stops the goroutine and closes the remaining namespaces. It is idempotent.
 func (s *Stock) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkEmpty makes sure that the calling thread's namespace holds nothing but lo, down, with no address and no route. It reads proc
-// and asks through a Unix socket, since the daemon may be forbidden any other family (RestrictAddressFamilies=AF_UNIX).
+// checkEmpty returns an error unless the calling thread's namespace contains only lo, down, without
+// addresses and routes. It reads proc and uses a Unix socket, because the daemon may be denied
+// every other family (RestrictAddressFamilies=AF_UNIX).
 func checkEmpty() error {
 	const net = "/proc/thread-self/net/"
 	for _, c := range []struct {
@@ -39,7 +40,7 @@ func checkEmpty() error {
 	return checkLoopbackDown()
 }
 
-// checkDev takes /proc/net/dev: two header lines, then a line for each interface.
+// checkDev checks /proc/net/dev: two header lines, then a line per interface.
 func checkDev(text string) error {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if len(lines) < 3 || !strings.Contains(lines[1], "|bytes") {
@@ -65,7 +66,7 @@ func checkBlank(text string) error {
 	return nil
 }
 
-// checkRoute takes /proc/net/route: at most its header.
+// checkRoute checks /proc/net/route, which may contain only its header.
 func checkRoute(text string) error {
 	text = strings.TrimSpace(text)
 	if text != "" && (strings.Contains(text, "\n") || !strings.HasPrefix(text, "Iface")) {
@@ -74,10 +75,11 @@ func checkRoute(text string) error {
 	return nil
 }
 
-// rtfReject is the flag of a route that refuses (RTF_REJECT in linux/route.h).
+// rtfReject is the flag of a rejecting route (RTF_REJECT in linux/route.h).
 const rtfReject = 0x0200
 
-// checkRoute6 takes /proc/net/ipv6_route, in which every namespace has entries that refuse everything.
+// checkRoute6 checks /proc/net/ipv6_route. Every namespace has entries there that reject
+// everything.
 func checkRoute6(text string) error {
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
 		if line == "" {

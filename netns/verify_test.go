@@ -12,13 +12,16 @@ import (
 )
 
 const devHeader = "Inter-|   Receive                                                |  Transmit\n" +
-	" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n"
+	" face |bytes    packets errs drop fifo frame compressed multicast" +
+	"|bytes    packets errs drop fifo colls carrier compressed\n"
 
-const reject6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 " +
+const reject6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 " +
+	"00000000000000000000000000000000 " +
 	"ffffffff 00000001 00000000 00200200       lo\n"
 
 func TestChecksOfProc(t *testing.T) {
-	lo := "    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"
+	lo := "    lo:       0       0    0    0    0     0          0         0" +
+		"        0       0    0    0    0     0       0          0\n"
 	for name, c := range map[string]struct {
 		check func(string) error
 		text  string
@@ -48,13 +51,13 @@ func TestChecksOfProc(t *testing.T) {
 	}
 }
 
-// Each change makes an empty namespace not empty, and each must be seen by checkEmpty alone.
+// Each change makes an empty namespace non-empty, and checkEmpty alone must detect it.
 func TestCheckEmptySeesEachChange(t *testing.T) {
 	need.Root(t)
 	for name, change := range map[string]func() error{
 		"nothing": func() error { return nil },
 		"lo up":   loUp,
-		"another interface": func() error { // TUNSETIFF makes one without netlink
+		"another interface": func() error { // TUNSETIFF creates an interface without netlink
 			fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return err
@@ -79,7 +82,8 @@ func TestCheckEmptySeesEachChange(t *testing.T) {
 			if err := r.SetInet4Addr([]byte{10, 1, 2, 3}); err != nil {
 				return err
 			}
-			return errors.Join(unix.IoctlIfreq(fd, unix.SIOCSIFADDR, r), unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, flags(0)))
+			return errors.Join(unix.IoctlIfreq(fd, unix.SIOCSIFADDR, r),
+				unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, flags(0)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Visible lists the inode numbers of the network namespaces that any thread is in or any process holds open, in ascending order.
-// What is pinned only by a mount in somebody else's mount namespace is not among them. It serves tests and proofs that nothing is
-// left; processes that end meanwhile are passed over.
+// Visible returns the sorted inode numbers of the network namespaces that a thread is in or a
+// process holds open. Namespaces that only a mount in another mount namespace pins are not listed.
+// Visible serves tests that check for leftovers. It skips processes that exit meanwhile.
 func Visible() ([]uint64, error) {
 	found := make(map[uint64]bool)
 	for _, pattern := range []string{"/proc/[0-9]*/task/[0-9]*/ns/net", "/proc/[0-9]*/fd/[0-9]*"} {
