@@ -12,24 +12,29 @@ import (
 	"strings"
 )
 
-// unwanted is what no job needs: documentation, translations, other systems' packaging, character set converters (Python has its
-// own), zones that are copies under another name, and tools that build what is built.
+// unwanted lists the paths that no job needs: documentation, translations, other systems'
+// packaging, character set converters (Python has its own), copies of time zones under other names,
+// and build tools.
 var unwanted = strings.Fields(`
 	boot usr/games usr/include usr/src
-	etc/alternatives etc/bindresvport.blacklist etc/ca-certificates etc/cron.daily etc/default etc/dpkg etc/init.d etc/kernel
+	etc/alternatives etc/bindresvport.blacklist etc/ca-certificates etc/cron.daily etc/default etc/dpkg etc/init.d
+	etc/kernel
 	etc/logcheck etc/skel etc/update-motd.d etc/python3.11
 	usr/lib/python3.11/sitecustomize.py usr/lib/binfmt.d usr/lib/x86_64-linux-gnu/gconv usr/lib/aarch64-linux-gnu/gconv
 	usr/lib/x86_64-linux-gnu/audit usr/lib/aarch64-linux-gnu/audit
 	usr/sbin/iconvconfig usr/sbin/update-ca-certificates usr/sbin/zic usr/sbin/tarcat usr/bin/bashbug usr/bin/iconv
 	usr/bin/ldd usr/bin/localedef usr/bin/pldd usr/bin/tzselect usr/bin/zdump
-	usr/share/base-files usr/share/bash-completion usr/share/binfmts usr/share/bug usr/share/common-licenses usr/share/debianutils
-	usr/share/dict usr/share/doc usr/share/doc-base usr/share/gcc usr/share/gdb usr/share/info usr/share/libc-bin usr/share/lintian
-	usr/share/locale usr/share/man usr/share/menu usr/share/misc usr/share/nodejs/@types usr/share/pixmaps usr/share/systemtap usr/share/tabset
+	usr/share/base-files usr/share/bash-completion usr/share/binfmts usr/share/bug usr/share/common-licenses
+	usr/share/debianutils
+	usr/share/dict usr/share/doc usr/share/doc-base usr/share/gcc usr/share/gdb usr/share/info usr/share/libc-bin
+	usr/share/lintian
+	usr/share/locale usr/share/man usr/share/menu usr/share/misc usr/share/nodejs/@types usr/share/pixmaps
+	usr/share/systemtap usr/share/tabset
 	usr/share/zoneinfo/posix usr/share/zoneinfo/right
 	var`)
 
-// prune takes out what is unwanted, and nis, the one module whose libraries (RPC, Kerberos) would be most of what the image's
-// libraries weigh.
+// prune removes the unwanted paths, and nis, the only module whose libraries (RPC, Kerberos) would
+// dominate the size of the image's libraries.
 func (t *tree) prune() {
 	for _, name := range unwanted {
 		t.remove(name)
@@ -41,7 +46,8 @@ func (t *tree) prune() {
 	}
 }
 
-// fixups adds what the packages' own scripts would have set up, links first, the job's user, and the mount points of a sandbox.
+// fixups does the work of the packages' own scripts. It adds the links first, then the job's user
+// and the mount points of a sandbox.
 func (t *tree) fixups(links map[string]string) error {
 	for name, to := range links {
 		t.symlink(name, to)
@@ -76,8 +82,8 @@ func (t *tree) fixups(links map[string]string) error {
 	return t.certificates()
 }
 
-// certificates makes one bundle of the CA certificates and takes out the single ones. OpenSSL looks under its own directory, which
-// comes with a package that the image does not have.
+// certificates joins the CA certificates in a bundle and removes the single files. It also links
+// the bundle from OpenSSL's own directory, which comes with a package that the image lacks.
 func (t *tree) certificates() error {
 	const from, bundle = "usr/share/ca-certificates", "etc/ssl/certs/ca-certificates.crt"
 	var all bytes.Buffer
@@ -97,7 +103,7 @@ func (t *tree) certificates() error {
 	return nil
 }
 
-// checkLibraries fails with every shared library that a file needs and the image does not have.
+// checkLibraries returns an error for each shared library that a file needs and the image lacks.
 func (t *tree) checkLibraries() error {
 	var errs []error
 	for _, name := range t.paths() {
@@ -116,14 +122,14 @@ func (t *tree) checkLibraries() error {
 		sort.Strings(libs)
 		for _, lib := range libs {
 			if !t.resolves(path.Join(libDir(), lib)) && !t.resolves(path.Join("usr/lib64", lib)) {
-				errs = append(errs, fmt.Errorf("%s needs %s, which no package of the image holds", name, lib))
+				errs = append(errs, fmt.Errorf("%s needs %s, which no package of the image contains", name, lib))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// resolves says whether name is a file, through symlinks.
+// resolves reports whether name is a file, through symlinks.
 func (t *tree) resolves(name string) bool {
 	for range 10 {
 		e := t.entries[clean(name)]

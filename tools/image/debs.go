@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// deb is one package file in the cache.
+// deb is a package file in the cache.
 type deb struct {
 	name, version, path string
 }
 
-// fetch brings the newest version of each named package that apt knows into the cache, where files are named by name, version and
-// architecture, and returns them sorted by name. apt verifies what it downloads; what the cache holds is trusted. Only without
-// package lists does it need root, to get some.
+// fetch downloads the newest version of each named package that apt knows into the cache, and
+// returns the packages sorted by name. The cache names files by package name, version and
+// architecture. apt verifies its downloads, and the cache's files are trusted. fetch needs root
+// only if there are no package lists.
 func fetch(cache string, names []string) ([]deb, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // public packages
 		return nil, err
@@ -30,14 +31,15 @@ func fetch(cache string, names []string) ([]deb, error) {
 		files, err = candidates(names)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the packages (have apt's lists been fetched, with 'apt-get update' as root?): %w", err)
+		return nil, fmt.Errorf(
+			"find the packages (have apt's lists been fetched, with 'apt-get update' as root?): %w", err)
 	}
 	var debs []deb
 	var missing []string
 	for _, file := range files {
 		part := strings.Split(strings.TrimSuffix(file, ".deb"), "_")
 		if len(part) != 3 || filepath.Base(file) != file {
-			return nil, fmt.Errorf("understand apt's file name %q", file)
+			return nil, fmt.Errorf("parse apt's file name %q", file)
 		}
 		d := deb{name: part[0], version: strings.ReplaceAll(part[1], "%3a", ":"), path: filepath.Join(cache, file)}
 		debs = append(debs, d)
@@ -60,7 +62,7 @@ func fetch(cache string, names []string) ([]deb, error) {
 	return debs, nil
 }
 
-// candidates asks apt which file it would download for each package.
+// candidates returns apt's download file for each package.
 func candidates(names []string) ([]string, error) {
 	out, err := apt("", append([]string{"download", "-qq", "--print-uris"}, names...)...)
 	if err != nil {
@@ -78,16 +80,18 @@ func candidates(names []string) ([]string, error) {
 	return files, nil
 }
 
-// download fetches the packages (name=version) next to the cache's files and renames each into place, so that several builds may
-// share the cache.
+// download fetches the packages (name=version) next to the cache's files and renames each into
+// place, so that several builds can share the cache.
 func download(cache string, which []string) (err error) {
 	tmp, err := os.MkdirTemp(cache, ".get-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	// Root's apt would drop to a user that cannot write here, and say so; it verifies the same either way.
-	if _, err := apt(tmp, append([]string{"download", "-qq", "-o", "APT::Sandbox::User=root"}, which...)...); err != nil {
+	// As root, apt would switch to a user that cannot write here, and warn. It verifies the same
+	// either way.
+	if _, err := apt(tmp,
+		append([]string{"download", "-qq", "-o", "APT::Sandbox::User=root"}, which...)...); err != nil {
 		return fmt.Errorf("download %s: %w", strings.Join(which, " "), err)
 	}
 	got, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
@@ -102,10 +106,11 @@ func download(cache string, which []string) (err error) {
 	return nil
 }
 
-// apt runs apt-get in dir and returns what it printed.
+// apt runs apt-get in dir and returns its output.
 func apt(dir string, args ...string) (string, error) {
-	// What this machine has installed, perhaps from elsewhere, is no candidate.
-	cmd := exec.Command("apt-get", append([]string{"-o", "Dir::State::status=/dev/null"}, args...)...) //nolint:gosec // names from the constant list and from apt itself
+	// Packages that are installed on this machine, perhaps from elsewhere, are no candidates.
+	//nolint:gosec // names from the constant list and from apt itself
+	cmd := exec.Command("apt-get", append([]string{"-o", "Dir::State::status=/dev/null"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	var stderr strings.Builder

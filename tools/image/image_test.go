@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// writeDeb makes a package file out of tar headers; each regular file holds its own name.
+// writeDeb creates a package file from tar headers. Each regular file contains its own name.
 func writeDeb(t *testing.T, headers ...tar.Header) string {
 	t.Helper()
 	archive := func(headers ...tar.Header) []byte {
@@ -107,12 +107,13 @@ func TestUnpackRefusesWhatIsNoPackage(t *testing.T) {
 	}
 }
 
-// small is a tree with one certificate package and nothing else.
+// small returns a tree with only a certificate package.
 func small(t *testing.T, certificates int) *tree {
 	t.Helper()
 	tr := newTree()
 	for i := range certificates {
-		tr.file(fmt.Sprintf("usr/share/ca-certificates/mozilla/%03d.crt", i), 0o644, fmt.Appendf(nil, "-----BEGIN CERTIFICATE-----\n%d\n", i))
+		tr.file(fmt.Sprintf("usr/share/ca-certificates/mozilla/%03d.crt", i), 0o644,
+			fmt.Appendf(nil, "-----BEGIN CERTIFICATE-----\n%d\n", i))
 	}
 	tr.file("usr/share/doc/x/copyright", 0o644, []byte("text"))
 	return tr
@@ -175,7 +176,7 @@ func TestLayout(t *testing.T) {
 	for _, gz := range []bool{false, true} {
 		var digests []string
 		dir := filepath.Join(t.TempDir(), "image")
-		for range 2 { // the second replaces the first
+		for range 2 { // the second run replaces the first layout
 			digest, _, err := writeLayout(dir, "python", small(t, 60), []deb{{name: "x", version: "1"}}, gz)
 			if err != nil {
 				t.Fatal(err)
@@ -203,7 +204,8 @@ func TestLayout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(data, &ix); err != nil || len(ix.Manifests) != 1 || ix.Manifests[0].Digest != digests[0] {
+		if err := json.Unmarshal(data, &ix); err != nil || len(ix.Manifests) != 1 ||
+			ix.Manifests[0].Digest != digests[0] {
 			t.Errorf("gzip %v: index %s, %v", gz, data, err)
 		}
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".image-*"))
@@ -213,9 +215,20 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestCompareLibraries holds the order of glibc's _dl_cache_libcmp: the loader's binary search misses libraries in any other.
+// TestCompareLibraries checks the order of glibc's _dl_cache_libcmp. In any other order the
+// loader's binary search misses libraries.
 func TestCompareLibraries(t *testing.T) {
-	ascending := []string{"", "liba", "libb", "libc.so", "libc.so.6", "libc.so.10", "libc.so.10.1", "libc0", "libz.so.1"}
+	ascending := []string{
+		"",
+		"liba",
+		"libb",
+		"libc.so",
+		"libc.so.6",
+		"libc.so.10",
+		"libc.so.10.1",
+		"libc0",
+		"libz.so.1",
+	}
 	for i, a := range ascending {
 		for j, b := range ascending {
 			if got := compareLibraries(a, b); (got < 0) != (i < j) || (got > 0) != (i > j) {
@@ -227,7 +240,10 @@ func TestCompareLibraries(t *testing.T) {
 
 // TestCacheFindsEveryLibrary searches as the loader does.
 func TestCacheFindsEveryLibrary(t *testing.T) {
-	names := strings.Fields("libz.so.1 libc.so.6 libm.so.6 libpython3.11.so.1.0 libpython3.9.so.1.0 ld-linux-x86-64.so.2 libstdc++.so.6 libdb-5.3.so")
+	names := strings.Fields(
+		"libz.so.1 libc.so.6 libm.so.6 libpython3.11.so.1.0 libpython3.9.so.1.0 ld-linux-x86-64.so.2 " +
+			"libstdc++.so.6 libdb-5.3.so",
+	)
 	cache := encodeCache(names)
 	word := func(at int) int { return int(binary.LittleEndian.Uint32(cache[at:])) }
 	str := func(at int) string { s, _, _ := strings.Cut(string(cache[at:]), "\x00"); return s }

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// descriptor, manifest, index and config are the parts of the OCI image specification that the layout uses, in its own words.
+// descriptor, manifest, index and config are the parts of the OCI image specification that the
+// layout needs, with the specification's names.
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`
@@ -69,8 +70,8 @@ type history struct {
 	CreatedBy string `json:"created_by"`
 }
 
-// writeLayout makes the layout at out, complete or not at all, in place of one that is there, and returns the manifest's digest and
-// the size of all blobs.
+// writeLayout atomically creates or replaces the layout at out. It returns the manifest's digest
+// and the size of all blobs in bytes.
 func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string, size int64, err error) {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a build directory
 		return "", 0, err
@@ -93,7 +94,8 @@ func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string,
 	conf, err := l.json("application/vnd.oci.image.config.v1+json", config{
 		Created: created, platform: plat,
 		Config: runConfig{
-			User: "1000:1000", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}, Cmd: []string{flavours[name].cmd}, WorkingDir: "/app",
+			User: "1000:1000", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"},
+			Cmd: []string{flavours[name].cmd}, WorkingDir: "/app",
 		},
 		RootFS:  rootFS{Type: "layers", DiffIDs: []string{diffID}},
 		History: []history{{Created: created, CreatedBy: "tsubo image-" + name}},
@@ -106,7 +108,8 @@ func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string,
 		versions[i] = d.name + "=" + d.version
 	}
 	m, err := l.json("application/vnd.oci.image.manifest.v1+json", manifest{
-		SchemaVersion: 2, MediaType: "application/vnd.oci.image.manifest.v1+json", Config: conf, Layers: []descriptor{layer},
+		SchemaVersion: 2, MediaType: "application/vnd.oci.image.manifest.v1+json", Config: conf,
+		Layers: []descriptor{layer},
 		Annotations: map[string]string{
 			"org.opencontainers.image.title": "tsubo " + name, "org.opencontainers.image.created": created,
 			"run.tsubo.debian.packages": strings.Join(versions, " "),
@@ -117,14 +120,17 @@ func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string,
 	}
 	m.Platform = &plat
 	for file, v := range map[string]any{
-		"index.json": index{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json", Manifests: []descriptor{m}},
+		"index.json": index{
+			SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json", Manifests: []descriptor{m},
+		},
 		"oci-layout": map[string]string{"imageLayoutVersion": "1.0.0"},
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {
 			return "", 0, err
 		}
-		if err := os.WriteFile(filepath.Join(tmp, file), append(data, '\n'), 0o644); err != nil { //nolint:gosec // public content
+		//nolint:gosec // public content
+		if err := os.WriteFile(filepath.Join(tmp, file), append(data, '\n'), 0o644); err != nil {
 			return "", 0, err
 		}
 	}
@@ -140,13 +146,14 @@ func writeLayout(out, name string, t *tree, debs []deb, gz bool) (digest string,
 	return m.Digest, l.size, nil
 }
 
-// layout writes blobs under dir, which is the caller's.
+// layout writes blobs below dir, which the caller owns.
 type layout struct {
 	dir  string
 	size int64
 }
 
-// layer writes the tree as one layer and returns its descriptor and the digest of the uncompressed tar.
+// layer writes the tree as a layer and returns its descriptor and the digest of the uncompressed
+// tar.
 func (l *layout) layer(t *tree, gz bool) (descriptor, string, error) {
 	var raw, packed bytes.Buffer
 	diff := sha256.New()

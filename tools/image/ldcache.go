@@ -14,12 +14,13 @@ import (
 	"strings"
 )
 
-// ldCache is the path of the dynamic loader's cache. ctypes.util.find_library reads it (through ldconfig -p), and without one the
-// loader searches its directories for every library. ldconfig itself could only make it as root.
+// ldCache is the path of the dynamic loader's cache. ctypes.util.find_library reads the cache
+// (through ldconfig -p). Without a cache the loader searches its directories for every library.
+// ldconfig itself could create the cache only as root.
 const ldCache = "etc/ld.so.cache"
 
-// libraryCache adds the cache, with every library of libDir by its SONAME, in glibc's format 1.1 (struct cache_file_new in glibc's
-// dl-cache.h).
+// libraryCache adds the cache with every library of libDir by its SONAME, in glibc's format 1.1
+// (struct cache_file_new in glibc's dl-cache.h).
 func (t *tree) libraryCache() error {
 	var names []string
 	for _, name := range t.paths() {
@@ -43,7 +44,7 @@ func (t *tree) libraryCache() error {
 	return nil
 }
 
-// encodeCache is the cache's content for libraries of libDir.
+// encodeCache returns the cache's content for libraries of libDir.
 func encodeCache(names []string) []byte {
 	const headerSize, entrySize, littleEndian = 48, 24, 2
 	flags := uint32(0x0303) // FLAG_ELF_LIBC6 | FLAG_X8664_LIB64
@@ -68,14 +69,15 @@ func encodeCache(names []string) []byte {
 		}
 	}
 	out := []byte("glibc-ld.so.cache1.1")
-	for _, v := range []uint32{uint32(len(names)), uint32(text.Len()), littleEndian, 0, 0, 0, 0} { //nolint:gosec // see above
+	//nolint:gosec // see above
+	for _, v := range []uint32{uint32(len(names)), uint32(text.Len()), littleEndian, 0, 0, 0, 0} {
 		out = binary.LittleEndian.AppendUint32(out, v)
 	}
 	return append(append(out, entries.Bytes()...), text.Bytes()...)
 }
 
-// compareLibraries orders as glibc's _dl_cache_libcmp does, by which the loader searches: runs of digits by their value, and after
-// any other character.
+// compareLibraries orders names as glibc's _dl_cache_libcmp, which the loader's search uses: runs
+// of digits by their value, and after any other character.
 func compareLibraries(a, b string) int {
 	digit := func(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 	number := func(s string) (int, string) {
@@ -112,9 +114,11 @@ func compareLibraries(a, b string) int {
 	return 0
 }
 
-// checkCache asks the tree's own ldconfig what the cache under root says; it must know libc and the library.
+// checkCache checks that the tree's own ldconfig finds libc and the library in the cache under
+// root.
 func (t *tree) checkCache(root, library string) error {
-	cmd := exec.Command(filepath.Join(root, "usr/sbin/ldconfig"), "-p", "-C", filepath.Join(root, ldCache)) //nolint:gosec // our own scratch
+	//nolint:gosec // our own scratch
+	cmd := exec.Command(filepath.Join(root, "usr/sbin/ldconfig"), "-p", "-C", filepath.Join(root, ldCache))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("read the library cache: %w: %s", err, tail(out))

@@ -14,20 +14,21 @@ import (
 	"strings"
 )
 
-// tree is the root file system in the making, by path without a leading slash. Every file belongs to root unless it says otherwise.
+// tree is a root file system under construction, by path without a leading slash. Files belong to
+// root unless their entry has another id.
 type tree struct {
 	entries map[string]*entry
 }
 
 type entry struct {
-	kind byte // tar.TypeReg, TypeDir or TypeSymlink; nothing else gets in
+	kind byte // tar.TypeReg, TypeDir or TypeSymlink
 	mode fs.FileMode
-	id   int // owner and group
+	id   int // UID and GID
 	link string
 	data []byte
 }
 
-// merged are the top-level directories that live in /usr, each a symlink in the image.
+// merged are the top-level directories that the image has in /usr, each with a symlink.
 var merged = []string{"bin", "lib", "lib64", "sbin"}
 
 func newTree() *tree {
@@ -42,7 +43,7 @@ func newTree() *tree {
 	return t
 }
 
-// clean is the path under which a package's file is kept.
+// clean returns the tree's path for a package's file.
 func clean(name string) string {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
 	for _, d := range merged {
@@ -70,7 +71,7 @@ func (t *tree) symlink(name, to string) {
 	t.put(name, &entry{kind: tar.TypeSymlink, mode: 0o777, link: to})
 }
 
-// remove takes out name and everything below it.
+// remove removes name and everything below it.
 func (t *tree) remove(name string) {
 	for p := range t.entries {
 		if p == name || strings.HasPrefix(p, name+"/") {
@@ -79,7 +80,7 @@ func (t *tree) remove(name string) {
 	}
 }
 
-// paths is every path in order, a directory before what is in it.
+// paths returns all paths in order, directories before their content.
 func (t *tree) paths() []string {
 	names := make([]string, 0, len(t.entries))
 	for p := range t.entries {
@@ -89,7 +90,8 @@ func (t *tree) paths() []string {
 	return names
 }
 
-// unpack adds a package's files. Owners are dropped, and so are set-id bits; devices and the like are refused.
+// unpack adds a package's files. Owners and set-id bits are dropped. Devices and other special
+// files are refused.
 func (t *tree) unpack(debPath string) (err error) {
 	cmd := exec.Command("dpkg-deb", "--fsys-tarfile", debPath) //nolint:gosec // a file of our cache
 	var stderr strings.Builder
@@ -143,7 +145,8 @@ func (t *tree) unpack(debPath string) (err error) {
 	}
 }
 
-// writeTo makes the tree's directories, files and links under root, which must not exist, owned by the caller.
+// writeTo creates the tree's directories, files and links under root, owned by the caller. root
+// must not exist.
 func (t *tree) writeTo(root string) error {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return err
@@ -188,7 +191,7 @@ func (t *tree) writeTar(w io.Writer) error {
 	return tw.Close()
 }
 
-// tarMode is a mode in tar's bits: permissions and, for /tmp, the sticky bit.
+// tarMode returns a mode in tar's bits: permissions and, for /tmp, the sticky bit.
 func tarMode(m fs.FileMode) int64 {
 	bits := int64(m.Perm())
 	if m&fs.ModeSticky != 0 {
