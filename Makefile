@@ -97,6 +97,10 @@ image-python: ## the Python image as an OCI layout, in build/images/python
 image-node: ## the Node image as an OCI layout, in build/images/node
 	cd tools && $(GO) run ./image -o $(CURDIR)/build/images/node -cache $(CACHE)/debs node
 
+.PHONY: image-python-data
+image-python-data: ## the Python image with numpy, pandas, scipy, scikit-learn, matplotlib and Pillow, in build/images/python-data
+	cd tools && $(GO) run ./image -o $(CURDIR)/build/images/python-data -cache $(CACHE)/debs python-data
+
 .PHONY: test-image
 test-image: image-python image-node ## build the images again, elsewhere, and compare the digests
 	cd tools && umask 077 && for i in python node; do \

@@ -35,7 +35,7 @@ func main() {
 	var (
 		rounds   = flag.Int("rounds", 12, "samples of each program on each side")
 		bin      = flag.String("bin", "build/bin", "folder of tsubod, tsubo-init and runsc")
-		layouts  = flag.String("images", "build/images", "folder of the OCI layouts python and node")
+		layouts  = flag.String("images", "build/images", "folder of the OCI layouts python, node and, where there is one, python-data")
 		programs = flag.String("programs", "tests/bench-programs/programs", "folder of the programs")
 		update   = flag.Bool("update", false, "write the .out files from the native runs")
 		out      = flag.String("o", "build/programs.json", "file for the figures")
@@ -53,9 +53,9 @@ func main() {
 
 // language is how the programs of one image run.
 type language struct {
-	name, ending string
-	argv         []string
-	root         string // unpacked, with the mounts of a native run
+	name, image, pattern string // of the job type, its image, and its programs
+	argv                 []string
+	root                 string // unpacked, with the mounts of a native run
 }
 
 type program struct {
@@ -69,10 +69,11 @@ type program struct {
 }
 
 type bench struct {
-	rounds int
-	update bool
-	client *client.Client
-	undo   []func() error
+	rounds  int
+	update  bool
+	waiting int // hot sandboxes when all wait
+	client  *client.Client
+	undo    []func() error
 }
 
 func (b *bench) close() error {
@@ -93,13 +94,19 @@ func (b *bench) run(ctx context.Context, bin, layouts, folder, out string) error
 		return err
 	}
 	languages := []*language{
-		{name: "python", ending: ".py", argv: []string{"/usr/bin/python3", "-u", "/code/main.py"}},
-		{name: "node", ending: ".js", argv: []string{"/usr/bin/node", "/code/main.js"}},
+		{name: "python", image: "python", pattern: "*.py", argv: []string{"/usr/bin/python3", "-u", "/code/main.py"}},
+		{name: "node", image: "node", pattern: "*.js", argv: []string{"/usr/bin/node", "/code/main.js"}},
 	}
+	if _, err := os.Stat(filepath.Join(layouts, "python-data")); err == nil {
+		languages = append(languages, &language{name: "data", image: "python-data", pattern: "data/*.py", argv: languages[0].argv})
+	} else {
+		fmt.Println("no image python-data: its programs are left out (make image-python-data)")
+	}
+	b.waiting = 2 * len(languages)
 	if err := b.unpack(ctx, dir, layouts, languages); err != nil {
 		return err
 	}
-	if err := b.start(ctx, dir, bin, layouts); err != nil {
+	if err := b.start(ctx, dir, bin, layouts, languages); err != nil {
 		return err
 	}
 	all, err := load(folder, languages)
@@ -127,9 +134,9 @@ func (b *bench) unpack(ctx context.Context, dir, layouts string, languages []*la
 		return err
 	}
 	for _, l := range languages {
-		image, err := catalogue.ImportLayout(ctx, l.name, filepath.Join(layouts, l.name))
+		image, err := catalogue.ImportLayout(ctx, l.image, filepath.Join(layouts, l.image))
 		if err != nil {
-			return fmt.Errorf("%w (make image-%s)", err, l.name)
+			return fmt.Errorf("%w (make image-%s)", err, l.image)
 		}
 		use, err := catalogue.Use(image.Digest)
 		if err != nil {
@@ -159,7 +166,7 @@ func (b *bench) unpack(ctx context.Context, dir, layouts string, languages []*la
 }
 
 // start starts a daemon with a hot sandbox of each language.
-func (b *bench) start(ctx context.Context, dir, bin, layouts string) error {
+func (b *bench) start(ctx context.Context, dir, bin, layouts string, languages []*language) error {
 	installed, err := tsubod.Install(bin)
 	if err != nil {
 		return err
@@ -178,6 +185,9 @@ func (b *bench) start(ctx context.Context, dir, bin, layouts string) error {
 		Dir: dir, Strict: tsubod.CanEnforce(),
 		Config: "pool_min: 2\npool_max: 2\nwarm_max: 0\nmax_workers: 1\njob_types:\n  - {name: python, timeout: 60}\n  - {name: node, language: node, timeout: 60}\n",
 	}
+	if len(languages) > 2 {
+		o.Config += "  - {name: data, image: python-data, timeout: 60, memory_limit: 1g, preload: [numpy, pandas, matplotlib.pyplot]}\n"
+	}
 	if err != nil {
 		return fmt.Errorf("%w (make build runsc)", err)
 	}
@@ -194,7 +204,7 @@ func (b *bench) start(ctx context.Context, dir, bin, layouts string) error {
 func load(folder string, languages []*language) ([]*program, error) {
 	var all []*program
 	for _, l := range languages {
-		files, err := filepath.Glob(filepath.Join(folder, "*"+l.ending))
+		files, err := filepath.Glob(filepath.Join(folder, l.pattern))
 		if err != nil || len(files) == 0 {
 			return nil, errors.Join(fmt.Errorf("no %s programs in %s", l.name, folder), err)
 		}
@@ -299,7 +309,7 @@ func (b *bench) ready(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.HotWaiting >= 4 && s.Booting == 0 { // two of each language: the built-in job type is one of Python
+		if s.HotWaiting >= b.waiting && s.Booting == 0 { // two of each language: the built-in job type is one of Python
 			return nil
 		}
 		if time.Now().After(deadline) {

@@ -25,7 +25,7 @@ type flavour struct {
 	finish func(t *tree, root string) error
 }
 
-var flavours = map[string]flavour{"python": pythonFlavour, "node": nodeFlavour}
+var flavours = map[string]flavour{"python": pythonFlavour, "node": nodeFlavour, "python-data": dataFlavour}
 
 // basePackages are in every image. They and the flavour's are everything that is in it; nothing is pulled in unseen. checkLibraries finds what
 // is missing.

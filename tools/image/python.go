@@ -32,6 +32,11 @@ func compile(t *tree, root string) error {
 	if out, err := python(root, "-c", importAll, lib).CombinedOutput(); err != nil {
 		return fmt.Errorf("import the Python library: %w: %s", err, tail(out))
 	}
+	return t.takeBytecode(root, lib)
+}
+
+// takeBytecode takes the bytecode below lib, a directory in root, into the tree.
+func (t *tree) takeBytecode(root, lib string) error {
 	return filepath.WalkDir(lib, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".pyc") {
 			return err
