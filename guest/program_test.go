@@ -65,7 +65,8 @@ func TestNodeProgramOfAnotherName(t *testing.T) {
 	const common = `
 console.log(process.argv, process.execArgv, process.argv0, typeof process.mainModule);
 const { Worker } = await import('node:worker_threads');
-new Worker('console.log(process.argv.length)', { eval: true });
+const worker = new Worker('console.log(process.argv.length)', { eval: true });
+await new Promise((done) => worker.on('exit', done));
 `
 	const checkRunMain = `
 const { default: Module } = await import('node:module');
