@@ -88,9 +88,9 @@ const (
 	annotationSandbox   = "io.kubernetes.cri.sandbox-id"
 )
 
-// capabilities are init's: to become the job's user (SETUID, SETGID), to drop these capabilities
-// for the job (SETPCAP), to kill the job's processes (KILL), to give /output away and read it back
-// (CHOWN, DAC_READ_SEARCH). The job has none.
+// capabilities are init's. SETUID and SETGID let init become the job's user, and SETPCAP drop all
+// capabilities for the job. KILL ends the job's processes. CHOWN and DAC_READ_SEARCH give /output
+// away and read it back. The job has none.
 var capabilities = []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_READ_SEARCH"}
 
 // Config returns the configuration of a sandbox. The caller owns the result.

@@ -106,15 +106,15 @@ func (c *checker) added(s *specs.Spec) {
 		c.fail("annotation %s %q: must be a sandbox's id", annotationSandbox, id)
 	}
 	if s.Annotations[annotationType] != EROFS {
-		c.fail("root: must be an EROFS image in a container that is added")
+		c.fail("root: must be an EROFS image in an added container")
 	}
 	for _, m := range s.Mounts {
 		if m.Destination == GuestDir && m.Type != EROFS {
-			c.fail("mount %s: must be of type %s in a container that is added", GuestDir, EROFS)
+			c.fail("mount %s: must be of type %s in an added container", GuestDir, EROFS)
 		}
 	}
 	if s.Linux.CgroupsPath != "" {
-		c.fail("linux.cgroupsPath %q: must not be set in a container that is added", s.Linux.CgroupsPath)
+		c.fail("linux.cgroupsPath %q: must not be set in an added container", s.Linux.CgroupsPath)
 	}
 }
 
@@ -291,7 +291,7 @@ func (c *checker) linux(l *specs.Linux) {
 	c.onlySet("linux", *l, "CgroupsPath", "Namespaces", "Seccomp")
 	c.cgroup(l)
 	if !slices.Equal(l.Namespaces, namespaces()) {
-		c.fail("linux.namespaces %v: must be new ones of pid, ipc, uts, mount and network", l.Namespaces)
+		c.fail("linux.namespaces %v: must be new pid, ipc, uts, mount and network namespaces", l.Namespaces)
 	}
 	c.filter(l.Seccomp)
 }
@@ -314,7 +314,7 @@ func (c *checker) filter(s *specs.LinuxSeccomp) {
 		c.fail("linux.seccomp.defaultAction %q: must be %s", s.DefaultAction, specs.ActErrno)
 	}
 	if len(s.Architectures) != 1 || len(s.Syscalls) == 0 {
-		c.fail("linux.seccomp: must name one architecture and what it allows")
+		c.fail("linux.seccomp: must have one architecture and at least one rule")
 	}
 	for _, rule := range s.Syscalls {
 		// Without a tracer a traced call returns ENOSYS. clone3 must return ENOSYS so that glibc

@@ -12,7 +12,7 @@
 //	daemon                                   init
 //	Boot ───────────────────────────────────▶
 //	     ◀─────────────────────────────────── Ready          the interpreter waits
-//	File Data… File Data… Run Stdin… Go ────▶                possibly in one write
+//	File Data… File Data… Run Stdin… Go ────▶                possibly in a single write
 //	     ◀─────────────────────────────────── Started        the code is released
 //	     ◀─────────────────────────────────── Stdout… Stderr…
 //	Stop (any time, optional) ──────────────▶                kill the job, then report

@@ -77,17 +77,14 @@ print([resource.getrlimit(r) for r in (
 func ourIgnored(status string) string {
 	return regexp.MustCompile(
 		`(SigIgn:\s+0{7})[0-9a-f]([0-9a-f]{8})`,
-	).ReplaceAllStringFunc(
-		status,
-		func(line string) string {
-			high := len(line) - 8
-			b, err := strconv.ParseUint(line[high:], 16, 32)
-			if err != nil {
-				return line
-			}
-			return line[:high-1] + "0" + fmt.Sprintf("%08x", b&^(1<<31))
-		},
-	)
+	).ReplaceAllStringFunc(status, func(line string) string {
+		high := len(line) - 8
+		b, err := strconv.ParseUint(line[high:], 16, 32)
+		if err != nil {
+			return line
+		}
+		return line[:high-1] + "0" + fmt.Sprintf("%08x", b&^(1<<31))
+	})
 }
 
 func TestCommandInheritsNothing(t *testing.T) {

@@ -122,16 +122,12 @@ func TestStopReportsWhatThereIs(t *testing.T) {
 			"stopped":  "os.kill(os.getpid(), signal.SIGSTOP)",
 			"flooding": "\nwhile True: os.write(1, b'y' * 65536)",
 		} {
-			r := run(
-				t,
-				o,
-				guesttest.Job{
-					Code: "import os, signal, sys, time\nopen('/output/part', 'w').write('partial')\n" +
-						"os.fork()\nprint('now')\n" + then,
-					StopAt: "now",
-					Caps:   &frames.Caps{Stdout: 100, Stderr: 100, Artifact: 100, ArtifactsTotal: 100, Artifacts: 10},
-				},
-			)
+			r := run(t, o, guesttest.Job{
+				Code: "import os, signal, sys, time\nopen('/output/part', 'w').write('partial')\n" +
+					"os.fork()\nprint('now')\n" + then,
+				StopAt: "now",
+				Caps:   &frames.Caps{Stdout: 100, Stderr: 100, Artifact: 100, ArtifactsTotal: 100, Artifacts: 10},
+			})
 			if r.Status() != 137 || !strings.Contains(r.Stdout, "now") || r.Artifacts["part"] != "partial" {
 				t.Errorf("%s: %+v", name, r)
 			}

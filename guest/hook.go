@@ -137,7 +137,7 @@ func (g *guest) park() *failure {
 func (g *guest) checkPreload() *failure {
 	for _, fd := range []int{g.job.stdout, g.job.stderr} {
 		if n, err := readable(fd); err != nil {
-			return fail(frames.StageSetup, "look at a pipe", err)
+			return fail(frames.StageSetup, "check a pipe", err)
 		} else if n > 0 {
 			return fail(frames.StageExec,
 				"a preloaded module writes output when it is imported: it cannot be preloaded", nil)

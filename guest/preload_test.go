@@ -32,14 +32,10 @@ func modules(t *testing.T, o guesttest.Options, files map[string]string) guestte
 // A program finds the preloaded modules, and everything else unchanged.
 func TestPreload(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		o = modules(
-			t,
-			o,
-			map[string]string{
-				"ahead": "import os, sys\nseen = sys.argv, sys.path[:], os.getcwd(), os.environ['PYTHONPATH'], " +
-					"'__file__' in vars(sys.modules['__main__'])\n",
-			},
-		)
+		o = modules(t, o, map[string]string{
+			"ahead": "import os, sys\nseen = sys.argv, sys.path[:], os.getcwd(), os.environ['PYTHONPATH'], " +
+				"'__file__' in vars(sys.modules['__main__'])\n",
+		})
 		o.Cwd = "/usr"
 		o.Preload = append([]string{"json", "xml.etree.ElementTree"}, o.Preload...)
 		code := `

@@ -28,14 +28,10 @@ open("/output/alive", "w").write("1")
 
 func TestOutputIsWholeAndInOrder(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		r := run(
-			t,
-			o,
-			guesttest.Job{
-				Code: "import sys\nfor i in range(20000): sys.stdout.write(f'{i}\\n')\n" +
-					"sys.stdout.buffer.write(bytes(range(256)))\n",
-			},
-		)
+		r := run(t, o, guesttest.Job{
+			Code: "import sys\nfor i in range(20000): sys.stdout.write(f'{i}\\n')\n" +
+				"sys.stdout.buffer.write(bytes(range(256)))\n",
+		})
 		var want strings.Builder
 		for i := range 20000 {
 			want.WriteString(itoa(i) + "\n")
@@ -112,27 +108,19 @@ os._exit(0)
 // The last bytes of a stderr over its cap are kept, because the exception's line is there.
 func TestEndOfStderrIsKept(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
-		r := run(
-			t,
-			o,
-			guesttest.Job{
-				Code: "import sys\nfor i in range(30000): sys.stderr.write('line %d\\n' % i)\n1/0\n",
-				Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
-			},
-		)
+		r := run(t, o, guesttest.Job{
+			Code: "import sys\nfor i in range(30000): sys.stderr.write('line %d\\n' % i)\n1/0\n",
+			Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
+		})
 		if len(r.Stderr) != 1000+frames.OutputSlack || len(r.Done.StderrTail) != frames.MaxTail ||
 			!strings.HasSuffix(r.Done.StderrTail,
 				"ZeroDivisionError: division by zero\n") {
 			t.Errorf("%d bytes of stderr, tail %q", len(r.Stderr), r.Done.StderrTail)
 		}
-		r = run(
-			t,
-			o,
-			guesttest.Job{
-				Code: "import sys\nsys.stderr.write('x' * 1000)",
-				Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
-			},
-		)
+		r = run(t, o, guesttest.Job{
+			Code: "import sys\nsys.stderr.write('x' * 1000)",
+			Caps: &frames.Caps{Stdout: 1000, Stderr: 1000},
+		})
 		if r.Done.StderrTail != "" || len(r.Stderr) != 1000 {
 			t.Errorf("everything was forwarded, but the tail is %q", r.Done.StderrTail)
 		}

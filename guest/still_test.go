@@ -24,12 +24,10 @@ func TestNothingDisturbsInit(t *testing.T) {
 	here(t, func(t *testing.T, o guesttest.Options) {
 		s := guesttest.Boot(t, o)
 		before := switches(t, s.Pid())
-		s.Give(
-			guesttest.Job{
-				Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n" +
-					"os.write(1, b'end\\n')\ntime.sleep(1000)\n",
-			},
-		)
+		s.Give(guesttest.Job{
+			Code: "import os, time\nfor i in range(300): os.write(1, b'x' * 5000); time.sleep(0.001)\n" +
+				"os.write(1, b'end\\n')\ntime.sleep(1000)\n",
+		})
 		s.Send(frames.Go{})
 		for out := ""; !strings.HasSuffix(out, "end\n"); {
 			m, err := s.Next()
@@ -119,14 +117,10 @@ func switches(t *testing.T, pid int) (n int) {
 func TestMuchInput(t *testing.T) {
 	kernels(t, func(t *testing.T, o guesttest.Options) {
 		const size = 48 << 20
-		r := run(
-			t,
-			o,
-			guesttest.Job{
-				Code:  "import sys\nprint(len(sys.stdin.buffer.read()))\nsys.stdout.write('y' * 3000000)",
-				Stdin: strings.Repeat("x", size),
-			},
-		)
+		r := run(t, o, guesttest.Job{
+			Code:  "import sys\nprint(len(sys.stdin.buffer.read()))\nsys.stdout.write('y' * 3000000)",
+			Stdin: strings.Repeat("x", size),
+		})
 		if want := strconv.Itoa(size) + "\n" + strings.Repeat("y", 3000000); r.Stdout != want || r.Status() != 0 {
 			t.Errorf("%d bytes of output, status %d", len(r.Stdout), r.Status())
 		}

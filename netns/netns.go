@@ -64,7 +64,7 @@ func openCurrent() (*os.File, error) {
 func checkType(f *os.File) error {
 	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
 	if err != nil {
-		return fmt.Errorf("ask the type of namespace %s: %w", f.Name(), err)
+		return fmt.Errorf("get the type of namespace %s: %w", f.Name(), err)
 	}
 	if kind != unix.CLONE_NEWNET {
 		return fmt.Errorf("%s is a namespace of type %#x, not a network", f.Name(), kind)
@@ -79,7 +79,7 @@ func checkNew(before, after *os.File) error {
 		return err
 	}
 	if os.SameFile(x, y) {
-		return errors.New("the thread is still in the namespace that it came from")
+		return errors.New("the thread is still in its old namespace")
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (n *NS) Do(fn func() error) error {
 			return err
 		}
 		if !os.SameFile(x, y) {
-			return errors.New("enter network namespace: the thread is in another one")
+			return errors.New("enter network namespace: the thread is in another namespace")
 		}
 		return fn()
 	})

@@ -103,7 +103,7 @@ func checkRoute6(text string) error {
 func checkLoopbackDown() error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("ask the state of lo: %w", err)
+		return fmt.Errorf("get the state of lo: %w", err)
 	}
 	defer unix.Close(fd)
 	r, err := unix.NewIfreq("lo")
@@ -111,7 +111,7 @@ func checkLoopbackDown() error {
 		return err
 	}
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r); err != nil {
-		return fmt.Errorf("ask the state of lo: %w", err)
+		return fmt.Errorf("get the state of lo: %w", err)
 	}
 	if r.Uint16()&unix.IFF_UP != 0 {
 		return errors.New("lo is up")

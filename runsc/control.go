@@ -52,7 +52,7 @@ func (c *Control) Close() error { return c.conn.Close() }
 func (c *Control) Alive() error {
 	raw, err := c.conn.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("look at the control socket of sandbox %s: %w", c.id, err)
+		return fmt.Errorf("check the control socket of sandbox %s: %w", c.id, err)
 	}
 	fds := []unix.PollFd{{Events: unix.POLLIN | unix.POLLRDHUP}}
 	var pollErr error
@@ -64,7 +64,7 @@ func (c *Control) Alive() error {
 		})
 	})
 	if err := errors.Join(err, pollErr); err != nil {
-		return fmt.Errorf("look at the control socket of sandbox %s: %w", c.id, err)
+		return fmt.Errorf("check the control socket of sandbox %s: %w", c.id, err)
 	}
 	if fds[0].Revents != 0 {
 		return fmt.Errorf("sandbox %s ended", c.id)

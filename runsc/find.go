@@ -117,7 +117,7 @@ func (r *Runsc) inspect() (identity, error) {
 			return identity{}, fmt.Errorf("find runsc: %w", err)
 		}
 		if !info.IsDir() {
-			return identity{}, fmt.Errorf("runsc %q: %q is not a directory any more", r.Path, dir)
+			return identity{}, fmt.Errorf("runsc %q: %q is no longer a directory", r.Path, dir)
 		}
 		if _, err := r.owned(dir, info); err != nil {
 			return identity{}, err
@@ -188,7 +188,7 @@ func (r *Runsc) Check() error {
 		return errors.Join(ErrChanged, err)
 	}
 	if now.sha256 != r.id.sha256 {
-		return fmt.Errorf("%w: sha256 %s, was %s (restart tsubod to take it)", ErrChanged, now.sha256, r.id.sha256)
+		return fmt.Errorf("%w: sha256 %s, was %s (restart tsubod to use it)", ErrChanged, now.sha256, r.id.sha256)
 	}
 	r.id = now
 	return nil

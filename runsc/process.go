@@ -239,7 +239,7 @@ func ended(ctx context.Context, pid, fd int) error {
 		return err
 	})
 	if err != nil && !errors.Is(err, unix.ECHILD) {
-		return fmt.Errorf("collect process %d: %w", pid, err)
+		return fmt.Errorf("reap process %d: %w", pid, err)
 	}
 	return nil
 }

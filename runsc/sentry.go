@@ -46,7 +46,7 @@ func (r *Runsc) UseSentry(ctx context.Context, path string) error {
 			return fmt.Errorf("find the sentry: %w", err)
 		}
 		if info.Mode()&0o001 == 0 {
-			return fmt.Errorf("sentry %q: %w: %q keeps the sandbox's user out (chmod o+x)", path, ErrSentry, at)
+			return fmt.Errorf("sentry %q: %w: %q denies access to the sandbox's user (chmod o+x)", path, ErrSentry, at)
 		}
 		if at == r.top || at == "/" {
 			break
@@ -58,7 +58,8 @@ func (r *Runsc) UseSentry(ctx context.Context, path string) error {
 	}
 	for _, e := range entries {
 		if e.Name() != sentryName {
-			return fmt.Errorf("sentry %q: %q lies beside it, which runsc could execute: remove it", path, e.Name())
+			return fmt.Errorf("sentry %q: %q is beside the sentry, where runsc could execute it: remove it",
+				path, e.Name())
 		}
 	}
 	ours, err := r.Version(ctx)

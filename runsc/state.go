@@ -32,7 +32,7 @@ func (r *Runsc) UseRoot(dir string) error {
 	defer func() { _ = unix.Close(fd) }() // only read
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("look at the runsc root %q: %w", dir, err)
+		return fmt.Errorf("check the runsc root %q: %w", dir, err)
 	}
 	if st.Uid != uint32(os.Geteuid()) {
 		return fmt.Errorf("runsc root %q belongs to uid %d, not to this daemon", dir, st.Uid)
@@ -47,7 +47,7 @@ func (r *Runsc) UseRoot(dir string) error {
 // checkRoot returns an error for an id whose socket runsc would put elsewhere.
 func (r *Runsc) checkRoot(id string) error {
 	if r.Root == "" {
-		return errors.New("no runsc root: UseRoot comes first")
+		return errors.New("no runsc root: call UseRoot first")
 	}
 	if n := len(filepath.Join(r.Root, socketName(id))); n >= unixPathMax {
 		return fmt.Errorf("runsc root %q: the control socket's path would have %d bytes, over %d", r.Root, n,
@@ -126,7 +126,7 @@ func (r *Runsc) Leftovers() ([]string, error) {
 // names lists Root. A missing root is empty.
 func (r *Runsc) names() ([]string, error) {
 	if r.Root == "" {
-		return nil, errors.New("no runsc root: UseRoot comes first")
+		return nil, errors.New("no runsc root: call UseRoot first")
 	}
 	f, err := os.Open(r.Root)
 	if errors.Is(err, os.ErrNotExist) {

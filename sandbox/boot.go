@@ -172,7 +172,7 @@ func (s *Sandbox) hurry() (stop func()) {
 		case <-quit:
 		case <-s.shape.Hurry:
 			if err := s.leaf.Promote(); err != nil {
-				s.host.Log.Warn("hurry a boot", "sandbox", s.id, "error", err)
+				s.host.Log.Warn("raise the CPU weight of a boot", "sandbox", s.id, "error", err)
 			}
 		}
 	}()
@@ -238,12 +238,12 @@ func (s *Sandbox) awaitReady(ctx context.Context) error {
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("wait until the runner waits: %w", cause)
+		return fmt.Errorf("wait for the runner: %w", cause)
 	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the sandbox ended")
 	}
-	return fmt.Errorf("wait until the runner waits: %w", err)
+	return fmt.Errorf("wait for the runner: %w", err)
 }
 
 // addressSpace returns the RLIMIT_AS of a job's processes in bytes. Zero means no limit. The value
@@ -272,7 +272,7 @@ func (s *Sandbox) checkReady(m frames.Message) error {
 	switch m := m.(type) {
 	case frames.Ready:
 		if m.Version != frames.Version {
-			return fmt.Errorf("tsubo-init speaks version %d, want %d", m.Version, frames.Version)
+			return fmt.Errorf("tsubo-init has protocol version %d, want %d", m.Version, frames.Version)
 		}
 		return nil
 	case frames.Fatal:

@@ -114,7 +114,7 @@ func verdict(r *job.Result, killed bool, probes []seccomp.Probe, l job.Limits, l
 		return &CanaryError{Wrong: wrong}
 	}
 	if silent {
-		return fmt.Errorf("%w: %s (CPU %v ms) while it took its memory", ErrSilent, r.Status, deref(r.Usage.CPUTimeMS))
+		return fmt.Errorf("%w: %s (CPU %v ms) while it allocated memory", ErrSilent, r.Status, deref(r.Usage.CPUTimeMS))
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (h *Host) Sweep(ctx context.Context) error {
 		errs = append(errs, os.RemoveAll(filepath.Join(h.Dir, e.Name())))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("sweep what a crash has left: %w", err)
+		return fmt.Errorf("sweep after a crash: %w", err)
 	}
 	return nil
 }

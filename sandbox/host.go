@@ -45,8 +45,8 @@ type Shape struct {
 	// Background means that no job waits for this boot. The sandbox's CPU weight stays low until
 	// its job is handed over.
 	Background bool
-	// Hurry is closed when a job comes to wait for a background boot. The CPU weight is then raised
-	// to that of a job.
+	// Hurry is closed when a job starts to wait for a background boot. The CPU weight is then
+	// raised to that of a job.
 	Hurry <-chan struct{}
 }
 

@@ -102,7 +102,7 @@ func (s *Sentry) add(ctx context.Context, shape Shape) error {
 	box, h := s.box, s.box.host
 	switch {
 	case SizeOf(shape.Limits) != s.size:
-		return fmt.Errorf("a shape of size %+v in a sandbox of %+v", SizeOf(shape.Limits), s.size)
+		return fmt.Errorf("the shape has size %+v, the empty sandbox %+v", SizeOf(shape.Limits), s.size)
 	case shape.Root.Kind != rootfs.EROFS:
 		return ErrNoSentry
 	}

@@ -14,7 +14,7 @@ const (
 	// left until ctx ends. One emulated boot hung for two minutes; the cause is unknown.
 	stuckAfter = 40 * time.Second
 	stuckShare = 3
-	// stuckLeast is the shortest time of a first attempt. With less there is no second attempt.
+	// stuckLeast is the shortest time of a first attempt. If less is left, a boot is not retried.
 	stuckLeast = 10 * time.Second
 )
 

@@ -24,9 +24,10 @@ type thrash struct {
 	times  int
 }
 
-// found adds the counters of another check. memory is the job's limit in bytes. found reports true
-// once the job has, thrashTimes in a row, held more than its limit and read back as much page cache
-// since the previous check as its own memory leaves room for.
+// found adds the counters of another check. memory is the job's limit in bytes. A check is positive
+// if the job holds more than its limit and, since the previous check, has read back as much page
+// cache as its own memory leaves room for. found reports true after thrashTimes positive checks in
+// a row.
 func (t *thrash) found(now limits.Stat, memory int64) bool {
 	room := max(memory+limits.Allowance-now.Own, leastRoom)
 	if now.Own > memory && now.Reread-t.before.Reread >= room {

@@ -23,7 +23,7 @@ func (s *Sandbox) Waiting() error {
 	}
 	conn, err := s.control.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("look at the control socket: %w", err)
+		return fmt.Errorf("check the control socket: %w", err)
 	}
 	fds := []unix.PollFd{{Events: unix.POLLIN | unix.POLLRDHUP}}
 	var pollErr error
@@ -36,7 +36,7 @@ func (s *Sandbox) Waiting() error {
 		}
 	})
 	if err := errors.Join(err, pollErr); err != nil {
-		return fmt.Errorf("look at the control socket: %w", err)
+		return fmt.Errorf("check the control socket: %w", err)
 	}
 	switch events := fds[0].Revents; {
 	case events&(unix.POLLHUP|unix.POLLRDHUP|unix.POLLERR|unix.POLLNVAL) != 0:

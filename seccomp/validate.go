@@ -60,7 +60,7 @@ func validateFor(arch string, s *specs.LinuxSeccomp) error {
 	}
 	checkErrno := func(where string, errno *uint) {
 		if errno != nil && *errno != uint(unix.EPERM) {
-			fail("%s %d: runsc answers EPERM (%d) whatever is written", where, *errno, uint(unix.EPERM))
+			fail("%s %d: runsc always returns EPERM (%d)", where, *errno, uint(unix.EPERM))
 		}
 	}
 	checkErrno("defaultErrnoRet", s.DefaultErrnoRet)
@@ -79,7 +79,7 @@ func validateFor(arch string, s *specs.LinuxSeccomp) error {
 	for i, rule := range s.Syscalls {
 		where := fmt.Sprintf("syscalls[%d]", i)
 		if rule.Action != specs.ActAllow && !unimplemented(rule) {
-			fail("%s: action %q: an allow-list has only %s, and %s for %s alone", where, rule.Action, specs.ActAllow,
+			fail("%s: action %q: an allow-list has only %s, and %s only for %s", where, rule.Action, specs.ActAllow,
 				specs.ActTrace, cloneByPointer)
 		}
 		checkErrno(where+".errnoRet", rule.ErrnoRet)

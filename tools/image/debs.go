@@ -75,7 +75,7 @@ func candidates(names []string) ([]string, error) {
 		}
 	}
 	if len(files) != len(names) {
-		return nil, fmt.Errorf("apt named %d files for %d packages", len(files), len(names))
+		return nil, fmt.Errorf("apt returned %d files for %d packages", len(files), len(names))
 	}
 	return files, nil
 }

@@ -140,7 +140,7 @@ func (t *tree) unpack(debPath string) (err error) {
 			}
 			t.file(name, to.mode, to.data)
 		default:
-			return errors.Join(fmt.Errorf("%s is of kind %q", h.Name, h.Typeflag), cmd.Process.Kill())
+			return errors.Join(fmt.Errorf("%s has unsupported type %q", h.Name, h.Typeflag), cmd.Process.Kill())
 		}
 	}
 }
