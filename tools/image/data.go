@@ -5,19 +5,24 @@ import (
 	"path/filepath"
 )
 
-// dataFlavour is pythonFlavour with what data work needs: numpy, pandas, scipy, scikit-learn, matplotlib and Pillow. Its own packages' scripts
-// would choose between BLAS libraries: the links name the reference ones.
+// dataFlavour adds numpy, pandas, scipy, scikit-learn, matplotlib and Pillow to pythonFlavour. The
+// packages' own scripts, which never run, would choose a BLAS library. The links name the reference
+// libraries instead.
 var dataFlavour = flavour{
 	packages: pythonFlavour.packages + `
 	fonts-dejavu-core fonts-lyx python-matplotlib-data
-	python3-contourpy python3-cycler python3-dateutil python3-decorator python3-distutils python3-fonttools python3-joblib python3-kiwisolver
-	python3-matplotlib python3-numpy python3-packaging python3-pandas python3-pandas-lib python3-pil python3-pkg-resources python3-pyparsing
+	python3-contourpy python3-cycler python3-dateutil python3-decorator python3-distutils python3-fonttools
+	python3-joblib python3-kiwisolver
+	python3-matplotlib python3-numpy python3-packaging python3-pandas python3-pandas-lib python3-pil
+	python3-pkg-resources python3-pyparsing
 	python3-scipy python3-six python3-sklearn python3-sklearn-lib python3-threadpoolctl python3-tz
-	libblas3 libbrotli1 libbsd0 libdeflate0 libfreetype6 libfribidi0 libgfortran5 libglib2.0-0 libgomp1 libgraphite2-3 libharfbuzz0b libimagequant0
-	libblkid1 libjbig0 libjpeg62-turbo liblapack3 liblbfgsb0 liblcms2-2 liblerc4 libmd0 libmount1 libopenjp2-7 libpng16-16 libqhull-r8.0 libquadmath0 libraqm0 libtiff6
+	libblas3 libbrotli1 libbsd0 libdeflate0 libfreetype6 libfribidi0 libgfortran5 libglib2.0-0 libgomp1
+	libgraphite2-3 libharfbuzz0b libimagequant0
+	libblkid1 libjbig0 libjpeg62-turbo liblapack3 liblbfgsb0 liblcms2-2 liblerc4 libmd0 libmount1 libopenjp2-7
+	libpng16-16 libqhull-r8.0 libquadmath0 libraqm0 libtiff6
 	libwebp7 libwebpdemux2 libwebpmux3 libxau6 libxcb1 libxdmcp6 libzstd1`,
 	links: map[string]string{
-		"usr/bin/python3":             pythonName,
+		"usr/bin/python3":            pythonName,
 		libDir() + "/libblas.so.3":   "blas/libblas.so.3",
 		libDir() + "/liblapack.so.3": "lapack/liblapack.so.3",
 	},
@@ -38,7 +43,7 @@ var dataFlavour = flavour{
 	},
 }
 
-// importData uses every package once.
+// importData uses each of the packages.
 const importData = `
 import io, os
 os.environ["MPLCONFIGDIR"] = "/tmp/mpl"
@@ -54,9 +59,11 @@ plt.plot([1, 2]); out = io.BytesIO(); plt.savefig(out, format="png"); out.seek(0
 assert PIL.Image.open(out).size == (640, 480)
 `
 
-// compileInside compiles the library at path in root with the image's own interpreter, and takes the bytecode into the tree.
+// compileInside compiles the library at path in root with the image's own interpreter, and adds the
+// bytecode to the tree.
 func compileInside(t *tree, root, path string) error {
-	cmd := inside(root, "/usr/bin/python3", "-B", "-m", "compileall", "-q", "-j1", "--invalidation-mode", "unchecked-hash", path)
+	cmd := inside(root, "/usr/bin/python3", "-B", "-m", "compileall", "-q", "-j1", "--invalidation-mode",
+		"unchecked-hash", path)
 	cmd.Env = append(cmd.Env, "PYTHONHASHSEED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile %s: %w: %s", path, err, tail(out))

@@ -14,34 +14,37 @@ import (
 	"time"
 )
 
-// flavour is what one image has that another has not.
+// flavour is the part of an image that differs from the others.
 type flavour struct {
-	packages string            // besides basePackages
-	links    map[string]string // symbolic links that the packages' own scripts would have made, by path
-	library  string            // one that the loader's cache must know
-	cmd      string            // the interpreter, as an image's default command
-	// finish runs the image's interpreter in root, where the tree has been written to, proves that it is whole, and takes into the tree what
-	// the interpreter makes for it. root is the caller's to remove.
+	packages string            // packages besides basePackages
+	links    map[string]string // symbolic links that the packages' own scripts would create, by path
+	library  string            // a library that the loader's cache must contain
+	cmd      string            // the interpreter, the image's default command
+	// finish runs the image's interpreter in root, a copy of the tree, and proves that the
+	// interpreter is complete. It adds the files that the interpreter generates to the tree. The
+	// caller removes root.
 	finish func(t *tree, root string) error
 }
 
 var flavours = map[string]flavour{"python": pythonFlavour, "node": nodeFlavour, "python-data": dataFlavour}
 
-// basePackages are in every image. They and the flavour's are everything that is in it; nothing is pulled in unseen. checkLibraries finds what
-// is missing.
+// basePackages are in every image. An image has only these and the flavour's packages; apt adds no
+// dependencies. checkLibraries finds missing libraries.
 const basePackages = `
-	base-files bash ca-certificates coreutils dash findutils grep libc-bin libc6 mawk media-types ncurses-base netbase sed tzdata
+	base-files bash ca-certificates coreutils dash findutils grep libc-bin libc6 mawk media-types ncurses-base
+	netbase sed tzdata
 	libacl1 libattr1 libgcc-s1 libgmp10 libpcre2-8-0 libselinux1 libssl3 libstdc++6 libtinfo6 zlib1g`
 
-// epoch is the time of every file, and of the image. SOURCE_DATE_EPOCH (seconds) overrides it.
+// epoch is the time of the image and of every file. SOURCE_DATE_EPOCH (seconds) overrides it.
 var epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func main() {
-	out := flag.String("o", "", "directory of the OCI layout to make; one that is there is replaced")
-	cache := flag.String("cache", defaultCache(), "directory that keeps downloaded packages")
+	out := flag.String("o", "", "directory of the OCI layout, created or replaced")
+	cache := flag.String("cache", defaultCache(), "directory for downloaded packages")
 	gz := flag.Bool("gzip", false, "compress the layer (the digest then depends on Go's compressor)")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: image [flags] %s\n", strings.Join(slices.Sorted(maps.Keys(flavours)), "|"))
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: image [flags] %s\n",
+			strings.Join(slices.Sorted(maps.Keys(flavours)), "|"))
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -116,7 +119,7 @@ func run(name, out, cache string, gz bool) (err error) {
 	return nil
 }
 
-// libDir is Debian's library directory of this architecture, and loader the path of its dynamic loader.
+// libDir returns Debian's library directory of this architecture.
 func libDir() string {
 	if runtime.GOARCH == "arm64" {
 		return "usr/lib/aarch64-linux-gnu"
@@ -124,6 +127,7 @@ func libDir() string {
 	return "usr/lib/x86_64-linux-gnu"
 }
 
+// loader returns the path of the dynamic loader of this architecture.
 func loader() string {
 	if runtime.GOARCH == "arm64" {
 		return "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"
@@ -131,7 +135,7 @@ func loader() string {
 	return "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 }
 
-// tail is the end of a failed command's output, enough to see why.
+// tail returns the last bytes of a failed command's output.
 func tail(out []byte) string {
 	s := strings.TrimSpace(string(out))
 	if len(s) > 2000 {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// pythonName is the interpreter's name in Debian; its minor version names packages and paths.
+// pythonName is the interpreter's name in Debian. Its minor version is part of package names and
+// paths.
 const pythonName = "python3.11"
 
 var pythonFlavour = flavour{
@@ -21,11 +22,12 @@ var pythonFlavour = flavour{
 	finish:  compile,
 }
 
-// compile compiles the tree's Python library in root with the tree's own interpreter, proves that every extension module and the library load,
-// and takes the bytecode into the tree.
+// compile compiles the tree's Python library in root with the tree's own interpreter, proves that
+// every extension module and the library load, and adds the bytecode to the tree.
 func compile(t *tree, root string) error {
 	lib := filepath.Join(root, "usr/lib", pythonName)
-	cmd := python(root, "-m", "compileall", "-q", "-j1", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/", lib)
+	cmd := python(root, "-m", "compileall", "-q", "-j1", "--invalidation-mode", "unchecked-hash", "-s", root, "-p",
+		"/", lib)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the Python library: %w: %s", err, tail(out))
 	}
@@ -35,7 +37,7 @@ func compile(t *tree, root string) error {
 	return t.takeBytecode(root, lib)
 }
 
-// takeBytecode takes the bytecode below lib, a directory in root, into the tree.
+// takeBytecode adds the bytecode below lib, a directory in root, to the tree.
 func (t *tree) takeBytecode(root, lib string) error {
 	return filepath.WalkDir(lib, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".pyc") {
@@ -45,8 +47,8 @@ func (t *tree) takeBytecode(root, lib string) error {
 		if err != nil {
 			return err
 		}
-		if len(data) < 16 || data[4] != 1 { // flags word: 1 is hash-based and not checked against the source
-			return fmt.Errorf("bytecode %s is not of the unchecked-hash kind", path)
+		if len(data) < 16 || data[4] != 1 { // flags 1: hash-based, not checked against the source
+			return fmt.Errorf("bytecode %s is not an unchecked-hash file", path)
 		}
 		name, err := filepath.Rel(root, path)
 		if err != nil {
@@ -57,24 +59,34 @@ func (t *tree) takeBytecode(root, lib string) error {
 	})
 }
 
-// importAll imports every extension module and the modules that stand on other packages' files.
+// importAll imports every extension module and the modules that need other packages' files.
 const importAll = `
 import os, sys, importlib
 dyn = os.path.join(sys.argv[1], "lib-dynload")
 names = sorted({f.split(".")[0] for f in os.listdir(dyn)})
 assert len(names) > 30, names
 for name in names: importlib.import_module(name)
-import ssl, sqlite3, ctypes, lzma, bz2, zlib, multiprocessing, decimal, curses, readline, zoneinfo, uuid, dbm.ndbm, asyncio, json, hashlib
-import xml.etree.ElementTree, concurrent.futures, http.client, email.message, unittest.mock, logging.handlers, mimetypes, tomllib
+import ssl, sqlite3, ctypes, lzma, bz2, zlib, multiprocessing, decimal, curses, readline
+import zoneinfo, uuid, dbm.ndbm, asyncio, json, hashlib
+import xml.etree.ElementTree, concurrent.futures, http.client, email.message, unittest.mock
+import logging.handlers, mimetypes, tomllib
 assert hashlib.new("sha3_256").digest_size == 32
 assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
 `
 
-// python is a command of the tree's own interpreter under root, with its own loader and libraries, and nothing of the caller's
-// environment, so that it does the same everywhere.
+// python returns a command of the tree's own interpreter under root, with its own loader and
+// libraries and without the caller's environment, so that its output does not depend on the host.
 func python(root string, args ...string) *exec.Cmd {
-	argv := []string{"--argv0", "python3", "--library-path", filepath.Join(root, libDir()), filepath.Join(root, "usr/bin", pythonName), "-sSB"}
-	cmd := exec.Command(filepath.Join(root, loader()), append(argv, args...)...) //nolint:gosec // our own scratch directory
+	argv := []string{
+		"--argv0",
+		"python3",
+		"--library-path",
+		filepath.Join(root, libDir()),
+		filepath.Join(root, "usr/bin", pythonName),
+		"-sSB",
+	}
+	//nolint:gosec // our own scratch directory
+	cmd := exec.Command(filepath.Join(root, loader()), append(argv, args...)...)
 	cmd.Env = []string{"LANG=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONHOME=" + filepath.Join(root, "usr")}
 	return cmd
 }
