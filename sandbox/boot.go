@@ -57,7 +57,7 @@ const destroyBound = 30 * time.Second
 
 // Boot boots a sandbox of the given shape and returns once its runner waits for a job. On error, or
 // if ctx ends first, Boot leaves nothing behind. An [*ImageError] means that the image is at fault.
-// A boot that takes longer than [patience] is abandoned and retried once.
+// A stuck boot is abandoned and retried once (stuck.go).
 func (h *Host) Boot(ctx context.Context, shape Shape) (*Sandbox, error) {
 	s, err := h.tryBoot(ctx, shape, patience(ctx, shape))
 	if errors.Is(err, errStuck) && ctx.Err() == nil {

@@ -13,8 +13,8 @@ type group struct {
 	amd64   []string // older names that only amd64 has
 }
 
-// groups are the calls that are allowed with any arguments. Calls that are neither here, nor in
-// conditional, nor known to runsc return EPERM.
+// groups are the calls that are allowed with any arguments. All calls that are neither here nor in
+// conditional return EPERM, and so do calls that runsc does not know.
 var groups = []group{
 	{
 		purpose: "read and write open files",

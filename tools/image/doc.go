@@ -1,6 +1,9 @@
-// Command image builds tsubo's OCI image layouts: `python`, the default image, with Debian's bare
-// python3 and its standard library, and `node` with Debian's bare nodejs. Both contain what
-// programs expect (a shell, the core utilities, CA certificates, time zones), for jobs of uid 1000.
+// Command image builds tsubo's OCI image layouts for jobs of uid 1000:
+//   - python, the default image: Debian's bare python3 and its standard library
+//   - python-data: python with numpy, pandas, scipy, scikit-learn, matplotlib and Pillow
+//   - node: Debian's bare nodejs
+//
+// All contain what programs expect: a shell, the core utilities, CA certificates and time zones.
 //
 // The command needs apt, dpkg-deb and package lists, but neither root nor a container engine. apt
 // fetches and verifies the packages; they are unpacked in memory and written as a single layer. The
