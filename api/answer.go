@@ -16,8 +16,9 @@ import (
 // firstRead is how much memory a body gets before its first byte has come.
 const firstRead = 4 << 10
 
-// readBody reads the whole body into c.body, at most limit bytes of it. Memory is counted when bytes have come for it, whatever
-// length was announced. When readBody returns false it has answered.
+// readBody reads the whole body into c.body, at most limit bytes of it. Memory is counted when
+// bytes have come for it, whatever length was announced. When readBody returns false it has
+// answered.
 func (s *Server) readBody(c *call, limit int64) bool {
 	if c.Body == nil || c.Body == http.NoBody {
 		return true
@@ -54,7 +55,8 @@ func (s *Server) readBody(c *call, limit int64) bool {
 	return c.bodyRead(int64(len(c.body)), limit, err)
 }
 
-// bodyRead answers when a body of n bytes is over the limit or could not be read, and then returns false.
+// bodyRead answers when a body of n bytes is over the limit or could not be read, and then returns
+// false.
 func (c *call) bodyRead(n, limit int64, err error) bool {
 	switch {
 	case n > limit:
@@ -74,9 +76,9 @@ func (c *call) bodyRead(n, limit int64, err error) bool {
 	return true
 }
 
-// skipBody is for a route that takes no body. A body over the limit is refused (wire.md 1.0). Nothing is kept: a body of
-// known length is not read and its connection is closed; one of unknown length is counted and discarded. When skipBody
-// returns false it has answered.
+// skipBody is for a route that takes no body. A body over the limit is refused (wire.md 1.0).
+// Nothing is kept: a body of known length is not read and its connection is closed; one of unknown
+// length is counted and discarded. When skipBody returns false it has answered.
 func (c *call) skipBody(limit int64) bool {
 	switch {
 	case c.Body == nil || c.Body == http.NoBody:
@@ -158,8 +160,9 @@ var statusOf = map[job.Reason]int{
 	job.NoSpace:   http.StatusInsufficientStorage,
 }
 
-// failed answers an error of what a handler called: a refusal with its own status, anything else 500. Of that only the log has the
-// text, under the correlation id: it may hold the words of a database or of the host.
+// failed answers an error of what a handler called: a refusal with its own status, anything else
+// 500. Of that only the log has the text, under the correlation id: it may hold the words of a
+// database or of the host.
 func (s *Server) failed(c *call, what string, err error) {
 	var r *job.Refusal
 	if errors.As(err, &r) && statusOf[r.Reason] != 0 {
@@ -178,7 +181,7 @@ func (s *Server) failed(c *call, what string, err error) {
 	c.refuse(http.StatusInternalServerError, what+": "+s.told(c, what, err))
 }
 
-// told is what the caller hears of an error; the log has all of it. When the caller is gone it breaks off.
+// told logs err and returns the client's text. When the caller is gone it aborts the handler.
 func (s *Server) told(c *call, what string, err error) string {
 	var r *job.Refusal
 	if errors.As(err, &r) {

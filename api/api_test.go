@@ -176,7 +176,8 @@ func (r *rig) send(q *http.Request) reply {
 	return got
 }
 
-// exchange sends a request and holds the exchange to the OpenAPI document and to the rules for every answer.
+// exchange sends a request and holds the exchange to the OpenAPI document and to the rules for
+// every answer.
 func (r *rig) exchange(q *http.Request) reply {
 	r.t.Helper()
 	var body []byte
@@ -211,7 +212,8 @@ func (r *rig) exchange(q *http.Request) reply {
 	return got
 }
 
-// detail asserts the body of a deliberate error: exactly detail and the correlation id of the header.
+// detail asserts the body of a deliberate error: exactly detail and the correlation id of the
+// header.
 func (a reply) detail(t *testing.T, status int, want string) {
 	t.Helper()
 	if a.status != status || len(a.body) != 2 || a.body["correlation_id"] != a.header.Get("X-Correlation-ID") {

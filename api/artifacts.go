@@ -15,7 +15,8 @@ import (
 // maxRanges bounds the parts of one range request; one that asks for more gets the whole.
 const maxRanges = 8
 
-// artifact is GET and HEAD /jobs/{job_id}/artifacts/{artifact_name} (wire.md 1.8, ruling 8). HEAD is answered from the manifest alone.
+// artifact is GET and HEAD /jobs/{job_id}/artifacts/{artifact_name} (wire.md 1.8, ruling 8). HEAD
+// is answered from the manifest alone.
 func (s *Server) artifact(c *call) {
 	f, ok := s.look(c, c.params[0], jobNotFound)
 	if !ok {
@@ -85,7 +86,8 @@ func disposition(name string) string {
 	return `attachment; filename="` + plain + `"; filename*=UTF-8''` + strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
 }
 
-// artifactWriter gives every piece of a download its time, and the errors of http.ServeContent the contract's body.
+// artifactWriter gives every piece of a download its time, and the errors of http.ServeContent the
+// contract's body.
 type artifactWriter struct {
 	c      *call
 	failed bool

@@ -44,7 +44,8 @@ func (f *full) tcp(o TCPOptions) string {
 	return l.Addr().String()
 }
 
-// say sends bytes as they are and returns the status of the answer, its body, or 0 when the connection was closed without one.
+// say sends bytes as they are and returns the status of the answer, its body, or 0 when the
+// connection was closed without one.
 func say(t *testing.T, network, address, text string) (int, string) {
 	t.Helper()
 	c, err := net.Dial(network, address)
@@ -78,7 +79,8 @@ func (f *full) nothingRan(t *testing.T) {
 	}
 }
 
-// TestAttacks holds the probes of group G of the attack corpus, each under its id, on the Unix socket and on TCP where that differs.
+// TestAttacks holds the probes of group G of the attack corpus, each under its id, on the Unix
+// socket and on TCP where that differs.
 func TestAttacks(t *testing.T) {
 	t.Run("G01", attackSocketModes)
 	t.Run("G03", attackKeys)
@@ -285,7 +287,8 @@ func attackBodies(t *testing.T) {
 	f.nothingRan(t)
 }
 
-// attackLimits: what is over or under its bounds is refused by name, never clamped, never unlimited.
+// attackLimits: what is over or under its bounds is refused by name, never clamped, never
+// unlimited.
 func attackLimits(t *testing.T) {
 	f := newFull(t)
 	for _, pair := range []string{
@@ -301,7 +304,8 @@ func attackLimits(t *testing.T) {
 	f.nothingRan(t)
 }
 
-// attackImages: a name is a name; nothing that means more to a shell, a registry client or a path is one.
+// attackImages: a name is a name; nothing that means more to a shell, a registry client or a path
+// is one.
 func attackImages(t *testing.T) {
 	f := newFull(t)
 	for _, name := range []string{
@@ -326,7 +330,8 @@ func attackImages(t *testing.T) {
 	f.nothingRan(t)
 }
 
-// attackArguments: arguments and environment are data of the job, and names that mean something to a loader are not anybody's to set.
+// attackArguments: arguments and environment are data of the job, and names that mean something to
+// a loader are not anybody's to set.
 func attackArguments(t *testing.T) {
 	f := newFull(t)
 	for _, pair := range []string{
@@ -408,7 +413,8 @@ func attackRates(t *testing.T) {
 	}
 }
 
-// attackConnections: idle and slow connections end, there are only so many, and none of them keeps local callers out.
+// attackConnections: idle and slow connections end, there are only so many, and none of them keeps
+// local callers out.
 func attackConnections(t *testing.T) {
 	f := newFull(t, keyed)
 	address := f.tcp(TCPOptions{MaxConns: 20})

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// audit logs two kinds of requests once they are answered or broken off: those of an admin's route, whoever sent them, and those by which an admin
-// changes another caller's job.
+// audit logs two kinds of requests once they are answered or broken off: those of an admin's route,
+// whoever sent them, and those by which an admin changes another caller's job.
 func (s *Server) audit(c *call) {
 	admins := c.route != nil && c.route.role == roleAdmin
 	others := c.foreign && c.Method != http.MethodGet && c.Method != http.MethodHead

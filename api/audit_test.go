@@ -65,7 +65,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// What an admin does to another caller's job is logged; what anybody does to their own, or only reads, is not.
+// What an admin does to another caller's job is logged; what anybody does to their own, or only
+// reads, is not.
 func TestAuditOfOthersJobs(t *testing.T) {
 	f := newFull(t)
 	log := &logBuffer{}
@@ -88,7 +89,8 @@ func TestAuditOfOthersJobs(t *testing.T) {
 	}
 }
 
-// A page of another site makes a keyless daemon on loopback do nothing, also by a GET, which has no Origin.
+// A page of another site makes a keyless daemon on loopback do nothing, also by a GET, which has no
+// Origin.
 func TestCrossSiteGETs(t *testing.T) {
 	f := newFull(t, func(p *Policy, _ *scheduler.Options) { p.Auth = Auth{LoopbackRole: LoopbackAdmin} })
 	address := f.tcp(TCPOptions{})

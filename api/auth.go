@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// Auth says who may come in over TCP and how often anybody may ask (wire.md rulings 14 to 16). The zero Auth has no keys and no
-// limits; peers on the Unix socket are known by their uid whatever it says.
+// Auth configures who may call over TCP, and how often anybody may (wire.md rulings 14 to 16). The
+// zero Auth has no keys and no limits; peers on the Unix socket are known by their uid in any case.
 type Auth struct {
 	RequireKey bool   // callers on TCP need a key
 	Header     string // the header that a key may come in, besides Authorization: Bearer
 	Keys       []Key  // those of the configuration
 	// Find looks further keys up by the SHA-256 of their text; nil: there are none.
 	Find func(sum [sha256.Size]byte) (FoundKey, bool)
-	// LoopbackRole is what a caller on TCP is without RequireKey: "user" or "admin" from this host alone (Host and Origin are checked), "open"
-	// a user from anywhere, "" nobody.
+	// LoopbackRole is what a caller on TCP is without RequireKey: "user" or "admin" from this host
+	// alone (Host and Origin are checked), "open" a user from anywhere, "" nobody.
 	LoopbackRole string
 
 	Requests, UnixRequests int // for each identity in one window; 0: no limit
@@ -47,7 +47,8 @@ const (
 	OpenToAll     = "open"
 )
 
-// Details of refused credentials. Only the bearer of a key that once was valid is told more than noKey.
+// Details of refused credentials. Only the bearer of a key that once was valid gets more than
+// noKey.
 const (
 	noKey      = "Missing or invalid API key."
 	expiredKey = "The API key has expired: ask an admin for a new one (tsubo keys create)."
@@ -57,8 +58,8 @@ const (
 	notLocal   = "Host or Origin is not this server's: a page of another site cannot use it"
 )
 
-// enter is the first step of every request (wire.md 1.0): who calls, have they asked too often, may they come in at all. It reads
-// nothing of the body.
+// enter is the first step of every request (wire.md 1.0): who calls, have they asked too often, may
+// they come in at all. It reads nothing of the body.
 func (s *Server) enter(c *call) bool {
 	uid, unix := c.Context().Value(peerKey{}).(uint32)
 	if unix {
@@ -71,7 +72,8 @@ func (s *Server) enter(c *call) bool {
 		return s.rateLimit(c, &s.rateLimits.uids, c.caller.Name, c.policy.Auth.UnixRequests)
 	}
 	known, refusal := c.policy.Auth.identify(c)
-	// The key comes first: no table of addresses stands in a good key's way. Whoever tries keys is counted by address.
+	// The key comes first: no table of addresses stands in a good key's way. Whoever tries keys is
+	// counted by address.
 	table, identity := &s.rateLimits.keys, c.caller.Name
 	if !known || c.policy.Auth.open() {
 		table, identity = &s.rateLimits.addresses, "ip:"+network(c.ip())
@@ -103,7 +105,7 @@ func (s *Server) enter(c *call) bool {
 // open reports whether callers on TCP are known by their address alone.
 func (d *Auth) open() bool { return !d.RequireKey && d.LoopbackRole == OpenToAll }
 
-// identify knows a caller on TCP, or says why not.
+// identify authenticates a caller on TCP, or returns why not.
 func (d *Auth) identify(c *call) (known bool, refusal string) {
 	switch {
 	case d.RequireKey:
@@ -120,8 +122,9 @@ func (d *Auth) identify(c *call) (known bool, refusal string) {
 	return true, ""
 }
 
-// byKey wants one key (wire.md ruling 30). An Authorization of another scheme than Bearer does not count, and the same key
-// twice is one key. Two different keys are refused: net/http does not keep the order of headers, so neither comes first.
+// byKey wants one key (wire.md ruling 30). An Authorization of another scheme than Bearer does not
+// count, and the same key twice is one key. Two different keys are refused: net/http does not keep
+// the order of headers, so neither comes first.
 func (d *Auth) byKey(c *call) (bool, string) {
 	var given []string
 	if d.Header != "" && !strings.EqualFold(d.Header, "Authorization") {
@@ -138,7 +141,7 @@ func (d *Auth) byKey(c *call) (bool, string) {
 	}
 	sum := sha256.Sum256([]byte(given[0]))
 	match := -1
-	for i, k := range d.Keys { // all of them, so that the time tells nothing
+	for i, k := range d.Keys { // all of them, so that the time reveals nothing
 		if subtle.ConstantTimeCompare(k.SHA256[:], sum[:]) == 1 {
 			match = i
 		}
@@ -159,8 +162,8 @@ func (d *Auth) byKey(c *call) (bool, string) {
 	return false, noKey
 }
 
-// sameSite is false for what a browser sends on behalf of another site (DNS rebinding, cross-site requests): a Host that is not this
-// machine's loopback, or an Origin that is not that very Host.
+// sameSite is false for what a browser sends on behalf of another site (DNS rebinding, cross-site
+// requests): a Host that is not this machine's loopback, or an Origin that is not that very Host.
 func sameSite(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -178,8 +181,8 @@ func sameSite(r *http.Request) bool {
 	return true
 }
 
-// foreign reports whether a browser sent a request to keyless loopback for a page of another site. Such a GET has no Origin, and
-// it must not make work.
+// foreign reports whether a browser sent a request to keyless loopback for a page of another site.
+// Such a GET has no Origin, and it must not make work.
 func (s *Server) foreign(c *call) bool {
 	if _, unix := c.Context().Value(peerKey{}).(uint32); unix || c.policy.Auth.RequireKey {
 		return false
@@ -201,8 +204,8 @@ func (c *call) ip() string {
 	return host
 }
 
-// network is what connections and requests of an address are counted by: the address, and for IPv6 its /64, all of which one
-// host may have.
+// network is what connections and requests of an address are counted by: the address, and for IPv6
+// its /64, all of which one host may have.
 func network(ip string) string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -216,7 +219,8 @@ func network(ip string) string {
 	return p.String()
 }
 
-// exempt are the paths that need no key and are not counted (wire.md 1.0), as they are sent: no second spelling is one of them.
+// exempt are the paths that need no key and are not counted (wire.md 1.0), as they are sent: no
+// second spelling is one of them.
 func exempt(path string) bool {
 	switch path {
 	case "/health", "/openapi.json", "/docs", "/redoc":

@@ -24,8 +24,8 @@ func (s *Server) check(c *call) {
 	c.json(http.StatusOK, answer)
 }
 
-// backup is GET /backup: a tar stream of the store as it is at one moment, while the daemon goes on. A stream that breaks ends without its
-// last chunk, which no client takes for a whole one.
+// backup is GET /backup: a tar stream of the store as it is at one moment, while the daemon goes
+// on. A stream that breaks ends without its last chunk, which no client takes for a whole one.
 func (s *Server) backup(c *call) {
 	h := c.w.Header()
 	h.Set("Content-Type", "application/x-tar")

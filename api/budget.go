@@ -13,14 +13,16 @@ const DefaultHeldBytes = 16 * job.MiB
 // freeBytes of an answer are not counted: the socket's buffer takes them.
 const freeBytes = 16 << 10
 
-// budget bounds bytes that requests hold, in all and for each caller. The zero value is ready. It is safe for concurrent use.
+// budget bounds bytes that requests hold, in all and for each caller. The zero value is ready. It
+// is safe for concurrent use.
 type budget struct {
 	mu  sync.Mutex
 	all int64
 	by  map[string]int64
 }
 
-// take counts n bytes of a caller and reports whether both fit: total in all, half of it for one caller.
+// take counts n bytes of a caller and reports whether both fit: total in all, half of it for one
+// caller.
 func (b *budget) take(caller string, n, total int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,7 +50,8 @@ func (b *budget) give(caller string, n int64) {
 	}
 }
 
-// hold counts n bytes that the request keeps in memory until it has been answered. It reports whether there is room.
+// hold counts n bytes that the request keeps in memory until it has been answered. It reports
+// whether there is room.
 func (s *Server) hold(c *call, n int64) bool {
 	total := c.policy.HeldBytes
 	if total == 0 {

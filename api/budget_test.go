@@ -33,7 +33,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// Bodies under way are counted while their runs last; beyond the caller's share they are 503, and nothing stays counted.
+// Bodies under way are counted while their runs last; beyond the caller's share they are 503, and
+// nothing stays counted.
 func TestBodiesAreCounted(t *testing.T) {
 	r := newRig(t, 0)
 	p := testPolicy()
@@ -71,7 +72,8 @@ func TestBodiesAreCounted(t *testing.T) {
 	}
 }
 
-// An answer with large artifacts is whole, plain and as an event, and costs no memory while nobody reads it.
+// An answer with large artifacts is whole, plain and as an event, and costs no memory while nobody
+// reads it.
 func TestInlineArtifactsStream(t *testing.T) {
 	const size, many = 8 << 20, 12
 	r := newRig(t, 0)

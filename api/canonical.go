@@ -13,8 +13,9 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// canonical is JSON as Python's json.dumps writes it with sorted keys, no spaces and no ASCII escapes, but for numbers, whose text is
-// kept (ruling 13). data is JSON that the decoder has taken.
+// canonical is JSON as Python's json.dumps writes it with sorted keys, no spaces and no ASCII
+// escapes, but for numbers, whose text is kept (ruling 13). data is JSON that the decoder has
+// taken.
 func canonical(data []byte) []byte {
 	v, err := strictjson.Parse(data)
 	if err != nil {
@@ -85,7 +86,8 @@ func hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// fingerprint tells payloads under one idempotency key apart (wire.md 1.2). What tsubo adds to a request counts when it is there.
+// fingerprint distinguishes payloads under one idempotency key (wire.md 1.2). What tsubo adds to a
+// request counts when it is there.
 func fingerprint(r *job.Request, metadata map[string]string) string {
 	ref := r.JobType
 	if ref == "" {

@@ -42,7 +42,8 @@ func TestAnnouncedLengthIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// A handler that fails in the middle of its answer breaks the connection: half an answer must not look like a whole one.
+// A handler that fails in the middle of its answer breaks the connection: half an answer must not
+// look like a whole one.
 func TestPanicInTheMiddleOfAnAnswer(t *testing.T) {
 	r := newRig(t, 0)
 	r.server.routes = append(r.server.routes, route{http.MethodGet, "/half", roleUser, false, func(c *call) {
@@ -75,8 +76,9 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// A body is read against a deadline, and none is left while the job runs: it would look like the caller's hang-up. The answer is
-// written against a deadline, and that of the answer before is gone when the next request may be told to continue.
+// A body is read against a deadline, and none is left while the job runs: it would look like the
+// caller's hang-up. The answer is written against a deadline, and that of the answer before is gone
+// when the next request may be told to continue.
 func TestDeadlines(t *testing.T) {
 	r := newRig(t, 0)
 	for path, body := range map[string]string{"/execute": `{"code":"1"}`, "/images?name=a": "archive"} {
@@ -92,7 +94,8 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// A route that takes no body reads none: it answers before a byte of the body has come, and closes the connection.
+// A route that takes no body reads none: it answers before a byte of the body has come, and closes
+// the connection.
 func TestRoutesWithoutABodyReadNone(t *testing.T) {
 	r := newRig(t, 0)
 	for _, q := range []struct {
@@ -127,7 +130,8 @@ func TestRoutesWithoutABodyReadNone(t *testing.T) {
 	}
 }
 
-// One address holds its share of the connections and closes none but its own; a caller who has shown a key keeps the connection.
+// One address holds its share of the connections and closes none but its own; a caller who has
+// shown a key keeps the connection.
 func TestOneAddressDoesNotShutOutKeys(t *testing.T) {
 	f := newFull(t, keyed)
 	address := f.tcp(TCPOptions{MaxConns: 64})

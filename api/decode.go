@@ -14,7 +14,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Bounds of the schema; the configured ceilings are checked after it, with sentences of their own (wire.md 1.1).
+// Bounds of the schema; the configured ceilings are checked after it, with sentences of their own
+// (wire.md 1.1).
 const (
 	schemaMaxTimeout = 86400
 	schemaMinStartup = 10

@@ -14,7 +14,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// openAPISource is the contract: routes, roles, bodies. It is written by hand, first; tests hold the server to it.
+// openAPISource is the contract: routes, roles, bodies. It is written by hand, first; tests hold
+// the server to it.
 //
 //go:embed openapi.yaml
 var openAPISource []byte

@@ -18,14 +18,15 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// followAhead is how many events of a stream are held for a caller beside what the connection holds; a text has 16 KiB at most.
+// followAhead is how many events of a stream are held for a caller beside what the connection
+// holds; a text has 16 KiB at most.
 const followAhead = 8
 
-// heartbeat is how often a silent stream says that it is alive.
+// heartbeat is the interval of comments on a silent stream.
 const heartbeat = 15 * time.Second
 
-// eventError is the event with which a stream ends that cannot tell the result. It has no id: a reader that comes back goes on after the
-// last event that it has.
+// eventError is the last event of a stream that cannot report the result. It has no id: a reader
+// that comes back goes on after the last event that it has.
 const eventError = "error"
 
 type (
@@ -40,7 +41,7 @@ type (
 	}
 )
 
-// wantsEvents says whether the caller asks for a stream.
+// wantsEvents reports whether the caller asks for a stream.
 func (c *call) wantsEvents() bool {
 	for _, one := range strings.Split(strings.Join(c.Header.Values("Accept"), ","), ",") {
 		media, params, err := mime.ParseMediaType(one)
@@ -87,7 +88,8 @@ func (st *stream) begin() {
 	st.c.w.WriteHeader(http.StatusOK)
 }
 
-// write gives the caller writeTimeout to take what is sent: a reader that stands still loses its connection.
+// write gives the caller writeTimeout to take what is sent: a reader that stands still loses its
+// connection.
 func (st *stream) write(b []byte) error {
 	_ = st.c.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails where there is no connection
 	if _, err := st.c.w.Write(b); err != nil {
@@ -104,7 +106,7 @@ func (st *stream) flush() error {
 	return nil
 }
 
-// fail ends a stream that cannot tell the result.
+// fail ends a stream that cannot report the result.
 func (st *stream) fail(detail string) error {
 	return st.send(0, eventError, errorBody{Detail: job.Sanitize(detail), CorrelationID: st.c.correlation})
 }
@@ -120,8 +122,8 @@ func (st *stream) event(id string, e job.Event) error {
 	return st.send(e.ID, string(e.Kind), jobData{id})
 }
 
-// follow forwards events until the result, which it returns, or until the stream ends without one: then the result is nil. An error means
-// that the caller is gone.
+// follow forwards events until the result, which it returns, or until the stream ends without one:
+// then the result is nil. An error means that the caller is gone.
 func (s *Server) follow(ctx context.Context, st *stream, id string, events iter.Seq[job.Event]) (*job.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready := make(chan job.Event, followAhead)
@@ -177,7 +179,8 @@ func (s *Server) follow(ctx context.Context, st *stream, id string, events iter.
 	}
 }
 
-// jobEvents is GET /jobs/{job_id}/events: the stream of a job that waits, runs or has ended, resumable by Last-Event-ID.
+// jobEvents is GET /jobs/{job_id}/events: the stream of a job that waits, runs or has ended,
+// resumable by Last-Event-ID.
 func (s *Server) jobEvents(c *call) {
 	id := c.params[0]
 	after, ok := c.lastEventID()
@@ -239,8 +242,8 @@ func (c *call) lastEventID() (uint64, bool) {
 	return id, true
 }
 
-// replay makes the stream of a job that has ended from its record. Where the reader had got to in a stream that is gone nobody knows: it is told of
-// a gap, and the result has the whole output.
+// replay makes the stream of a job that has ended from its record. A reader that resumes a stream
+// that is gone gets a gap, since nobody knows its position; the result has the whole output.
 func (st *stream) replay(r *job.Record, after uint64) error {
 	var events []job.Event
 	if after > 0 {
@@ -275,7 +278,8 @@ type outcome struct {
 	err    error
 }
 
-// executeStream is POST /execute for a caller who watches: its last event, result, has the body that the caller would have got otherwise.
+// executeStream is POST /execute for a caller who watches: its last event, result, has the body
+// that the caller would have got otherwise.
 func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 	id := sub.Spec.ID
 	ctx, cancel := context.WithCancel(c.Context())

@@ -22,7 +22,8 @@ const (
 	maxOffset = math.MaxInt32
 )
 
-// listExecutions is GET /executions (wire.md 1.9): the caller's own, newest first; an admin's list holds everybody's.
+// listExecutions is GET /executions (wire.md 1.9): the caller's own, newest first; an admin's list
+// holds everybody's.
 func (s *Server) listExecutions(c *call) {
 	q := c.query()
 	f := job.Filter{
@@ -71,7 +72,8 @@ func (s *Server) matching(f job.Filter) []*job.Record {
 	return all
 }
 
-// merge puts runs that run now between the records of the store, newest first, and adds those of one page.
+// merge puts runs that run now between the records of the store, newest first, and adds those of
+// one page.
 type merge struct {
 	running           []*job.Record
 	skip, limit, seen int
@@ -79,7 +81,8 @@ type merge struct {
 	add               func(*job.Record) error
 }
 
-// stored takes the next record of the store. A run that has ended meanwhile is there, too, and counts once.
+// stored takes the next record of the store. A run that has ended meanwhile is there, too, and
+// counts once.
 func (m *merge) stored(r *job.Record) error {
 	for len(m.running) > 0 && !m.running[0].CreatedAt.Before(r.CreatedAt) {
 		if err := m.next(); err != nil {
@@ -119,7 +122,8 @@ func (m *merge) rest() error {
 	return nil
 }
 
-// page writes a listing item by item: a page of records may hold much text, and only a little of it is in memory at a time.
+// page writes a listing item by item: a page of records may hold much text, and only a little of it
+// is in memory at a time.
 type page struct {
 	c     *call
 	held  bytes.Buffer
@@ -184,7 +188,8 @@ func (s *Server) execution(c *call) {
 	c.json(http.StatusOK, s.record(f.record, view))
 }
 
-// deleteExecution is DELETE /executions/{execution_id} (ruling 20): the record, its artifacts and its replay data.
+// deleteExecution is DELETE /executions/{execution_id} (ruling 20): the record, its artifacts and
+// its replay data.
 func (s *Server) deleteExecution(c *call) {
 	const running = "Cannot delete an execution that hasn't completed"
 	f, ok := s.look(c, c.params[0], executionNotFound)

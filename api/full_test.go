@@ -20,7 +20,8 @@ import (
 	"github.com/tsubo-run/tsubo/store"
 )
 
-// full is the surface over the real scheduler and the real store; only what runs a job is the test's own.
+// full is the surface over the real scheduler and the real store; only what runs a job is the
+// test's own.
 type full struct {
 	t      *testing.T
 	server *Server
@@ -240,7 +241,8 @@ type sse struct {
 	data      map[string]any
 }
 
-// watch opens a stream and returns its events one by one; "" as the event means that the stream has ended.
+// watch opens a stream and returns its events one by one; "" as the event means that the stream has
+// ended.
 func (r *rig) watch(q *http.Request) (next func() sse, answer *http.Response) {
 	r.t.Helper()
 	a, err := r.client.Do(q)

@@ -27,7 +27,8 @@ func (forgetful) Submit(_ context.Context, s job.Submission) (*job.Record, bool,
 	return s.Record, false, nil
 }
 
-// Whatever comes as a body is taken or refused with the contract's statuses and bodies; what is taken, the contract allows.
+// Whatever comes as a body is taken or refused with the contract's statuses and bodies; what is
+// taken, the contract allows.
 func FuzzBodies(f *testing.F) {
 	for _, seed := range []string{
 		`{"code":"x"}`, `{"code":"x","input_data":{"a":[1,2.50,1E400,"\ud83d\ude00"]},"timeout":5.0,"startup_timeout":20,"job_type":"short@v1","idempotency_key":"12345678","requirements":["a[b]>=1,<2"]}`,

@@ -29,7 +29,8 @@ func (s *Server) health(c *call) {
 // poolStats is GET /pool/stats.
 func (s *Server) poolStats(c *call) { c.json(http.StatusOK, s.opt.Jobs.Stats()) }
 
-// poolSandboxes is GET /pool/sandboxes, a route of its own because the keys of /pool/stats are upstream's.
+// poolSandboxes is GET /pool/sandboxes, a route of its own because the keys of /pool/stats are
+// upstream's.
 func (s *Server) poolSandboxes(c *call) { c.json(http.StatusOK, s.opt.Facts().Sandboxes) }
 
 // version is GET /version (ruling 20).

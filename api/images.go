@@ -91,7 +91,8 @@ func (c *call) imageName() (string, bool) {
 	return names[0], true
 }
 
-// archiveReader reads an uploaded archive within its limit. It waits for each piece for a bounded time.
+// archiveReader reads an uploaded archive within its limit. It waits for each piece for a bounded
+// time.
 type archiveReader struct {
 	c    *call
 	left int64
@@ -104,7 +105,7 @@ func (r *archiveReader) Read(p []byte) (int, error) {
 	}
 	_ = r.c.control.SetReadDeadline(time.Now().Add(archiveTimeout)) // fails where there is no connection
 	if int64(len(p)) > r.left+1 {
-		p = p[:r.left+1] // one byte more than allowed tells an archive at the limit from one over it
+		p = p[:r.left+1] // one byte more than allowed distinguishes an archive at the limit from one over it
 	}
 	n, err := r.c.Body.Read(p)
 	if int64(n) > r.left {

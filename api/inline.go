@@ -15,14 +15,15 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// maxSpool bounds the bytes of artifacts on disk that wait for their readers; half of it is one caller's at most.
+// maxSpool bounds the bytes of artifacts on disk that wait for their readers; half of it is one
+// caller's at most.
 const maxSpool = 4 << 30
 
-// errFull says that there is no room for an answer.
+// errFull reports that there is no room for an answer.
 var errFull = errors.New("no room for the answer")
 
-// inlined is the body of POST /execute with its artifacts in it. The base64 is made while the body is written, from a file
-// without a name, so that a slow reader costs no memory.
+// inlined is the body of POST /execute with its artifacts in it. The base64 is made while the body
+// is written, from a file without a name, so that a slow reader costs no memory.
 type inlined struct {
 	text  [][]byte // JSON: what comes before each artifact's base64, and the rest
 	files []*io.SectionReader
@@ -30,7 +31,8 @@ type inlined struct {
 	close func()
 }
 
-// inline makes the answer and moves the artifacts to disk. The error is errFull, or that of the disk. The caller calls close.
+// inline makes the answer and moves the artifacts to disk. The error is errFull, or that of the
+// disk. The caller calls close.
 func (s *Server) inline(c *call, a job.ExecuteAnswer, artifacts []job.Artifact) (_ *inlined, err error) {
 	in := &inlined{close: func() {}}
 	marks := make([][]byte, len(artifacts))

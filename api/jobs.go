@@ -18,8 +18,8 @@ type found struct {
 	live   *job.Live
 }
 
-// look finds a job that the caller may see. Another's job looks exactly like none (ruling 16). When it returns false it has answered: 404 with
-// this detail.
+// look finds a job that the caller may see. Another's job looks exactly like none (ruling 16). When
+// it returns false it has answered: 404 with this detail.
 func (s *Server) look(c *call, id, detail string) (found, bool) {
 	f, err := s.lookup(c, id)
 	switch {
@@ -80,7 +80,7 @@ func (s *Server) running(id string) *job.Record {
 	return nil
 }
 
-// owns says whether the caller may see what belongs to owner.
+// owns reports whether the caller may see what belongs to owner.
 func (c *call) owns(owner string) bool { return c.caller.Admin || c.caller.Name == owner }
 
 // jobStatus is GET /jobs/{job_id} (wire.md 1.3).
@@ -133,8 +133,8 @@ func (s *Server) jobResult(c *call) {
 	})
 }
 
-// await waits until a job has ended, for the caller and no longer than patience; the job does not feel it. When it returns false it has
-// answered.
+// await waits until a job has ended, for the caller and no longer than patience; the job does not
+// feel it. When it returns false it has answered.
 func (s *Server) await(c *call, id string, patience time.Duration) (found, bool) {
 	ctx, cancel := context.WithTimeout(c.Context(), patience)
 	defer cancel()

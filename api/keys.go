@@ -11,7 +11,8 @@ import (
 
 // Keys are the API keys that were made here (ruling 14), besides those of the configuration.
 type Keys interface {
-	// Create makes a key and returns its text, which cannot be had again. A zero expires means never.
+	// Create makes a key and returns its text, which cannot be had again. A zero expires means
+	// never.
 	Create(name string, admin bool, expires time.Time) (text string, key job.APIKey, err error)
 	List() []job.APIKey
 	// Revoke shuts a key out from now on. job.ErrNotFound is among its errors.

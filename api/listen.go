@@ -23,22 +23,24 @@ import (
 // MaxSocketPath is the longest path of a Unix socket in bytes: sun_path of unix(7) less its NUL.
 const MaxSocketPath = 107
 
-// DefaultMaxConns is how many connections a listener has open at most when nothing else is said.
+// DefaultMaxConns is how many connections a listener has open at most by default.
 const DefaultMaxConns = 512
 
-// ListenOptions say where the Unix socket is.
+// ListenOptions locate the Unix socket.
 type ListenOptions struct {
 	Path string // absolute
 	// Group owns the socket and, when it is made here, its directory; "" for that of the process.
 	Group string
-	// MaxConns bounds the open connections of all uids other than 0; one of them gets at most half, so that nobody shuts the
-	// others out. Root has as many of its own, so that it always gets in. 0 is DefaultMaxConns.
+	// MaxConns bounds the open connections of all uids other than 0; one of them gets at most half,
+	// so that nobody shuts the others out. Root has as many of its own, so that it always gets in.
+	// 0 is DefaultMaxConns.
 	MaxConns int
 }
 
-// Listen opens the socket with mode 0660 and the group, whatever the umask is, in a directory that is made 0750 when it is not
-// there. The socket appears under its path only when it listens with its final mode. A socket file on which nobody listens is
-// replaced; one on which somebody does, or another kind of file, is an error. Close removes the path if it is still this socket's.
+// Listen opens the socket with mode 0660 and the group, whatever the umask is, in a directory that
+// is made 0750 when it is not there. The socket appears under its path only when it listens with
+// its final mode. A socket file on which nobody listens is replaced; one on which somebody does, or
+// another kind of file, is an error. Close removes the path if it is still this socket's.
 func Listen(o ListenOptions) (net.Listener, error) {
 	if n := len(o.Path); n > MaxSocketPath || !filepath.IsAbs(o.Path) {
 		return nil, fmt.Errorf("socket path of %d bytes: must be absolute and at most %d bytes; set socket or run_dir to a shorter path", n, MaxSocketPath)
@@ -64,7 +66,8 @@ func Listen(o ListenOptions) (net.Listener, error) {
 	random := make([]byte, 8)
 	_, _ = rand.Read(random) // never fails
 	temporary := ".new-" + hex.EncodeToString(random)
-	// The directory is named by descriptor: short enough for sun_path, and the same directory as in the calls below.
+	// The directory is named by descriptor: short enough for sun_path, and the same directory as in
+	// the calls below.
 	config := net.ListenConfig{Control: lockMode}
 	bound, err := config.Listen(context.Background(), "unix", fmt.Sprintf("/proc/self/fd/%d/%s", at, temporary))
 	if err != nil {
@@ -96,8 +99,9 @@ func Listen(o ListenOptions) (net.Listener, error) {
 	return &listener{UnixListener: inner, at: at, base: base, inode: own.Ino, conns: newConnCount(cmp.Or(o.MaxConns, DefaultMaxConns))}, nil
 }
 
-// lockMode takes every permission off the socket before it is bound: bind gives the file the mode of the socket's own inode less
-// the umask (unix_bind_bsd in the kernel), so nobody can connect before the group is set.
+// lockMode takes every permission off the socket before it is bound: bind gives the file the mode
+// of the socket's own inode less the umask (unix_bind_bsd in the kernel), so nobody can connect
+// before the group is set.
 func lockMode(_, _ string, c syscall.RawConn) error {
 	var inner error
 	if err := c.Control(func(fd uintptr) { inner = unix.Fchmod(int(fd), 0) }); err != nil {
@@ -118,8 +122,9 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// MakeDir makes the directory of a socket with mode 0750 and the group, whatever the umask is; one that is there is left as it is.
-// Listen does it, too; a daemon that needs the directory earlier calls this first.
+// MakeDir makes the directory of a socket with mode 0750 and the group, whatever the umask is; one
+// that is there is left as it is. Listen does it, too; a daemon that needs the directory earlier
+// calls this first.
 func MakeDir(dir, group string) error {
 	gid, err := groupID(group)
 	if err != nil {
@@ -208,7 +213,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops listening and removes the socket's path unless another socket has taken it. It may come twice.
+// Close stops listening and removes the socket's path unless another socket has taken it. It may
+// come twice.
 func (l *listener) Close() error {
 	l.once.Do(func() {
 		var now unix.Stat_t
@@ -256,7 +262,8 @@ func newConnCount(most int) *connCount {
 	return &connCount{most: max(2, most), by: map[uint32]int{}}
 }
 
-// take counts one connection of uid and returns the function that takes it off again, or false when there are too many.
+// take counts one connection of uid and returns the function that takes it off again, or false when
+// there are too many.
 func (c *connCount) take(uid uint32) (release func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -87,7 +87,8 @@ func TestMakeDirLeavesWhatIsThere(t *testing.T) {
 	}
 }
 
-// Between bind and the final mode nobody may connect: the mode at bind is what the control function left.
+// Between bind and the final mode nobody may connect: the mode at bind is what the control function
+// left.
 func TestSocketIsLockedWhenBound(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
 	old := syscall.Umask(0)

@@ -57,11 +57,12 @@ func loadContract(t *testing.T) *contract {
 	return c
 }
 
-// hold holds one exchange to the contract. Requests are held to it when the server took them. A route that the contract does not know must be
-// answered as one that is not there.
+// hold holds one exchange to the contract. Requests are held to it when the server took them. A
+// route that the contract does not know must be answered as one that is not there.
 func (k *contract) hold(t *testing.T, q *http.Request, body []byte, status int, header http.Header, answer []byte) {
 	t.Helper()
-	// The router wants a path; what the contract's own document says about escapes is not its matter.
+	// The router wants a path; what the contract's own document says about escapes is not its
+	// matter.
 	q = q.Clone(context.Background())
 	q.Body = io.NopCloser(bytes.NewReader(body))
 	q.ContentLength = int64(len(body))
@@ -237,7 +238,8 @@ func TestRulingR16RolesOfAllRoutes(t *testing.T) {
 	if !maps.Equal(want, got) {
 		t.Errorf("the document has %v\nthe server has %v", want, got)
 	}
-	// And the server means them: each admin route refuses a user before it looks at anything, each other one does not.
+	// And the server means them: each admin route refuses a user before it looks at anything, each
+	// other one does not.
 	r := newRig(t, 1001)
 	for _, one := range r.server.routes {
 		path := strings.NewReplacer("{job_id}", "x", "{execution_id}", "x", "{artifact_name}", "x", "{name}", "x", "{entry_id}", "1").Replace(one.path)

@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/api/strictjson"
 )
 
-// query reads the parameters of a query string by rules and collects what is wrong. Of a parameter that comes more than once the last
-// one counts; unknown ones are passed over, as upstream does.
+// query reads the parameters of a query string by rules and collects what is wrong. Of a parameter
+// that comes more than once the last one counts; unknown ones are passed over, as upstream does.
 type query struct {
 	values   url.Values
 	problems []strictjson.Problem

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// maxIdentities bounds how many identities are counted at once. Beyond it, with all of them in their windows, a new one waits: memory is
-// bounded, and who was there is not pushed out.
+// maxIdentities bounds how many identities are counted at once. Beyond it, with all of them in
+// their windows, a new one waits: memory is bounded, and who was there is not pushed out.
 const maxIdentities = 10000
 
-// rateLimits counts each kind of identity in a table of its own, so that a flood of addresses or uids takes no room from keys.
+// rateLimits counts each kind of identity in a table of its own, so that a flood of addresses or
+// uids takes no room from keys.
 type rateLimits struct{ keys, uids, addresses windows }
 
 // windows counts requests in fixed windows, one for each identity. The zero value is ready.
@@ -27,8 +28,8 @@ type window struct {
 	n    int
 }
 
-// take counts one request of an identity that may make most of them in a window of that length. ok is false for one too many; wait is
-// then the time until the window ends.
+// take counts one request of an identity that may make most of them in a window of that length. ok
+// is false for one too many; wait is then the time until the window ends.
 func (w *windows) take(identity string, most int, length time.Duration, now time.Time) (wait time.Duration, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,7 +51,8 @@ func (w *windows) take(identity string, most int, length time.Duration, now time
 	return 0, true
 }
 
-// sweep forgets windows that have ended, at most once a second, and reports whether there is room now.
+// sweep forgets windows that have ended, at most once a second, and reports whether there is room
+// now.
 func (w *windows) sweep(now time.Time) bool {
 	if now.Sub(w.swept) >= time.Second {
 		w.swept = now
@@ -63,7 +65,8 @@ func (w *windows) sweep(now time.Time) bool {
 	return len(w.by) < maxIdentities
 }
 
-// rateLimit refuses a request of an identity that has asked too often. Exempt paths are not counted.
+// rateLimit refuses a request of an identity that has asked too often. Exempt paths are not
+// counted.
 func (s *Server) rateLimit(c *call, table *windows, identity string, most int) bool {
 	if most <= 0 || exempt(c.URL.EscapedPath()) {
 		return true

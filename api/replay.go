@@ -74,8 +74,8 @@ func (s *Server) replay(c *call, o *strictjson.Object, r replay, relation job.Re
 	s.enqueue(c, sub)
 }
 
-// over is the parent's request with what the body replaces. The job type is the parent's resolved one, unless the parent named none:
-// then the child names none, and has the same times.
+// over is the parent's request with what the body replaces. The job type is the parent's resolved
+// one, unless the parent named none: then the child names none, and has the same times.
 func (r replay) over(stored *job.Request, parent *job.Record) *job.Request {
 	again := *stored
 	if again.JobType != "" {

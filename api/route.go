@@ -16,7 +16,8 @@ const (
 	roleAdmin  role = "admin"
 )
 
-// route is one operation. In its path a segment in braces stands for any one that is not empty. A route that streams reads its own body.
+// route is one operation. In its path a segment in braces stands for any one that is not empty. A
+// route that streams reads its own body.
 type route struct {
 	method, path string
 	role         role
@@ -65,8 +66,9 @@ func (s *Server) table() []route {
 	}
 }
 
-// find sets the route of a request by its path as it was sent, without any cleaning, so that no second spelling of a path reaches a
-// handler. When only the method is wrong, allow names the right ones.
+// find sets the route of a request by its path as it was sent, without any cleaning, so that no
+// second spelling of a path reaches a handler. When only the method is wrong, allow names the right
+// ones.
 func (s *Server) find(c *call) {
 	path := c.URL.EscapedPath()
 	var methods []string
@@ -85,7 +87,8 @@ func (s *Server) find(c *call) {
 	c.allow = strings.Join(methods, ", ")
 }
 
-// match compares a path with a pattern and returns the decoded segments that stand for those in braces.
+// match compares a path with a pattern and returns the decoded segments that stand for those in
+// braces.
 func match(pattern, path string) (params []string, fits bool) {
 	if !strings.Contains(pattern, "{") {
 		return nil, pattern == path

@@ -13,7 +13,8 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler"
 )
 
-// Cancel kills at once, keeps partial output, frees the slot; sync runs can be cancelled by their id, and a caller who hangs up cancels.
+// Cancel kills at once, keeps partial output, frees the slot; sync runs can be cancelled by their
+// id, and a caller who hangs up cancels.
 func TestRulingR01Cancel(t *testing.T) {
 	f := newFull(t, func(_ *Policy, o *scheduler.Options) { o.Workers = 1 })
 	alice, _, _ := f.on(t)
@@ -335,7 +336,8 @@ func TestRulingR13JSON(t *testing.T) {
 	}
 }
 
-// Another's job looks exactly like none; an admin sees everybody's; idempotency keys are per caller.
+// Another's job looks exactly like none; an admin sees everybody's; idempotency keys are per
+// caller.
 func TestRulingR16Tenants(t *testing.T) {
 	f := newFull(t)
 	alice, bob, admin := f.on(t)
@@ -361,7 +363,8 @@ func TestRulingR16Tenants(t *testing.T) {
 			}
 		}
 	}
-	// The store has no record of a synchronous run while it goes on, and it is its caller's all the same (ruling 29).
+	// The store has no record of a synchronous run while it goes on, and it is its caller's all the
+	// same (ruling 29).
 	ctx, hangUp := context.WithCancel(t.Context())
 	next, _ := alice.watch(alice.request("POST", "/execute", body("wait"), "Accept", "text/event-stream").WithContext(ctx))
 	sync := fmt.Sprint(next().data["execution_id"])
@@ -462,7 +465,8 @@ func TestRulingR21NoSessions(t *testing.T) {
 	}
 }
 
-// What tsubo adds to a request arrives as it was sent, and is refused when it breaks its rule, never clamped.
+// What tsubo adds to a request arrives as it was sent, and is refused when it breaks its rule,
+// never clamped.
 func TestAdditiveFields(t *testing.T) {
 	f := newFull(t, func(p *Policy, _ *scheduler.Options) {
 		d := p.Types["default"]
@@ -585,7 +589,8 @@ func many(n int) string {
 	return strings.Join(all, ",")
 }
 
-// A synchronous run that has its sandbox is listed, found by its id and cancelled by whoever may, though the store has nothing of it.
+// A synchronous run that has its sandbox is listed, found by its id and cancelled by whoever may,
+// though the store has nothing of it.
 func TestRulingR29RunningSync(t *testing.T) {
 	f := newFull(t, func(_ *Policy, o *scheduler.Options) { o.Workers = 2 })
 	alice, bob, admin := f.on(t)

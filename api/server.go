@@ -45,7 +45,8 @@ type Server struct {
 	heartbeat time.Duration // of silent streams
 }
 
-// Bounds on connections. A sync run may last as long as its timeouts, so nothing bounds the time between request and answer.
+// Bounds on connections. A sync run may last as long as its timeouts, so nothing bounds the time
+// between request and answer.
 const (
 	headerTimeout  = 10 * time.Second
 	bodyTimeout    = 30 * time.Second // for a whole buffered body
@@ -75,7 +76,8 @@ func New(o Options) (*Server, error) {
 	return s, s.document()
 }
 
-// SetPolicy replaces the policy for requests that come from now on. When it is wrong the old one stays.
+// SetPolicy replaces the policy for requests that come from now on. When it is wrong the old one
+// stays.
 func (s *Server) SetPolicy(p Policy) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("api: %w", err)
@@ -159,7 +161,8 @@ func (w *answerWriter) Write(b []byte) (int, error) {
 
 func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// ServeHTTP gives every answer its headers and puts every request through the same steps (wire.md 1.0).
+// ServeHTTP gives every answer its headers and puts every request through the same steps (wire.md
+// 1.0).
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &answerWriter{ResponseWriter: rw}
 	c := &call{Request: r, server: s, w: w, control: http.NewResponseController(rw), correlation: r.Header.Get("X-Correlation-ID"), policy: s.policy.Load()}
@@ -193,7 +196,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Steps of ServeHTTP, in their order. Each answers when it returns false. Who calls is known before anything of the body is read.
+// Steps of ServeHTTP, in their order. Each answers when it returns false. Who calls is known before
+// anything of the body is read.
 
 // authorize asks for the route's role.
 func (s *Server) authorize(c *call) bool {
@@ -209,7 +213,8 @@ func (s *Server) authorize(c *call) bool {
 	return false
 }
 
-// bounded reads the body within its limit where the route takes one. A route that streams reads its own body.
+// bounded reads the body within its limit where the route takes one. A route that streams reads its
+// own body.
 func (s *Server) bounded(c *call) bool {
 	switch {
 	case c.route == nil || c.route.method != http.MethodPost:

@@ -10,18 +10,20 @@ import (
 	"sync"
 )
 
-// TCPOptions say where the TCP listener is.
+// TCPOptions locate the TCP listener.
 type TCPOptions struct {
 	Host string // an address, or "localhost"
 	Port int    // 0: any free one
 	// CertFile and KeyFile are PEM; without them the listener speaks plain HTTP.
 	CertFile, KeyFile string
-	// MaxConns bounds the open connections (see tcpConns). They are counted apart from those of the Unix socket, so that nobody
-	// on the network shuts local callers out. 0 is DefaultMaxConns, the least is 8.
+	// MaxConns bounds the open connections (see tcpConns). They are counted apart from those of the
+	// Unix socket, so that nobody on the network shuts local callers out. 0 is DefaultMaxConns, the
+	// least is 8.
 	MaxConns int
 }
 
-// ListenTCP opens the listener. Whether it may be open at all is the configuration's matter (config.CheckAccess).
+// ListenTCP opens the listener. Whether it may be open at all is the configuration's matter
+// (config.CheckAccess).
 func ListenTCP(o TCPOptions) (net.Listener, error) {
 	address := net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
 	var secure *tls.Config
@@ -77,7 +79,8 @@ type boundedConn struct {
 	closed   bool
 }
 
-// know moves the connection from those of its address to those of an identity, which may be an address, too.
+// know moves the connection from those of its address to those of an identity, which may be an
+// address, too.
 func (c *boundedConn) know(identity string, isAddress bool) {
 	share := c.conns.most / 2
 	if isAddress {
@@ -92,11 +95,12 @@ func (c *boundedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// tcpConns counts connections. Unknown ones, on which nobody has shown a key yet, have three quarters of all places, and one
-// address (one /64 of IPv6) an eighth. A new connection always gets a place: where there is none, the oldest unknown one of the
-// address with the most of them is closed for it. So a flood closes its own connections, and a caller with a key gets in.
-// Known connections are never closed for others; the last quarter of the places is theirs alone, and one identity has half
-// of all at most. Safe for concurrent use.
+// tcpConns counts connections. Unknown ones, on which nobody has shown a key yet, have three
+// quarters of all places, and one address (one /64 of IPv6) an eighth. A new connection always gets
+// a place: where there is none, the oldest unknown one of the address with the most of them is
+// closed for it. So a flood closes its own connections, and a caller with a key gets in. Known
+// connections are never closed for others; the last quarter of the places is theirs alone, and one
+// identity has half of all at most. Safe for concurrent use.
 type tcpConns struct {
 	most int
 

@@ -9,7 +9,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// safeTypes are the content types that an artifact may have by its name (ruling 8): none of them does anything in a browser that opens it.
+// safeTypes are the content types that an artifact may have by its name (ruling 8): none of them
+// does anything in a browser that opens it.
 var safeTypes = map[string]string{
 	".txt": "text/plain", ".log": "text/plain", ".md": "text/plain", ".csv": "text/csv", ".json": "application/json",
 	".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".pdf": "application/pdf",
@@ -22,7 +23,8 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// output is what an answer has of result.json. Records that were stored before ruling 25 may hold what no strict parser reads.
+// output is what an answer has of result.json. Records that were stored before ruling 25 may hold
+// what no strict parser reads.
 func output(value json.RawMessage, fault string) (json.RawMessage, *string) {
 	if len(value) > 0 {
 		var more string

@@ -15,7 +15,8 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler"
 )
 
-// rule is one rule of wire.md that no ruling replaces, shown on the surface over the real scheduler and store.
+// rule is one rule of wire.md that no ruling replaces, shown on the surface over the real scheduler
+// and store.
 type rule struct {
 	section, says string
 	show          func(t *testing.T, f *full)
@@ -527,8 +528,8 @@ var wireRules = []rule{
 			t.Errorf("got %s", after.text)
 		}
 	}},
-	// 3: what happens inside a sandbox is shown by the packages sandbox and guest, and by tests/system and tests/conformance; these are the
-	// rules that are functions.
+	// 3: what happens inside a sandbox is shown by the packages sandbox and guest, and by
+	// tests/system and tests/conformance; these are the rules that are functions.
 	{"3", "output over its cap ends with the notice, within the cap, at a character's end", func(t *testing.T, _ *full) {
 		text, cut := job.Text([]byte(strings.Repeat("é", 600)), 1200, 1024)
 		if !cut || len(text) > 1024 || !strings.HasSuffix(text, "é\n\n[TRUNCATED: output exceeded 1024 bytes]") {

@@ -9,15 +9,16 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Check asks whether all records and artifacts of the daemon are whole, and returns what is not. It needs the admin role, and reads everything.
+// Check asks whether all records and artifacts of the daemon are whole, and returns what is not. It
+// needs the admin role, and reads everything.
 func (c *Client) Check(ctx context.Context) (problems []string, err error) {
 	var answer job.CheckAnswer
 	err = c.call(ctx, http.MethodGet, "/check", "", nil, &answer)
 	return answer.Problems, err
 }
 
-// Backup writes a tar of all records and artifacts of the daemon to w and returns its size in bytes. It needs the admin role. When it returns an
-// error, what was written is not whole.
+// Backup writes a tar of all records and artifacts of the daemon to w and returns its size in
+// bytes. It needs the admin role. When it returns an error, what was written is not whole.
 func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tsubo/backup", nil)
 	if err != nil {

@@ -21,11 +21,12 @@ import (
 // DefaultSocket is where tsubod listens when nothing else is configured.
 const DefaultSocket = "/run/tsubo/tsubo.sock"
 
-// maxAnswer bounds an answer in bytes: more than the largest artifacts in base64 and the largest outputs that can be configured for
-// a request with inline artifacts on a host of common size.
+// maxAnswer bounds an answer in bytes: more than the largest artifacts in base64 and the largest
+// outputs that can be configured for a request with inline artifacts on a host of common size.
 const maxAnswer = 512 << 20
 
-// Client sends requests to one daemon. It is safe for concurrent use. Close frees its idle connections.
+// Client sends requests to one daemon. It is safe for concurrent use. Close frees its idle
+// connections.
 type Client struct {
 	socket    string
 	transport *http.Transport
@@ -36,7 +37,8 @@ func New(socket string) *Client {
 	c := &Client{socket: socket}
 	c.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
-		// No proxy, and no bound on the time to the answer: a run lasts as long as its timeouts allow.
+		// No proxy, and no bound on the time to the answer: a run lasts as long as its timeouts
+		// allow.
 		DisableCompression: true,
 	}
 	return c
@@ -68,7 +70,8 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s (HTTP %d)", e.Detail, e.Status) }
 
-// Request is the body of Execute and Submit. Fields that are nil or empty are left out, and the daemon's defaults hold.
+// Request is the body of Execute and Submit. Fields that are nil or empty are left out, and the
+// daemon's defaults hold.
 type Request struct {
 	Code           string            `json:"code"`
 	InputData      json.RawMessage   `json:"input_data,omitempty"` // an object
@@ -91,7 +94,8 @@ type Request struct {
 	Artifacts      string            `json:"artifacts,omitempty"`   // for Execute: job.ArtifactsInline to get their bytes
 }
 
-// Execute runs a job and waits for its end. A program that fails is an answer, not an error. When ctx ends the job is cancelled.
+// Execute runs a job and waits for its end. A program that fails is an answer, not an error. When
+// ctx ends the job is cancelled.
 func (c *Client) Execute(ctx context.Context, r Request) (*job.ExecuteAnswer, error) {
 	body, err := r.body()
 	if err != nil {
@@ -118,8 +122,9 @@ func (c *Client) Images(ctx context.Context) ([]job.Image, error) {
 	return answer.Items, nil
 }
 
-// ImportImage uploads an OCI archive (a tar of an image layout) and makes it known under name. It needs the admin role. The archive is read
-// to its end, or until the daemon refuses it, and then perhaps a little longer in the background; the caller closes it.
+// ImportImage uploads an OCI archive (a tar of an image layout) and makes it known under name. It
+// needs the admin role. The archive is read to its end, or until the daemon refuses it, and then
+// perhaps a little longer in the background; the caller closes it.
 func (c *Client) ImportImage(ctx context.Context, name string, archive io.Reader) (*job.Image, error) {
 	image := new(job.Image)
 	if err := c.call(ctx, http.MethodPost, "/images?name="+url.QueryEscape(name), "application/x-tar", io.NopCloser(archive), image); err != nil {

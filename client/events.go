@@ -18,7 +18,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Event is one event of a job. Of job.EventResult, Client.Events sets Record and Client.Watch sets Answer.
+// Event is one event of a job. Of job.EventResult, Client.Events sets Record and Client.Watch sets
+// Answer.
 type Event struct {
 	ID          uint64
 	Kind        job.EventKind
@@ -28,8 +29,9 @@ type Event struct {
 	Answer      *job.ExecuteAnswer
 }
 
-// Watch runs a job, as Execute does, and returns its events while they happen; the last is the result. A stream that breaks, or a reader that stops
-// before the result, cancels the job. An error ends the stream: then there was no result.
+// Watch runs a job, as Execute does, and returns its events while they happen; the last is the
+// result. A stream that breaks, or a reader that stops before the result, cancels the job. An error
+// ends the stream: then there was no result.
 func (c *Client) Watch(ctx context.Context, r Request) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		body, err := r.body()
@@ -52,11 +54,12 @@ func (c *Client) Watch(ctx context.Context, r Request) iter.Seq2[Event, error] {
 	}
 }
 
-// streamTries bounds how often in a row a stream is asked for again without having told anything new.
+// streamTries bounds how often in a row a stream is asked for again without a new event.
 const streamTries = 10
 
-// Events is the stream of a job until its result, the last event. A connection that breaks is made again and the stream goes on after
-// the last event; what got lost all the same is told by job.EventGap. An error ends the stream: then there was no result.
+// Events is the stream of a job until its result, the last event. A connection that breaks is made
+// again and the stream goes on after the last event; job.EventGap reports what was lost all the
+// same. An error ends the stream: then there was no result.
 func (c *Client) Events(ctx context.Context, id string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		var last uint64
@@ -83,7 +86,8 @@ func (c *Client) Events(ctx context.Context, id string) iter.Seq2[Event, error] 
 	}
 }
 
-// stream reads one connection's events. ended says that the result has come or that the reader has enough.
+// stream reads one connection's events. ended reports that the result has come or that the reader
+// has enough.
 func (c *Client) stream(ctx context.Context, id string, last *uint64, yield func(Event, error) bool) (ended bool, err error) {
 	header := http.Header{"Accept": {"text/event-stream"}}
 	if *last > 0 {
@@ -108,7 +112,8 @@ func (c *Client) stream(ctx context.Context, id string, last *uint64, yield func
 	return true, nil
 }
 
-// read decodes server-sent events until the result, which goes into what result returns, or until an error, the last that is returned.
+// read decodes server-sent events until the result, which goes into what result returns, or until
+// an error, the last that is returned.
 func read(body io.Reader, result func(*Event) any) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		lines := bufio.NewReader(io.LimitReader(body, maxAnswer))

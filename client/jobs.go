@@ -41,8 +41,9 @@ func (r Request) body() ([]byte, error) {
 	return body, nil
 }
 
-// Submit puts a job into the queue. When it returns, the job survives a crash of the daemon. With an IdempotencyKey it may be called again
-// after a failure: the answer is then the job that there was, with its status.
+// Submit puts a job into the queue. When it returns, the job survives a crash of the daemon. With
+// an IdempotencyKey it may be called again after a failure: the answer is then the job that there
+// was, with its status.
 func (c *Client) Submit(ctx context.Context, r Request) (*job.SubmitAnswer, error) {
 	body, err := r.body()
 	if err != nil {
@@ -51,7 +52,7 @@ func (c *Client) Submit(ctx context.Context, r Request) (*job.SubmitAnswer, erro
 	return send[job.SubmitAnswer](ctx, c, http.MethodPost, "/execute/async", body)
 }
 
-// Status tells where a job is.
+// Status returns where a job is.
 func (c *Client) Status(ctx context.Context, id string) (*job.StatusAnswer, error) {
 	return send[job.StatusAnswer](ctx, c, http.MethodGet, "/jobs/"+url.PathEscape(id), nil)
 }
@@ -83,7 +84,8 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	return err
 }
 
-// Replace is what a rerun or a fork has instead of its parent's; fields that are zero are the parent's.
+// Replace is what a rerun or a fork has instead of its parent's; fields that are zero are the
+// parent's.
 type Replace struct {
 	Code    string `json:"code,omitempty"` // for a fork
 	JobType string `json:"job_type,omitempty"`
@@ -108,7 +110,8 @@ func (c *Client) again(ctx context.Context, id, verb string, r Replace) (*job.Su
 	return send[job.SubmitAnswer](ctx, c, http.MethodPost, "/jobs/"+url.PathEscape(id)+"/"+verb, body)
 }
 
-// Artifact returns the bytes of an artifact from one byte on; the caller closes the stream, which is not checked against a digest.
+// Artifact returns the bytes of an artifact from one byte on; the caller closes the stream, which
+// is not checked against a digest.
 func (c *Client) Artifact(ctx context.Context, id, name string, from int64) (io.ReadCloser, error) {
 	path := "/jobs/" + url.PathEscape(id) + "/artifacts/" + url.PathEscape(name)
 	var header http.Header
@@ -177,7 +180,7 @@ func (c *Client) PoolSandboxes(ctx context.Context) (*job.SandboxStats, error) {
 	return send[job.SandboxStats](ctx, c, http.MethodGet, "/pool/sandboxes", nil)
 }
 
-// PoolStats tells how many jobs wait and run.
+// PoolStats returns how many jobs wait and run.
 func (c *Client) PoolStats(ctx context.Context) (*job.QueueStats, error) {
 	return send[job.QueueStats](ctx, c, http.MethodGet, "/pool/stats", nil)
 }

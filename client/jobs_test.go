@@ -13,7 +13,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Every method sends what the wire contract has, with ids and names that cannot leave their place in the path.
+// Every method sends what the wire contract has, with ids and names that cannot leave their place
+// in the path.
 func TestRequests(t *testing.T) {
 	var got string
 	c := answering(t, func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +84,8 @@ func TestResultWaits(t *testing.T) {
 	}
 }
 
-// A stream that breaks is taken up after its last event; one without a result is an error, never an end.
+// A stream that breaks is taken up after its last event; one without a result is an error, never an
+// end.
 func TestEvents(t *testing.T) {
 	const end = "id: 9\nevent: result\ndata: {\"execution_id\":\"x\",\"status\":\"succeeded\"}\n\n"
 	read := func(c *Client) (story string, err error) {

@@ -12,7 +12,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// CreateKey makes an API key, without an end when expires is zero; the answer is the only time that its text is seen. It needs the admin role, as the other two do.
+// CreateKey makes an API key, without an end when expires is zero; the answer is the only time that
+// its text is seen. It needs the admin role, as the other two do.
 func (c *Client) CreateKey(ctx context.Context, name string, admin bool, expires time.Time) (*job.NewKeyAnswer, error) {
 	request := map[string]any{"name": name, "admin": admin}
 	if !expires.IsZero() {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Access says who gets in besides peers on the Unix socket, and how often anybody may ask (wire.md rulings 14 to 16).
+// Access configures who may call besides peers on the Unix socket, and how often anybody may
+// (wire.md rulings 14 to 16).
 type Access struct {
 	TCP  bool   // the listener is on: server_host or server_port is written, or --tcp
 	Host string // an address or "localhost"
@@ -18,15 +19,18 @@ type Access struct {
 	// TLSCert and TLSKey are PEM files, both or none.
 	TLSCert, TLSKey string
 
-	// Keys are wanted on TCP. On loopback without them LoopbackRole says what an unknown caller is: "" nobody, "user" or "admin".
+	// Keys are wanted on TCP. On loopback without them LoopbackRole is what an unknown caller is:
+	// "" nobody, "user" or "admin".
 	RequireKey   bool
 	Header       string // the header that a key may come in, besides Authorization: Bearer
 	Keys         []Key
 	LoopbackRole string
-	// OpenNetwork is allow_unauthenticated_network_access, the named opt-out from keys and TLS beyond loopback.
+	// OpenNetwork is allow_unauthenticated_network_access, the named opt-out from keys and TLS
+	// beyond loopback.
 	OpenNetwork bool
 
-	// RateRequests per RateWindow of one TCP identity, UnixRequests of one uid on the Unix socket; 0 is no limit.
+	// RateRequests per RateWindow of one TCP identity, UnixRequests of one uid on the Unix socket;
+	// 0 is no limit.
 	RateRequests, UnixRequests int
 	RateWindow                 time.Duration
 }
@@ -37,7 +41,8 @@ type Key struct {
 	Admin  bool
 }
 
-// minKey is the least length of a key that somebody chose, in characters; `tsubo keys create` makes 256 bits.
+// minKey is the least length of a key that somebody chose, in characters; `tsubo keys create` makes
+// 256 bits.
 const minKey = 16
 
 var (
@@ -50,7 +55,8 @@ func defaultAccess() Access {
 	return Access{Host: "127.0.0.1", Port: 8000, Header: "X-API-Key", RateRequests: 120, RateWindow: time.Minute}
 }
 
-// bind reads the keys; what depends on several of them is checked by Check, because --tcp counts, too.
+// bind reads the keys; what depends on several of them is checked by Check, because --tcp counts,
+// too.
 func (d *Access) bind(r *reader) {
 	d.TCP = r.written("server_host") || r.written("server_port")
 	r.text("server_host", &d.Host, 1, 253)
@@ -81,7 +87,8 @@ func (d *Access) bind(r *reader) {
 	}
 }
 
-// bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from the environment.
+// bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from
+// the environment.
 func (d *Access) bindKeys(r *reader) {
 	_, fromEnv := r.env[variable("api_keys")]
 	r.note("api_keys", []string{}, "list of sha256:<64 hex digits>; in the environment the keys themselves, of at least %d characters", minKey)
@@ -144,9 +151,9 @@ func (d *Access) Loopback() bool {
 	return d.Host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// CheckAccess refuses a TCP listener that lets in whom it should not (ruling 14), and returns what must be logged at every start
-// about one that is open on purpose. Call it once TCP is settled (--tcp). moreKeys says that there are keys besides those of the
-// configuration.
+// CheckAccess refuses a TCP listener that lets in whom it should not (ruling 14), and returns what
+// must be logged at every start about one that is open on purpose. Call it once TCP is settled
+// (--tcp). moreKeys reports that there are keys besides those of the configuration.
 func (c *Config) CheckAccess(moreKeys bool) (warnings []string, err error) {
 	d := &c.Access
 	if d.TLSKey != "" {

@@ -28,7 +28,8 @@ const (
 // maxSocketPath is the longest path of a Unix socket: sun_path of unix(7) less its NUL.
 const maxSocketPath = 107
 
-// sentryRoom is the most that a sandbox needs beyond its job's memory; a job type must fit the budget with it.
+// sentryRoom is the most that a sandbox needs beyond its job's memory; a job type must fit the
+// budget with it.
 const sentryRoom = 64 * job.MiB
 
 // Config is a checked configuration, every field filled. It is read-only.
@@ -74,13 +75,13 @@ type Config struct {
 	types   map[string]job.Type
 }
 
-// Images says where images come from.
+// Images configures where images come from.
 type Images struct {
 	PreloadDirs     []string // each folder in them is an OCI layout, imported at start; one that is missing is passed over
 	MaxArchiveBytes int64    // of one upload
 }
 
-// Strict says whether the daemon refuses to run on a host that cannot enforce everything.
+// Strict reports whether the daemon refuses to run on a host that cannot enforce everything.
 func (c *Config) Strict() bool { return c.SecurityMode == Strict }
 
 // Level is LogLevel for log/slog.
@@ -105,8 +106,9 @@ func (c *Config) Types() map[string]job.Type {
 	return types
 }
 
-// Load reads the file at path, or when path is "" the one that TSUBO_CONFIG names, or DefaultFile if it is there; then the
-// environment, which wins. Every problem is in the joined error. It makes nothing and needs no rights but to read the file.
+// Load reads the file at path, or when path is "" the one that TSUBO_CONFIG names, or DefaultFile
+// if it is there; then the environment, which wins. Every problem is in the joined error. It makes
+// nothing and needs no rights but to read the file.
 func Load(path string) (*Config, error) {
 	total, err := memTotal()
 	if err != nil {
@@ -298,7 +300,8 @@ func (c *Config) bindPlaces(r *reader, h host) {
 // daemonBase is what tsubod needs besides results, bodies and answers.
 const daemonBase = 256 * job.MiB
 
-// bindDaemonMemory reads daemon_memory. A result is in memory whole until it is kept, and each worker may have one.
+// bindDaemonMemory reads daemon_memory. A result is in memory whole until it is kept, and each
+// worker may have one.
 func (c *Config) bindDaemonMemory(r *reader) {
 	least := daemonBase + c.HeldBytes + int64(c.MaxWorkers)*(c.outputs.total+c.outputs.stdout+c.outputs.stderr)
 	c.DaemonMemory = max(1024*job.MiB, 2*least)

@@ -229,7 +229,8 @@ func TestWhichFile(t *testing.T) {
 	}
 }
 
-// Each line is refused with its field and no part of the value. The value of each case holds the word hunter2 where it can.
+// Each line is refused with its field and no part of the value. The value of each case holds the
+// word hunter2 where it can.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ text, field, says string }{
 		{"max_wokers: 4", "max_wokers", "did you mean max_workers?"},

@@ -112,7 +112,8 @@ var computed = map[string]string{
 	"job_types.0.python_version": "3.11", "execution_record_ttl_days": "30", "dlq_ttl_days": "30",
 }
 
-// TestDocument holds docs/config.md to the code: every key, default and bound. With -update it writes the file.
+// TestDocument holds docs/config.md to the code: every key, default and bound. With -update it
+// writes the file.
 func TestDocument(t *testing.T) {
 	tree(t)
 	r := newReader(nil)

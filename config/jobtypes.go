@@ -144,9 +144,10 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	}
 }
 
-// bindPreload reads the modules that the waiting interpreter imports ahead of the job. The import is part of the boot, within startup_timeout; what
-// it prints would be the output of every job, and what it leaves running would run into them, so that a module that does either fails the
-// jobs of the type with config_error, as does one that is not in the image.
+// bindPreload reads the modules that the waiting interpreter imports ahead of the job. The import
+// is part of the boot, within startup_timeout; what it prints would be the output of every job, and
+// what it leaves running would run into them, so that a module that does either fails the jobs of
+// the type with config_error, as does one that is not in the image.
 func bindPreload(in *reader, t *job.Type) {
 	if in.written("preload") && t.Language == job.Command {
 		in.fail("preload", "is only for languages whose interpreter waits: python and node")
@@ -193,7 +194,8 @@ func (r *reader) memory(name string, to *int64) {
 	}
 }
 
-// environment is wire.md 5.4, with one thing stricter: what does not fit the rule is refused instead of left out.
+// environment is wire.md 5.4, with one thing stricter: what does not fit the rule is refused
+// instead of left out.
 func (r *reader) environment(name string, to *map[string]string) {
 	r.note(name, *to, "mapping of names to texts")
 	in := r.section(name)

@@ -8,7 +8,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Keeping says what becomes of jobs beyond one run: how often a launch is tried, how long one may wait, how long its record stays.
+// Keeping configures what becomes of jobs beyond one run: how often a launch is tried, how long one
+// may wait, how long its record stays.
 type Keeping struct {
 	Attempts   int           // launches of one job in all, when tsubo itself fails
 	RetryDelay time.Duration // before the second one; doubled for each further
@@ -53,7 +54,8 @@ func (k *Keeping) bind(r *reader) {
 	}
 }
 
-// bindCeilings reads what a request may ask for beyond a job type's own limits, and how the type is run again.
+// bindCeilings reads what a request may ask for beyond a job type's own limits, and how the type is
+// run again.
 func (c *Config) bindCeilings(in *reader, t *job.Type, memory int64, cpu float64) {
 	in.memory("max_memory_limit", &t.MaxMemory)
 	in.cores("max_cpu_limit", &t.MaxCPU, 0.1, 16)

@@ -47,8 +47,8 @@ func (r *reader) rlimit(name string, to *job.Rlimit, low, high int64) {
 	}
 }
 
-// of makes the limits of a job type. Sizes that nobody wrote are fitted into the memory (ruling 17); written ones that do not fit
-// are refused under the type's name.
+// of makes the limits of a job type. Sizes that nobody wrote are fitted into the memory (ruling
+// 17); written ones that do not fit are refused under the type's name.
 func (l containerLimits) of(t *reader, o outputs, memory int64, cpu float64) job.Limits {
 	const least = job.MiB
 	tmp, output := l.tmp, l.output

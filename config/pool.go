@@ -1,6 +1,6 @@
 package config
 
-// Pool says what waits for jobs.
+// Pool configures what waits for jobs.
 type Pool struct {
 	Enabled bool
 	Min     int // hot sandboxes that wait of each job type, also when no job comes

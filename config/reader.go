@@ -16,8 +16,9 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// reader hands out the values of one mapping by name, checks them, and collects what is wrong. At the top level the environment
-// takes precedence. Its methods leave the target alone when the key is not written or wrong.
+// reader hands out the values of one mapping by name, checks them, and collects what is wrong. At
+// the top level the environment takes precedence. Its methods leave the target alone when the key
+// is not written or wrong.
 type reader struct {
 	prefix   string // of field paths: "" or "container_limits."
 	items    yaml.MapSlice
@@ -41,7 +42,7 @@ func (r *reader) note(name string, preset any, rule string, args ...any) {
 		return
 	}
 	n := len(*r.notes)
-	if key := r.prefix + name; n == 0 || (*r.notes)[n-1].key != key { // the first says most
+	if key := r.prefix + name; n == 0 || (*r.notes)[n-1].key != key { // the first is the most precise
 		*r.notes = append(*r.notes, note{key, preset, fmt.Sprintf(rule, args...)})
 	}
 }
@@ -65,7 +66,8 @@ func newReader(environ []string) *reader {
 
 var quoted = regexp.MustCompile(`"[^"]*"|'[^']*'`)
 
-// parse reads YAML whose root is a mapping, or nothing. Its errors say where, and repeat nothing but names of keys.
+// parse reads YAML whose root is a mapping, or nothing. Its errors have the position, and repeat
+// nothing but names of keys.
 func (r *reader) parse(data []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.UseOrderedMap())
 	var root, more any
@@ -102,7 +104,8 @@ func yamlError(err error) error {
 	return fmt.Errorf("line %d, column %d: %s", at.Line, at.Column, message)
 }
 
-// fail notes a problem with the key. The arguments must not be what was written, unless it is a number.
+// fail notes a problem with the key. The arguments must not be what was written, unless it is a
+// number.
 func (r *reader) fail(name, format string, args ...any) {
 	*r.problems = append(*r.problems, fmt.Errorf("field %s%s: "+format, append([]any{r.prefix, name}, args...)...))
 }
@@ -121,7 +124,8 @@ func (r *reader) inFile(name string) bool {
 	return slices.ContainsFunc(r.items, func(i yaml.MapItem) bool { return i.Key == name })
 }
 
-// get is the value of a key: a string from the environment, or what YAML made of it. An empty value in the file is a problem.
+// get is the value of a key: a string from the environment, or what YAML made of it. An empty value
+// in the file is a problem.
 func (r *reader) get(name string) (value any, fromEnv, ok bool) {
 	r.known = append(r.known, name)
 	if r.env != nil {

@@ -2,7 +2,8 @@ package config
 
 import "github.com/goccy/go-yaml"
 
-// off recognises the value with which a key asks for nothing, so that a configuration that spells it out still loads.
+// off recognises the value with which a key asks for nothing, so that a configuration that spells
+// it out still loads.
 type off func(value any, fromEnv bool) bool
 
 func isFalse(v any, fromEnv bool) bool {
@@ -51,8 +52,8 @@ func (r *reader) fileValue(name string) any {
 	return nil
 }
 
-// refuse is the upstream keys (wire.md section 4) that do not work here, each with what replaces it, and keys whose feature this
-// version does not have.
+// refuse is the upstream keys (wire.md section 4) that do not work here, each with what replaces
+// it, and keys whose feature this version does not have.
 func refuse(r *reader) {
 	const sessions = "tsubo has no sessions: run jobs"
 	for _, k := range []struct {

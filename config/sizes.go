@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parseSize reads a number of bytes with an optional suffix k, m, g or t (powers of 1024, in any case, "512m", "512MiB", "512MB"
-// alike). It never rounds and never overflows.
+// parseSize reads a number of bytes with an optional suffix k, m, g or t (powers of 1024, in any
+// case, "512m", "512MiB", "512MB" alike). It never rounds and never overflows.
 func parseSize(text string) (int64, bool) {
 	digits := strings.TrimRightFunc(text, func(c rune) bool { return c < '0' || c > '9' })
 	suffix := strings.ToLower(text[len(digits):])

@@ -21,7 +21,8 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// Limits bounds what the catalogue reads; those of a root's content are rootfs.Limits. Zero fields mean the default.
+// Limits bounds what the catalogue reads; those of a root's content are rootfs.Limits. Zero fields
+// mean the default.
 type Limits struct {
 	Manifest       int64 // bytes of index.json, a manifest or a configuration; default 4 MiB
 	EnvEntries     int   // default 1024
@@ -83,8 +84,9 @@ type namesFile struct {
 
 const format = 1
 
-// Open opens or makes the catalogue in dir over the roots, and removes what interrupted uploads left. A record that cannot be read
-// or whose root is gone is logged and left out: importing the image again repairs it.
+// Open opens or makes the catalogue in dir over the roots, and removes what interrupted uploads
+// left. A record that cannot be read or whose root is gone is logged and left out: importing the
+// image again repairs it.
 func Open(dir string, roots *rootfs.Store, opts Options) (*Catalogue, error) {
 	c := &Catalogue{
 		dir: dir, roots: roots, limits: opts.Limits.withDefaults(), log: opts.Logger,
@@ -182,7 +184,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// List returns the images, by name, those without one last. An image with several names is listed once for each.
+// List returns the images, by name, those without one last. An image with several names is listed
+// once for each.
 func (c *Catalogue) List() []job.Image {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,7 +20,8 @@ var (
 	ErrNoSpace  = errors.New("no space for images") // (507)
 )
 
-// Error is a failure with two faces: Message is for whoever sent the image and holds no host path; Error adds the cause, for the log.
+// Error is a failure with two faces: Message is for whoever sent the image and holds no host path;
+// Error adds the cause, for the log.
 type Error struct {
 	Kind    error  // one of the above, or nil: tsubo's own failure (500)
 	Message string // names the file, blob or entry, and what to do
@@ -48,7 +49,8 @@ func invalidf(format string, args ...any) error {
 	return &Error{Kind: ErrInvalid, Message: fmt.Sprintf(format, args...)}
 }
 
-// classify gives every error that leaves this package one of the kinds, and a message fit for a caller.
+// classify gives every error that leaves this package one of the kinds, and a message fit for a
+// caller.
 func classify(err error) error {
 	var e *Error
 	switch {

@@ -13,7 +13,8 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// Every error that leaves the package has a kind that the API can answer with, and a message without a host path.
+// Every error that leaves the package has a kind that the API can answer with, and a message
+// without a host path.
 func TestClassify(t *testing.T) {
 	path := func(errno error) error {
 		return &fs.PathError{Op: "write", Path: "/var/lib/tsubo/images/x", Err: errno}

@@ -123,7 +123,8 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// A layout can be wrong in many ways: each is the image's fault, says which file, shows no host path, and leaves nothing.
+// A layout can be wrong in many ways: each is the image's fault, says which file, shows no host
+// path, and leaves nothing.
 func TestBadLayout(t *testing.T) {
 	inConfig := func(key string, value any) func(object) {
 		return func(c object) { c["config"].(object)[key] = value }

@@ -19,8 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layout is an OCI image layout as a source for go.podman.io/image. Its own transport (oci/layout) goes by path and follows
-// links; this one opens each file below the folder with openat2 and refuses every link and everything that is no regular file.
+// layout is an OCI image layout as a source for go.podman.io/image. Its own transport (oci/layout)
+// goes by path and follows links; this one opens each file below the folder with openat2 and
+// refuses every link and everything that is no regular file.
 type layout struct {
 	dir         *os.File
 	maxManifest int64
@@ -71,7 +72,8 @@ func (l *layout) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.Blo
 	return nil, nil
 }
 
-// GetManifest implements types.ImageSource. Its media type is what the content shows; what the descriptor says does not count.
+// GetManifest implements types.ImageSource. Its media type is what the content shows; the
+// descriptor's does not count.
 func (l *layout) GetManifest(_ context.Context, instance *digest.Digest) ([]byte, string, error) {
 	if instance == nil {
 		return l.index, imgspecv1.MediaTypeImageIndex, nil
@@ -102,7 +104,8 @@ func (l *layout) openBlob(d digest.Digest) (*os.File, int64, error) {
 	return l.open(name)
 }
 
-// blobName is where a layout keeps the blob of a digest. Only sha256 is taken, so that one content has one name.
+// blobName is where a layout keeps the blob of a digest. Only sha256 is taken, so that one content
+// has one name.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
 		return "", invalidf("digest %.80q: must be sha256:<64 lower-case hex digits>", string(d))

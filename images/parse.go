@@ -37,8 +37,9 @@ func platform() *types.SystemContext {
 	return &types.SystemContext{OSChoice: "linux", ArchitectureChoice: runtime.GOARCH}
 }
 
-// choose finds the manifest for this platform: index.json names it, or an index that names it. An index in an index in an index is
-// refused, and so is a layout with several images for the platform, because a folder stands for one image.
+// choose finds the manifest for this platform: index.json names it, or an index that names it. An
+// index in an index in an index is refused, and so is a layout with several images for the
+// platform, because a folder stands for one image.
 func (l *layout) choose(ctx context.Context) (digest.Digest, error) {
 	blob := l.index
 	for depth := range 3 {
@@ -192,8 +193,8 @@ func parseLayer(info types.BlobInfo, diffID digest.Digest) (parsedLayer, error) 
 	return l, nil
 }
 
-// checkConfig takes what jobs get of the image's configuration. Names that a shell could not set are passed on; an entry without a name or without "="
-// is left out, as container engines do.
+// checkConfig takes what jobs get of the image's configuration. Names that a shell could not set
+// are passed on; an entry without a name or without "=" is left out, as container engines do.
 func checkConfig(env []string, workingDir string, limits Limits) (job.ImageConfig, error) {
 	total, count := 0, len(env)
 	var kept []string

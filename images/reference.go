@@ -8,8 +8,9 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// layoutRef is what go.podman.io/image asks of a source besides its content: where it is. A layout here has no address: it is open
-// already, and cannot be opened, written or deleted through its reference.
+// layoutRef is what go.podman.io/image asks of a source besides its content: where it is. A layout
+// here has no address: it is open already, and cannot be opened, written or deleted through its
+// reference.
 type layoutRef struct{}
 
 var (

@@ -98,7 +98,8 @@ type FileAnswer struct {
 	ContentType *string `json:"content_type"`
 }
 
-// FullAnswer is a record with view=full: the keys of RecordAnswer and more. Those from Metadata on are tsubo's own.
+// FullAnswer is a record with view=full: the keys of RecordAnswer and more. Those from Metadata on
+// are tsubo's own.
 type FullAnswer struct {
 	RecordAnswer
 	JobRef            string        `json:"job_ref"`
@@ -142,7 +143,8 @@ type TypeAnswer struct {
 	GPUVendor      *string  `json:"gpu_vendor"`
 	ImageExists    bool     `json:"image_exists"`
 
-	// How code runs, and every bound that a job can meet, in bytes and seconds. Image and Command are null where there is none.
+	// How code runs, and every bound that a job can meet, in bytes and seconds. Image and Command
+	// are null where there is none.
 	Language       Language `json:"language"`
 	Command        []string `json:"command"`
 	Workdir        *string  `json:"workdir"` // null for the default: /output, or the image's for a command
@@ -151,7 +153,8 @@ type TypeAnswer struct {
 	Caps           TypeCaps `json:"caps"`
 }
 
-// TypeCaps is every bound of a job type's jobs. Memory, CPU and the timeouts are the most that a request may ask for.
+// TypeCaps is every bound of a job type's jobs. Memory, CPU and the timeouts are the most that a
+// request may ask for.
 type TypeCaps struct {
 	MaxMemory         int64   `json:"max_memory_bytes"`
 	MaxCPU            Decimal `json:"max_cpu"`

@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Cause is why a run ended, when it was not the program's own doing. The daemon knows it from its own deadline, its own cancel and
-// the leaf's own files; a program cannot make one up (rulings 7 and 9). The first cause wins; who calls Classify has chosen.
+// Cause is why a run ended, when it was not the program's own doing. The daemon knows it from its
+// own deadline, its own cancel and the leaf's own files; a program cannot make one up (rulings 7
+// and 9). The first cause wins; who calls Classify has chosen.
 type Cause int
 
 // The causes.
@@ -30,20 +31,23 @@ type Facts struct {
 	Reason string
 	// Phase in which it ended.
 	Phase Phase
-	// ExitCode is the program's own; Signal is the one it died by, 0 for none. Both count for OwnEnd and OutOfPIDs only. Unknown says
-	// that neither is known, because the sandbox died under the program.
+	// ExitCode is the program's own; Signal is the one it died by, 0 for none. Both count for
+	// OwnEnd and OutOfPIDs only. Unknown reports that neither is known, because the sandbox died
+	// under the program.
 	ExitCode int
 	Signal   syscall.Signal
 	Unknown  bool
-	// MemoryReached reports that the leaf's own counters show that the job's memory limit was reached.
+	// MemoryReached reports that the leaf's own counters show that the job's memory limit was
+	// reached.
 	MemoryReached bool
-	// Stderr is the END of what the program wrote to stderr: a few KiB suffice, and its first line may be cut.
+	// Stderr is the END of what the program wrote to stderr: a few KiB suffice, and its first line
+	// may be cut.
 	Stderr []byte
 	// Timeout and StartupTimeout are what the job had.
 	Timeout, StartupTimeout time.Duration
 }
 
-// Verdict is what a record says about the end of a run.
+// Verdict is how a run ended, as its record has it.
 type Verdict struct {
 	Status   Status
 	ExitCode *int
@@ -62,7 +66,8 @@ var signalTypes = map[syscall.Signal]ErrorType{
 	syscall.SIGXFSZ: TypeFileSize,
 }
 
-// Classify is wire.md 3.1 under rulings 7 and 9: the status, the exit code and the error of a run from facts alone.
+// Classify is wire.md 3.1 under rulings 7 and 9: the status, the exit code and the error of a run
+// from facts alone.
 func Classify(f Facts) Verdict {
 	end := func(s Status, code int, t ErrorType, message string) Verdict {
 		v := Verdict{Status: s, ExitCode: &code, Error: &Error{Type: t, Message: message}}
@@ -135,8 +140,9 @@ func Classify(f Facts) Verdict {
 	return end(Failed, code, TypeRuntime, lastLine(f.Stderr, code))
 }
 
-// FailedResult is the result of a run that did not take place or whose sandbox failed: infrastructure, so exit code -1. The message
-// must be safe to show; it is sanitised and shortened all the same.
+// FailedResult is the result of a run that did not take place or whose sandbox failed:
+// infrastructure, so exit code -1. The message must be safe to show; it is sanitised and shortened
+// all the same.
 func FailedResult(t ErrorType, phase Phase, message string) *Result {
 	code := -1
 	r := &Result{Status: Failed, ExitCode: &code, Error: &Error{Type: t, Message: shorten(Sanitize(message))}}
@@ -172,11 +178,12 @@ func lastLine(stderr []byte, code int) string {
 	return shorten(Sanitize(line))
 }
 
-// outOfMemory is the type of an exception for a refused allocation: oom if the leaf's counters show that the limit was reached, which a program
-// cannot state, else runtime_error.
+// outOfMemory is the type of an exception for a refused allocation: oom if the leaf's counters show
+// that the limit was reached, which a program cannot state, else runtime_error.
 const outOfMemory ErrorType = "out of memory"
 
-// exceptionTypes maps the class of a Python exception to its error type; a class that is not here is a runtime_error.
+// exceptionTypes maps the class of a Python exception to its error type; a class that is not here
+// is a runtime_error.
 var exceptionTypes = map[string]ErrorType{
 	"MemoryError":            outOfMemory,
 	"_ArrayMemoryError":      outOfMemory, // numpy's

@@ -87,7 +87,8 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// Whatever a job writes to stderr, the verdict stays a short, valid text and a type of the closed list.
+// Whatever a job writes to stderr, the verdict stays a short, valid text and a type of the closed
+// list.
 func FuzzClassifyStderr(f *testing.F) {
 	f.Add([]byte(traceback + "ValueError: x\n"))
 	f.Add([]byte("  File \"x\", line 1\n\xff: \x00"))

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// Decimal is a number that stands in JSON with a decimal point also when it is whole (ruling 29): clients that are typed by an
-// example take 1 for an integer and then refuse 1.5.
+// Decimal is a number that stands in JSON with a decimal point also when it is whole (ruling 29):
+// clients that are typed by an example take 1 for an integer and then refuse 1.5.
 type Decimal float64
 
 // MarshalJSON implements json.Marshaler. A number that JSON cannot hold is an error.

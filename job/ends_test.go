@@ -19,8 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "run the programs of testdata/ends with this host's python3 and node, and write down how they end")
 
-// TestEnds classifies what real interpreters (CPython 3.11, Node.js 20) wrote and how they ended. Each file of testdata/ends has the wanted error
-// type ("none" for a success) and message, the exit status, the program, and its stderr; -update writes status and stderr anew.
+// TestEnds classifies what real interpreters (CPython 3.11, Node.js 20) wrote and how they ended.
+// Each file of testdata/ends has the wanted error type ("none" for a success) and message, the exit
+// status, the program, and its stderr; -update writes status and stderr anew.
 func TestEnds(t *testing.T) {
 	files, err := filepath.Glob("testdata/ends/*.txtar")
 	if err != nil || len(files) < 60 {

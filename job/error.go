@@ -3,7 +3,8 @@ package job
 // ErrorType is the closed list of wire.md 3.1 with the additions of ruling 7.
 type ErrorType string
 
-// Error types that tsubo itself decides; the types of language failures are made by package classify rules in sandbox.
+// Error types that tsubo itself decides; the types of language failures are made by package
+// classify rules in sandbox.
 const (
 	TypeTimeout          ErrorType = "timeout"
 	TypeStartupTimeout   ErrorType = "startup_timeout"

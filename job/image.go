@@ -11,7 +11,8 @@ type Image struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// ImageConfig is what tsubo takes from an image's own configuration; the rest of it (User, Volumes, StopSignal…) never counts.
+// ImageConfig is what tsubo takes from an image's own configuration; the rest of it (User, Volumes,
+// StopSignal…) never counts.
 type ImageConfig struct {
 	Env        []string // "K=V", checked
 	WorkingDir string   // absolute and clean, "/" when unset

@@ -38,8 +38,8 @@ func CheckEnvKey(key string) error {
 	return nil
 }
 
-// CheckFileName is the rule for one path element that a caller or a job chooses: 1..255 bytes, UTF-8, no separator, no NUL, not
-// "." or "..".
+// CheckFileName is the rule for one path element that a caller or a job chooses: 1..255 bytes,
+// UTF-8, no separator, no NUL, not "." or "..".
 func CheckFileName(name string) error {
 	switch {
 	case name == "":
@@ -59,8 +59,8 @@ func CheckFileName(name string) error {
 // MaxFileDepth is the number of path elements that the name of a job's file may have.
 const MaxFileDepth = 8
 
-// CheckFilePath is the rule for the name of a job's file below /input or /code (ruling 24): 1 to MaxFileDepth elements with a slash between them, each
-// by CheckFileName.
+// CheckFilePath is the rule for the name of a job's file below /input or /code (ruling 24): 1 to
+// MaxFileDepth elements with a slash between them, each by CheckFileName.
 func CheckFilePath(path string) error {
 	parts := strings.Split(path, "/")
 	if len(parts) > MaxFileDepth {
@@ -77,8 +77,8 @@ func CheckFilePath(path string) error {
 	return nil
 }
 
-// CheckFileTree refuses a set of paths, each good by CheckFilePath, in which a file of one is a folder of another. It returns the index of the
-// path that does not fit.
+// CheckFileTree refuses a set of paths, each good by CheckFilePath, in which a file of one is a
+// folder of another. It returns the index of the path that does not fit.
 func CheckFileTree(paths []string) (int, error) {
 	files := make(map[string]bool, len(paths))
 	for _, p := range paths {
@@ -99,11 +99,13 @@ func CheckFileTree(paths []string) (int, error) {
 	return -1, nil
 }
 
-// imageNameRE is a name as registries have it: perhaps a host with its port, a path of lower-case words, perhaps a tag. No other colon,
-// no empty element, nothing that could be an option, an absolute path or one that goes up.
+// imageNameRE is a name as registries have it: perhaps a host with its port, a path of lower-case
+// words, perhaps a tag. No other colon, no empty element, nothing that could be an option, an
+// absolute path or one that goes up.
 var imageNameRE = regexp.MustCompile(`^([a-z0-9]+([.-][a-z0-9]+)*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?$`)
 
-// CheckImageName is the rule for the name of an image in the catalogue. It is a name only: nothing is ever fetched by it.
+// CheckImageName is the rule for the name of an image in the catalogue. It is a name only: nothing
+// is ever fetched by it.
 func CheckImageName(name string) error {
 	if len(name) > 255 || !imageNameRE.MatchString(name) || strings.HasPrefix(name, "sha256:") {
 		return fmt.Errorf("image name of %d bytes: must be 1..255 of a-z, 0-9 and single . _ - / between them, and perhaps a :tag", len(name))
@@ -119,7 +121,8 @@ var moduleRE = map[Language]*regexp.Regexp{
 	Node:   regexp.MustCompile(`^(node:|@[a-z0-9_-][a-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`),
 }
 
-// CheckModule is the rule for a module in Preload: a name as an import statement of the language has it, never a path.
+// CheckModule is the rule for a module in Preload: a name as an import statement of the language
+// has it, never a path.
 func CheckModule(l Language, name string) error {
 	if re := moduleRE[l]; re == nil || len(name) > 200 || !re.MatchString(name) {
 		return fmt.Errorf("module name of %d bytes: must be 1..200 of what an import in %s names, and no path", len(name), l)

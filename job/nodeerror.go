@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// nodeTypes maps the class of what a Node.js program did not catch to its error type; a class that is not here is a runtime_error.
+// nodeTypes maps the class of what a Node.js program did not catch to its error type; a class that
+// is not here is a runtime_error.
 var nodeTypes = map[string]ErrorType{
 	"TypeError":      "type_error",
 	"SyntaxError":    "syntax_error",
@@ -14,7 +15,8 @@ var nodeTypes = map[string]ErrorType{
 	"URIError":       "encoding_error",
 }
 
-// nodeBeginnings maps beginnings of what follows the class to an error type, where the class says less.
+// nodeBeginnings maps beginnings of what follows the class to an error type, where the class is
+// less specific.
 var nodeBeginnings = []struct {
 	text string
 	t    ErrorType
@@ -58,8 +60,9 @@ var (
 const nodeRejection = "This error originated either by throwing inside of an async function without a catch block, " +
 	"or by rejecting a promise which was not handled with .catch(). "
 
-// nodeExceptionLine finds the line that names the exception in what Node.js writes when nothing catches it: the place, the source line, carets
-// under it, the exception with its stack, and last the version. It is "" when stderr does not end so.
+// nodeExceptionLine finds the line that names the exception in what Node.js writes when nothing
+// catches it: the place, the source line, carets under it, the exception with its stack, and last
+// the version. It is "" when stderr does not end so.
 func nodeExceptionLine(stderr []byte) (line string, t ErrorType) {
 	lines := strings.Split(strings.TrimRight(Decode(stderr), "\r\n"), "\n")
 	end := len(lines) - 1
@@ -88,7 +91,8 @@ func nodeExceptionLine(stderr []byte) (line string, t ErrorType) {
 	return "", ""
 }
 
-// nodeHead is the index of the line behind the last place, source line and carets; len(lines) when there are none.
+// nodeHead is the index of the line behind the last place, source line and carets; len(lines) when
+// there are none.
 func nodeHead(lines []string) int {
 	for i := len(lines) - 3; i >= 0; i-- {
 		// The end of a text has no carets under it.
@@ -104,7 +108,8 @@ func nodeHead(lines []string) int {
 	return len(lines)
 }
 
-// nodeText is the first line with text of a message that begins with line breaks; lines follow the class.
+// nodeText is the first line with text of a message that begins with line breaks; lines follow the
+// class.
 func nodeText(lines []string) string {
 	for _, l := range lines {
 		if strings.HasPrefix(l, "    at ") {

@@ -2,7 +2,8 @@ package job
 
 import "testing"
 
-// What Node.js writes last when nothing catches an exception gives the error its type and its message, as a traceback of Python does.
+// What Node.js writes last when nothing catches an exception gives the error its type and its
+// message, as a traceback of Python does.
 func TestClassifyNode(t *testing.T) {
 	head, tail := "noise\n/code/main.js:3\nfunction g() { boom; }\n               ^\n\n", "\n    at g (/code/main.js:3:22)\n    at node:internal/main/run_main_module:28:49\n\nNode.js v18.20.4\n"
 	for stderr, want := range map[string]Error{

@@ -1,7 +1,7 @@
 package job
 
-// Observer is told what happens to one job while it runs. Its methods are called from one goroutine in the order of events,
-// must not block, and must not keep the byte slices.
+// Observer receives what happens to one job while it runs. Its methods are called from one
+// goroutine in the order of events, must not block, and must not keep the byte slices.
 type Observer interface {
 	Started()
 	Stdout([]byte)

@@ -12,13 +12,15 @@ import (
 const (
 	// maxOutputDepth bounds the nesting of a result: common JSON readers give up not far beyond it.
 	maxOutputDepth = 500
-	// maxOutputDigits bounds the digits of one number of a result: with more, CPython's json refuses the whole answer.
+	// maxOutputDigits bounds the digits of one number of a result: with more, CPython's json
+	// refuses the whole answer.
 	maxOutputDigits = 4300
 )
 
-// ParseOutput returns the JSON value that result.json holds, compact, with the text of its numbers kept (ruling 25). It is nil when
-// the file holds null or no JSON, and fault then names what is wrong and where. A byte order mark is passed over. A lone surrogate
-// becomes U+FFFD, which fault reports beside the value. Whatever is returned can be read by a strict parser.
+// ParseOutput returns the JSON value that result.json holds, compact, with the text of its numbers
+// kept (ruling 25). It is nil when the file holds null or no JSON, and fault then names what is
+// wrong and where. A byte order mark is passed over. A lone surrogate becomes U+FFFD, which fault
+// reports beside the value. Whatever is returned can be read by a strict parser.
 func ParseOutput(data []byte) (output json.RawMessage, fault string) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -72,8 +74,8 @@ func place(data []byte, at int) string {
 	return fmt.Sprintf("line %d, column %d", line, column)
 }
 
-// scanOutput looks through valid, compact JSON. It replaces lone surrogates in place and returns how many there were, and names what
-// makes the value unfit.
+// scanOutput looks through valid, compact JSON. It replaces lone surrogates in place and returns
+// how many there were, and names what makes the value unfit.
 func scanOutput(data []byte) (lone int, fault string) {
 	depth, digits := 0, 0
 	for i := 0; i < len(data); i++ {

@@ -57,7 +57,8 @@ func TestParseOutput(t *testing.T) {
 	}
 }
 
-// FuzzParseOutput: what comes out is JSON in which no surrogate is alone, and is taken again as it is.
+// FuzzParseOutput: what comes out is JSON in which no surrogate is alone, and is taken again as it
+// is.
 func FuzzParseOutput(f *testing.F) {
 	for _, s := range []string{`{"a": "\ud83d\ude00\ud83d"}`, `[1e5, NaN]`, "\xef\xbb\xbf0", `"\\u"`, `{"a":[]}`} {
 		f.Add([]byte(s))

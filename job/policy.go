@@ -21,7 +21,8 @@ const (
 	MinCPU    = 0.1
 )
 
-// Policy is what the configuration says about jobs. It is a value: whoever changes it makes a new one.
+// Policy is the part of the configuration about jobs. It is a value: whoever changes it makes a new
+// one.
 type Policy struct {
 	Types map[string]Type // by name; DefaultType is among them
 
@@ -32,7 +33,7 @@ type Policy struct {
 	MaxInputBytes int64 // of input_data as it was sent
 }
 
-// Check says what is missing of a policy.
+// Check returns what the policy lacks.
 func (p *Policy) Check() error {
 	if _, ok := p.Types[DefaultType]; !ok {
 		return errors.New("policy: no job type default")
@@ -47,7 +48,8 @@ func (p *Policy) Check() error {
 	return nil
 }
 
-// Type resolves the job type that a request names, with or without "@version"; "" is DefaultType. The error is a *Refusal.
+// Type resolves the job type that a request names, with or without "@version"; "" is DefaultType.
+// The error is a *Refusal.
 func (p *Policy) Type(ref string) (Type, error) {
 	name, _, _ := strings.Cut(ref, "@")
 	if ref == "" {
@@ -60,7 +62,8 @@ func (p *Policy) Type(ref string) (Type, error) {
 	return t, nil
 }
 
-// CheckTimeout is the ceiling of a timeout that a request states, nil for none (wire.md 1.1). The error is a *Refusal.
+// CheckTimeout is the ceiling of a timeout that a request states, nil for none (wire.md 1.1). The
+// error is a *Refusal.
 func (p *Policy) CheckTimeout(seconds *int64) error {
 	if seconds != nil && *seconds > int64(p.MaxTimeout/time.Second) {
 		return over("timeout", "max_timeout", p.MaxTimeout)
@@ -71,9 +74,10 @@ func (p *Policy) CheckTimeout(seconds *int64) error {
 // MaxStdin is the most standard input that a sandbox takes, in bytes: frames.MaxStdin.
 const MaxStdin = 64 << 20
 
-// Spec is the complete job of a request under this policy: the one way in which a request becomes one, when it is submitted, run again,
-// or dispatched after a restart. What the caller wrote is checked before anything is looked up, and nothing is clamped. The error is a
-// *Refusal. The Spec shares the request's data, which must not be changed while it is in use.
+// Spec is the complete job of a request under this policy: the one way in which a request becomes
+// one, when it is submitted, run again, or dispatched after a restart. What the caller wrote is
+// checked before anything is looked up, and nothing is clamped. The error is a *Refusal. The Spec
+// shares the request's data, which must not be changed while it is in use.
 func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	if err := p.CheckTimeout(r.Timeout); err != nil {
 		return nil, err
@@ -129,7 +133,8 @@ func (p *Policy) Spec(r *Request, id, caller string) (*Spec, error) {
 	return s, nil
 }
 
-// Refused is the result of a job that must not run for its requirements, nil for one that may (wire.md 5.3).
+// Refused is the result of a job that must not run for its requirements, nil for one that may
+// (wire.md 5.3).
 func (s *Spec) Refused() *Result {
 	if len(s.Requirements) == 0 {
 		return nil
@@ -143,10 +148,12 @@ func over(what, ceiling string, most time.Duration) *Refusal {
 	return Refuse(Invalid, "%s must be less than or equal to the configured %s (%d seconds)", what, ceiling, int64(most/time.Second))
 }
 
-// DefaultSharedMemory is the size of /dev/shm of a job with so much memory, in bytes, where nobody has configured it (ruling 22).
+// DefaultSharedMemory is the size of /dev/shm of a job with so much memory, in bytes, where nobody
+// has configured it (ruling 22).
 func DefaultSharedMemory(memory int64) int64 { return min(64*MiB, memory/4) }
 
-// limits are the type's with what the request asks for under the type's ceilings. Sizes that the memory bounds (ruling 17) follow it down.
+// limits are the type's with what the request asks for under the type's ceilings. Sizes that the
+// memory bounds (ruling 17) follow it down.
 func (t *Type) limits(r *Request) (Limits, error) {
 	l := t.Limits
 	if most := max(t.MaxMemory, l.Memory); r.MemoryLimit != 0 {
@@ -177,7 +184,8 @@ func (t *Type) limits(r *Request) (Limits, error) {
 	return l, nil
 }
 
-// endings are those of a program's file name, the default's first. A command has its program's file where Type.Command expects it.
+// endings are those of a program's file name, the default's first. A command has its program's file
+// where Type.Command expects it.
 var endings = map[Language][]string{Python: {".py"}, Node: {".js", ".mjs", ".cjs"}}
 
 // DefaultFilename is the name in /code of a job's code when the request names none (ruling 26).
@@ -188,7 +196,8 @@ func DefaultFilename(l Language) string {
 	return "main"
 }
 
-// filename is the name of the request's code in /code, checked against the language and against the files beside it.
+// filename is the name of the request's code in /code, checked against the language and against the
+// files beside it.
 func (t *Type) filename(r *Request) (string, error) {
 	name := DefaultFilename(t.Language)
 	if r.Filename != "" && r.Filename != name {

@@ -29,8 +29,9 @@ var chainedBy = map[string]bool{
 	"The above exception was the direct cause of the following exception:": true,
 }
 
-// exceptionLine finds the line of the last Python traceback in the end of a stderr that names the exception, and the type of the exception's
-// class without its module. The line is "" when there is none. A message that begins with line breaks gives its first line with text.
+// exceptionLine finds the line of the last Python traceback in the end of a stderr that names the
+// exception, and the type of the exception's class without its module. The line is "" when there is
+// none. A message that begins with line breaks gives its first line with text.
 func exceptionLine(stderr []byte) (line string, t ErrorType) {
 	var p tracebacks
 	for l := range strings.Lines(Decode(stderr)) {
@@ -46,9 +47,11 @@ func exceptionLine(stderr []byte) (line string, t ErrorType) {
 	return strings.TrimSuffix(p.line, ": "), t
 }
 
-// tracebacks reads stderr line by line. A traceback is a header, indented lines, and then the exception, which is not indented. Frames without a
-// header count only as the first traceback: the error of a program's own text has none, and the head of stderr may be cut off; later ones are part
-// of a message. Tracebacks that Python prints without failing for them (of a thread, of a finaliser) count only when there is no other.
+// tracebacks reads stderr line by line. A traceback is a header, indented lines, and then the
+// exception, which is not indented. Frames without a header count only as the first traceback: the
+// error of a program's own text has none, and the head of stderr may be cut off; later ones are
+// part of a message. Tracebacks that Python prints without failing for them (of a thread, of a
+// finaliser) count only when there is no other.
 type tracebacks struct {
 	line, class string
 
@@ -113,7 +116,8 @@ func (p *tracebacks) ends(l string) {
 	p.bare = strings.HasSuffix(l, ": ") && m[3] == ""
 }
 
-// fatalLine is the line with which an interpreter that kills itself gives its reason, "" when there is none, and whether the reason is memory.
+// fatalLine is the line with which an interpreter that kills itself gives its reason, "" when there
+// is none, and whether the reason is memory.
 func fatalLine(stderr []byte) (line string, memory bool) {
 	for l := range strings.Lines(Decode(stderr)) {
 		if strings.HasPrefix(l, "Fatal Python error: ") || strings.HasPrefix(l, "FATAL ERROR: ") {

@@ -8,7 +8,8 @@ import (
 // RawStdoutName is the artifact that holds the bytes of stdout when they are asked for (ruling 19).
 const RawStdoutName = "stdout.raw"
 
-// RawStdout is an Observer that keeps the first Limit bytes of stdout as they are, and tells the Observer in it everything.
+// RawStdout is an Observer that keeps the first Limit bytes of stdout as they are, and passes
+// everything to the Observer in it.
 type RawStdout struct {
 	Observer
 	Limit int64
@@ -23,7 +24,8 @@ func (r *RawStdout) Stdout(p []byte) {
 	r.Observer.Stdout(p)
 }
 
-// Attach puts what was kept among the artifacts of the run. A file of the job's own with that name gives way, and is told of.
+// Attach puts what was kept among the artifacts of the run. A file of the job's own with that name
+// gives way, and is reported.
 func (r *RawStdout) Attach(result *Result) {
 	kept := make([]Artifact, 0, len(result.Artifacts)+1)
 	for _, a := range result.Artifacts {

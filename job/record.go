@@ -22,8 +22,8 @@ type ArtifactRef struct {
 	ContentType string // "" for none
 }
 
-// Record is what is kept of one job, from its acceptance on (wire.md 2.1). Times are UTC; zero means "not yet". A record in a terminal
-// status never changes again.
+// Record is what is kept of one job, from its acceptance on (wire.md 2.1). Times are UTC; zero
+// means "not yet". A record in a terminal status never changes again.
 type Record struct {
 	ID       string
 	Caller   string // who owns it: nobody else sees it, admins excepted
@@ -60,7 +60,8 @@ type Record struct {
 	Metadata                map[string]string // labels, filterable
 }
 
-// Request is what was asked for, as accepted: all that is needed to run the job, now or again (ruling 3). It is kept with its record.
+// Request is what was asked for, as accepted: all that is needed to run the job, now or again
+// (ruling 3). It is kept with its record.
 type Request struct {
 	Code           string            `json:"code"`
 	Input          json.RawMessage   `json:"input_data"`
@@ -88,7 +89,8 @@ type Filter struct {
 	Limit, Offset int
 }
 
-// DeadLetter is one entry of the dead letter queue (wire.md 2.6). Summary is redacted: hashes and sizes, no code, input or key.
+// DeadLetter is one entry of the dead letter queue (wire.md 2.6). Summary is redacted: hashes and
+// sizes, no code, input or key.
 type DeadLetter struct {
 	ID            int64
 	JobID         string

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Refusal is why something was not done, said so that it can be shown to the caller: nothing of it happened, nothing is left behind.
-// Every other error that reaches the API is internal, and only the log sees its text.
+// Refusal is why a request was not carried out, in words for the caller. Nothing happened, and
+// nothing is left behind. Every other error that reaches the API is internal, and only the log sees
+// its text.
 type Refusal struct {
 	Reason  Reason
 	Message string // a whole sentence, safe to show
@@ -14,7 +15,7 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
-// Reason tells refusals apart for machines.
+// Reason is the kind of a refusal, for programs.
 type Reason string
 
 // The reasons, each with the HTTP status that the API gives it.

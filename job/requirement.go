@@ -6,10 +6,12 @@ import (
 	"strings"
 )
 
-// MaxRequirements is how many requirements a job may have, those of its type included (wire.md 5.2).
+// MaxRequirements is how many requirements a job may have, those of its type included (wire.md
+// 5.2).
 const MaxRequirements = 50
 
-// RequirementsDisabled is what a run with requirements says while tsubo does not install any (wire.md 5.3).
+// RequirementsDisabled is the message of a run with requirements, which tsubo does not install
+// (wire.md 5.3).
 const RequirementsDisabled = "Runtime dependency installation is disabled. Use an image that has the packages."
 
 var requirementRE = func() *regexp.Regexp {
@@ -17,8 +19,8 @@ var requirementRE = func() *regexp.Regexp {
 	return regexp.MustCompile(`^` + name + `(\[` + name + `(,` + name + `)*\])?(` + version + `(,` + version + `)*,?)?$`)
 }()
 
-// CheckRequirement is wire.md 5.2, with one thing more: a name begins with a letter or a digit, so that no requirement can be
-// read as an option by an installer.
+// CheckRequirement is wire.md 5.2, with one thing more: a name begins with a letter or a digit, so
+// that no requirement can be read as an option by an installer.
 func CheckRequirement(r string) error {
 	if len(r) < 1 || len(r) > 256 || !requirementRE.MatchString(r) {
 		return fmt.Errorf("Invalid requirement %q: must be a name with optional [extras] and version bounds, without spaces, URLs or markers", //nolint:staticcheck // shown to callers as a sentence

@@ -29,8 +29,9 @@ func (s Status) Terminal() bool {
 	return false
 }
 
-// CanBecome is the one transition rule: queued → running → terminal, queued → cancelled or failed, and nothing out of a terminal
-// status. Running → Queued is the retry of an infrastructure failure or of an interrupted job.
+// CanBecome is the one transition rule: queued → running → terminal, queued → cancelled or failed,
+// and nothing out of a terminal status. Running → Queued is the retry of an infrastructure failure
+// or of an interrupted job.
 func (s Status) CanBecome(next Status) bool {
 	switch s {
 	case "":
@@ -54,34 +55,36 @@ const (
 	PhaseFailed    Phase = "failed"
 )
 
-// Error is what the caller is told about a job that did not succeed. Message is safe to show: sanitised, no host path.
+// Error is what the caller gets about a job that did not succeed. Message is safe to show:
+// sanitised, no host path.
 type Error struct {
 	Type    ErrorType `json:"type"`
 	Message string    `json:"message"`
 	Phase   *Phase    `json:"phase"`
 }
 
-// Timing of a run in milliseconds (wire.md 1.4, ruling 18): startup without the wait in the queue, execution from the code's
-// first byte to its death.
+// Timing of a run in milliseconds (wire.md 1.4, ruling 18): startup without the wait in the queue,
+// execution from the code's first byte to its death.
 type Timing struct {
 	StartupMS    *int64 `json:"startup_ms"`
 	DepInstallMS *int64 `json:"dep_install_ms"`
 	ExecutionMS  *int64 `json:"execution_ms"`
 	TotalMS      *int64 `json:"total_ms"`
 	PhaseAtExit  *Phase `json:"phase_at_exit"`
-	// Sandbox says where the job's sandbox came from: "hot" (it waited with the runner in it), "warm" (an empty sentry waited) or "cold"; nil
-	// when none was reached.
+	// Sandbox is where the job's sandbox came from: "hot" (it waited with the runner in it), "warm"
+	// (an empty sentry waited) or "cold"; nil when none was reached.
 	Sandbox *string `json:"sandbox,omitempty"`
 }
 
-// Usage is what the leaf's own files say, counted from hand-over (ruling 18). Null where the kernel does not tell.
+// Usage is read from the leaf's own files and counts from hand-over (ruling 18). Null means that
+// the kernel has no figure.
 type Usage struct {
 	MaxRSSMB   *Decimal `json:"max_rss_mb"`
 	CPUTimeMS  *int64   `json:"cpu_time_ms"`
 	WallTimeMS *int64   `json:"wall_time_ms"`
 }
 
-// Enforced says what was in force for one job, as observed, not as configured.
+// Enforced is what was in force for one job, as observed, not as configured.
 type Enforced struct {
 	Runtime      string `json:"runtime"`        // "runsc" or "runc"
 	Rootfs       string `json:"rootfs"`         // "erofs" or "directory"
@@ -109,8 +112,8 @@ type Skipped struct {
 	Reason string `json:"reason"`
 }
 
-// Result is what came of one run. The program's outcome is a value here; a failure of tsubo itself is Status Failed with
-// TypeInternal or TypeUnavailable.
+// Result is what came of one run. The program's outcome is a value here; a failure of tsubo itself
+// is Status Failed with TypeInternal or TypeUnavailable.
 type Result struct {
 	Status   Status
 	ExitCode *int // ruling 7; nil when cancelled
@@ -124,7 +127,7 @@ type Result struct {
 	Skipped   []Skipped
 	// OutputError is what is wrong with result.json, and where; "" for nothing.
 	OutputError string
-	// ArtifactsNote says why artifacts are missing or cut short ("" when complete).
+	// ArtifactsNote is why artifacts are missing or cut short. "" means that they are complete.
 	ArtifactsNote string
 
 	Timing   Timing
@@ -133,6 +136,7 @@ type Result struct {
 
 	StartedAt, EndedAt time.Time
 
-	// Cleared is closed once nothing of the job holds anything of the host any more; nil when that is so already.
+	// Cleared is closed once nothing of the job holds anything of the host any more; nil when that
+	// is so already.
 	Cleared <-chan struct{}
 }

@@ -24,8 +24,8 @@ var longHex = regexp.MustCompile(`(?:\bsha256:)?\b[0-9a-f]{64}\b`)
 
 var shortHex = regexp.MustCompile(`\b[0-9a-f]{12}\b`)
 
-// Sanitize is wire.md 5.6: it takes host paths, private addresses and container ids out of a text that goes into an error detail or
-// an error message. It is never applied to stdout or stderr.
+// Sanitize is wire.md 5.6: it takes host paths, private addresses and container ids out of a text
+// that goes into an error detail or an error message. It is never applied to stdout or stderr.
 func Sanitize(s string) string {
 	for _, z := range sanitizers {
 		s = z.re.ReplaceAllString(s, z.with)

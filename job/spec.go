@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Language says how code runs in an image.
+// Language is how code runs in an image.
 type Language string
 
 // Languages of a job type.
@@ -15,32 +15,38 @@ const (
 	Command Language = "command" // Type.Command, started when the code has arrived
 )
 
-// Type is a job type of the configuration: an image and how code runs in it, with defaults and ceilings.
+// Type is a job type of the configuration: an image and how code runs in it, with defaults and
+// ceilings.
 type Type struct {
 	Name     string
 	Image    string // name in the catalogue, or a digest
 	Language Language
 	Command  []string // argv when Language is Command
-	// Preload are modules that the waiting runner imports before it waits, in this order: never for Command. Each sandbox imports them for its
-	// one job, as that job's user; one that cannot be imported, writes output, or leaves a thread or a process makes every job of the type fail.
+	// Preload are modules that the waiting runner imports before it waits, in this order: never for
+	// Command. Each sandbox imports them for its one job, as that job's user; one that cannot be
+	// imported, writes output, or leaves a thread or a process makes every job of the type fail.
 	Preload []string
-	// Workdir is the working directory of the job: absolute and clean; "" for /output, and for the image's when Language is Command (ruling 23).
+	// Workdir is the working directory of the job: absolute and clean; "" for /output, and for the
+	// image's when Language is Command (ruling 23).
 	Workdir        string
 	Environment    map[string]string
 	Requirements   []string
 	PythonVersion  string
 	Timeout        time.Duration
 	StartupTimeout time.Duration
-	Limits         Limits // default, and ceiling where MaxMemory and MaxCPU say none
+	Limits         Limits // default, and ceiling where MaxMemory and MaxCPU are 0
 
-	// SharedMemoryFollows makes Limits.SharedMemory follow the memory that a request asks for: nobody has configured it.
+	// SharedMemoryFollows makes Limits.SharedMemory follow the memory that a request asks for:
+	// nobody has configured it.
 	SharedMemoryFollows bool
 
 	MaxMemory int64   // bytes that a request may ask for; 0: Limits.Memory
 	MaxCPU    float64 // cores that a request may ask for; 0: Limits.CPU
-	// AllowEnvironment names the variables that a request may set; what Environment sets may be among them, and is replaced then.
+	// AllowEnvironment names the variables that a request may set; what Environment sets may be
+	// among them, and is replaced then.
 	AllowEnvironment []string
-	// RetryOnInterrupt says that a job whose run was interrupted by a stop or a crash is run again (ruling 4).
+	// RetryOnInterrupt makes a job run again after a stop or a crash interrupted its run (ruling
+	// 4).
 	RetryOnInterrupt bool
 }
 
@@ -72,8 +78,8 @@ type Spec struct {
 	Environment map[string]string
 	RawStdout   bool // the bytes of stdout become an artifact (ruling 19)
 
-	// Requirements of the job and, where no image has them, of its type. Nothing installs any: a job that has some is refused when it
-	// comes to run (wire.md 5.3).
+	// Requirements of the job and, where no image has them, of its type. Nothing installs any: a
+	// job that has some is refused when it comes to run (wire.md 5.3).
 	Requirements []string
 
 	Timeout        time.Duration // from the code's first byte

@@ -2,17 +2,19 @@ package job
 
 import "errors"
 
-// What a store says about a record; it wraps them where more can be said.
+// Errors of a store about a record. A store wraps them in more detail.
 var (
 	// ErrNotFound: there is no such record, request, artifact or entry.
 	ErrNotFound = errors.New("not found")
-	// ErrFingerprint: the idempotency key belongs to a record of the same caller with another fingerprint.
+	// ErrFingerprint: the idempotency key belongs to a record of the same caller with another
+	// fingerprint.
 	ErrFingerprint = errors.New("idempotency key reused with different payload")
 	// ErrNotTerminal: the record is of a job that has not ended.
 	ErrNotTerminal = errors.New("the job has not ended")
 )
 
-// Submission is one job on its way into the scheduler: what will be kept of it, what was asked for, and what it became by Policy.
+// Submission is one job on its way into the scheduler: what will be kept of it, what was asked for,
+// and what it became by Policy.
 type Submission struct {
 	Record  *Record
 	Request *Request
@@ -26,10 +28,11 @@ type Live struct {
 	Caller   string
 }
 
-// EventKind tells the events of one job apart.
+// EventKind is the kind of an event of one job.
 type EventKind string
 
-// The events of a job, in this order; stdout and stderr come any number of times. A stream that ends without EventResult is broken.
+// The events of a job, in this order; stdout and stderr come any number of times. A stream that
+// ends without EventResult is broken.
 const (
 	EventQueued  EventKind = "queued"
 	EventStarted EventKind = "started"
@@ -39,7 +42,8 @@ const (
 	EventGap     EventKind = "gap" // events before this one are lost to this reader
 )
 
-// Event is one thing that happened to a job. IDs grow within a job and begin at 1; a gap has the ID of the last event that was lost.
+// Event is one thing that happened to a job. IDs grow within a job and begin at 1; a gap has the ID
+// of the last event that was lost.
 type Event struct {
 	ID     uint64
 	Kind   EventKind

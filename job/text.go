@@ -11,10 +11,12 @@ func TruncationNotice(limit int64) string {
 	return fmt.Sprintf("\n\n[TRUNCATED: output exceeded %d bytes]", limit)
 }
 
-// Text makes the stdout or stderr of a record from what was kept of it: kept holds the first bytes written, at least limit of them
-// when there were so many, and total is how many were written in all. Output over limit is cut to limit bytes, its notice
-// included, at a character boundary (with a limit smaller than the notice: only the notice); then what is not UTF-8 becomes
-// U+FFFD (ruling 19), so that a text of invalid bytes may be up to three times limit. truncated says whether it was cut.
+// Text makes the stdout or stderr of a record from what was kept of it: kept holds the first bytes
+// written, at least limit of them when there were so many, and total is how many were written in
+// all. Output over limit is cut to limit bytes, its notice included, at a character boundary (with
+// a limit smaller than the notice: only the notice); then what is not UTF-8 becomes U+FFFD (ruling
+// 19), so that a text of invalid bytes may be up to three times limit. truncated reports whether it
+// was cut.
 func Text(kept []byte, total, limit int64) (text string, truncated bool) {
 	if total <= limit && int64(len(kept)) <= limit {
 		return Decode(kept), false
@@ -25,7 +27,8 @@ func Text(kept []byte, total, limit int64) (text string, truncated bool) {
 	return Decode(kept[:CompletePrefix(kept)]) + notice, true
 }
 
-// CompletePrefix is the length of b without a UTF-8 character at its end that has begun well and lacks its last bytes.
+// CompletePrefix is the length of b without a UTF-8 character at its end that has begun well and
+// lacks its last bytes.
 func CompletePrefix(b []byte) int {
 	for back := 1; back <= min(utf8.UTFMax-1, len(b)); back++ {
 		start := len(b) - back
@@ -37,8 +40,8 @@ func CompletePrefix(b []byte) int {
 	return len(b)
 }
 
-// Decode reads b as UTF-8. Every maximal part of an ill-formed sequence becomes one U+FFFD, as the Unicode standard recommends
-// and as Python's errors="replace" does.
+// Decode reads b as UTF-8. Every maximal part of an ill-formed sequence becomes one U+FFFD, as the
+// Unicode standard recommends and as Python's errors="replace" does.
 func Decode(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
@@ -57,8 +60,8 @@ func Decode(b []byte) string {
 	return out.String()
 }
 
-// sequence looks at the first character of b, which is not empty: the number of bytes that are a well-formed sequence or the
-// longest beginning of one (at least 1), and whether it is whole.
+// sequence looks at the first character of b, which is not empty: the number of bytes that are a
+// well-formed sequence or the longest beginning of one (at least 1), and whether it is whole.
 func sequence(b []byte) (n int, whole bool) {
 	low, high := byte(0x80), byte(0xBF) // of the second byte
 	var size int

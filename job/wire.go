@@ -2,9 +2,11 @@ package job
 
 import "encoding/json"
 
-// The bodies that api writes and client reads. Every key is always present; a nullable one is a pointer or raw JSON.
+// The bodies that api writes and client reads. Every key is always present; a nullable one is a
+// pointer or raw JSON.
 
-// ExecuteAnswer is the body of POST /execute (wire.md 1.1). The keys after Enforced are tsubo's own, too.
+// ExecuteAnswer is the body of POST /execute (wire.md 1.1). The keys after Enforced are tsubo's
+// own, too.
 type ExecuteAnswer struct {
 	Success       bool            `json:"success"`
 	Output        json.RawMessage `json:"output"` // what /output/result.json holds, else null
@@ -27,13 +29,13 @@ type ExecuteAnswer struct {
 	Artifacts       []ArtifactAnswer `json:"artifacts"`
 	// OutputError is what is wrong with result.json and where, null for nothing.
 	OutputError *string `json:"output_error"`
-	// ArtifactsSkipped and ArtifactsNote say what of /output is not in Artifacts, and why.
+	// ArtifactsSkipped and ArtifactsNote list what of /output is not in Artifacts, and why.
 	ArtifactsSkipped []Skipped `json:"artifacts_skipped"`
 	ArtifactsNote    *string   `json:"artifacts_note"`
 }
 
-// ArtifactAnswer is one artifact in an answer (wire.md 1.4). Data is its bytes in base64 when the request had "artifacts":
-// "inline", else null.
+// ArtifactAnswer is one artifact in an answer (wire.md 1.4). Data is its bytes in base64 when the
+// request had "artifacts": "inline", else null.
 type ArtifactAnswer struct {
 	Name        string  `json:"name"`
 	SizeBytes   int64   `json:"size_bytes"`
@@ -53,7 +55,8 @@ type QueueStats struct {
 	MaxQueueSize int `json:"max_queue_size"`
 }
 
-// SandboxStats is the body of GET /pool/sandboxes: what waits for jobs now, and how jobs got their sandboxes since the daemon started (Timing.Sandbox).
+// SandboxStats is the body of GET /pool/sandboxes: what waits for jobs now, and how jobs got their
+// sandboxes since the daemon started (Timing.Sandbox).
 type SandboxStats struct {
 	HotWaiting   int    `json:"hot_waiting"`
 	WarmWaiting  int    `json:"warm_waiting"`
@@ -64,8 +67,8 @@ type SandboxStats struct {
 	Cold         uint64 `json:"cold"`
 }
 
-// Breaker is the state of the launch breaker (wire.md 1.11): State is "closed", "open" or "half_open", LastFailure seconds since
-// the epoch.
+// Breaker is the state of the launch breaker (wire.md 1.11): State is "closed", "open" or
+// "half_open", LastFailure seconds since the epoch.
 type Breaker struct {
 	State        string   `json:"state"`
 	FailureCount int      `json:"failure_count"`
@@ -84,7 +87,8 @@ type HealthAnswer struct {
 	QueueStats      QueueStats `json:"queue_stats"`
 }
 
-// VersionAnswer is the body of GET /version: Extensions names what this daemon has beyond the upstream API.
+// VersionAnswer is the body of GET /version: Extensions names what this daemon has beyond the
+// upstream API.
 type VersionAnswer struct {
 	Version    string   `json:"version"`
 	Extensions []string `json:"extensions"`

@@ -1,5 +1,6 @@
-// Package keys holds the API keys that were made with `tsubo keys create`: their hashes, in one file below the state directory. A key
-// itself is shown once, when it is made, and is nowhere afterwards.
+// Package keys holds the API keys that were made with `tsubo keys create`: their hashes, in one
+// file below the state directory. A key itself is shown once, when it is made, and is nowhere
+// afterwards.
 package keys
 
 import (
@@ -37,7 +38,7 @@ type Key struct {
 // Expired reports whether the key is not valid at now any more.
 func (k Key) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
-// ErrNotFound says that there is no key of that id.
+// ErrNotFound reports that there is no key of that id.
 var ErrNotFound = errors.New("no such key")
 
 // maxKeys bounds the file.
@@ -55,7 +56,8 @@ type File struct {
 // Path is where tsubod has the file in its data_dir.
 func Path(dataDir string) string { return filepath.Join(dataDir, "state", "keys.json") }
 
-// Open reads the file at path; one that is not there is no key. A file that others can read, or that is not what Create wrote, is an error.
+// Open reads the file at path; one that is not there is no key. A file that others can read, or
+// that is not what Create wrote, is an error.
 func Open(path string) (*File, error) {
 	f := &File{path: path}
 	info, err := os.Lstat(path)
@@ -82,8 +84,8 @@ func Open(path string) (*File, error) {
 	return f, nil
 }
 
-// Create makes a key of 256 random bits, keeps its hash durably, and returns its text, which cannot be had again.
-// A zero expires means never.
+// Create makes a key of 256 random bits, keeps its hash durably, and returns its text, which cannot
+// be had again. A zero expires means never.
 func (f *File) Create(name string, admin bool, expires time.Time) (text string, key Key, err error) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
@@ -123,7 +125,8 @@ func (f *File) Revoke(id string) error {
 	return nil
 }
 
-// Flush writes the last uses that Find has noted, if the file has not got them. Find does not wait for it.
+// Flush writes the last uses that Find has noted, if the file has not got them. Find does not wait
+// for it.
 func (f *File) Flush() error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -169,8 +172,9 @@ func (f *File) note(id string, now time.Time) {
 	used.(*atomic.Int64).Store(now.Unix())
 }
 
-// Find returns the key whose text hashes to sum. The time it takes depends on how many keys there are, not on which one matches.
-// An expired key is returned, too: the caller checks Key.Expired. Find notes the use of any other in memory.
+// Find returns the key whose text hashes to sum. The time it takes depends on how many keys there
+// are, not on which one matches. An expired key is returned, too: the caller checks Key.Expired.
+// Find notes the use of any other in memory.
 func (f *File) Find(sum [32]byte) (Key, bool) {
 	want := []byte(hex.EncodeToString(sum[:]))
 	f.mu.RLock()

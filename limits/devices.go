@@ -9,8 +9,9 @@ import (
 	devices "github.com/opencontainers/cgroups/devices/config"
 )
 
-// denyAll is the device filter of a leaf: from joining it on, a sandbox makes not one device check, for the guest's devices are
-// the sentry's own. The rule is spelt out, since opencontainers/cgroups lets a failure pass in silence when there is none.
+// denyAll is the device filter of a leaf: from joining it on, a sandbox makes not one device check,
+// for the guest's devices are the sentry's own. The rule is spelt out, since opencontainers/cgroups
+// lets a failure pass in silence when there is none.
 var denyAll = []*devices.Rule{{
 	Type: devices.WildcardDevice, Major: devices.Wildcard, Minor: devices.Wildcard, Permissions: "rwm", Allow: false,
 }}

@@ -13,11 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read from one cgroup file. The longest that this package reads is cgroup.procs of a full leaf.
+// maxFile bounds what is read from one cgroup file. The longest that this package reads is
+// cgroup.procs of a full leaf.
 const maxFile = 1 << 20
 
-// dir is an open cgroup directory. Files are opened beneath it, without following a link and without leaving the mount, so that a
-// name can never lead elsewhere. The path is for messages and for opencontainers/cgroups.
+// dir is an open cgroup directory. Files are opened beneath it, without following a link and
+// without leaving the mount, so that a name can never lead elsewhere. The path is for messages and
+// for opencontainers/cgroups.
 type dir struct {
 	f    *os.File
 	path string
@@ -104,8 +106,9 @@ func (d *dir) write(name, value string) error {
 	return nil
 }
 
-// keyed reads a flat keyed file ("key value" lines) and returns the values of the keys asked for. A key that is not there is an
-// error: a kernel that does not count something must not look like a count of zero.
+// keyed reads a flat keyed file ("key value" lines) and returns the values of the keys asked for. A
+// key that is not there is an error: a kernel that does not count something must not look like a
+// count of zero.
 func (d *dir) keyed(name string, keys ...string) ([]uint64, error) {
 	text, err := d.read(name)
 	if err != nil {
@@ -204,7 +207,8 @@ func (d *dir) rmdir(name string) error {
 	return &os.PathError{Op: "rmdir", Path: join(d.path, name), Err: err}
 }
 
-// populated reports whether a process is in this cgroup or below it. A cgroup that was removed has none.
+// populated reports whether a process is in this cgroup or below it. A cgroup that was removed has
+// none.
 func (d *dir) populated() (bool, error) {
 	v, err := d.keyed("cgroup.events", "populated")
 	if gone(err) {

@@ -24,8 +24,9 @@ const (
 	enteredEnv = "TSUBO_CGROUP_ENTERED"
 )
 
-// Entered is a prepared stage 2: the subtree is locked, swept and laid out, the process is in its daemon/ cgroup, and a thread of
-// its own waits in the namespaces that the program is to be executed in. The rest of the process still sees the host.
+// Entered is a prepared stage 2: the subtree is locked, swept and laid out, the process is in its
+// daemon/ cgroup, and a thread of its own waits in the namespaces that the program is to be
+// executed in. The rest of the process still sees the host.
 type Entered struct {
 	Subtree string
 	lock    *os.File
@@ -38,14 +39,17 @@ type execRequest struct {
 	failed    chan error
 }
 
-// Enter makes this process the owner of the subtree (see FindSubtree): it takes the lock, kills and removes what a crashed daemon
-// left, moves the process in, and prepares the view of stage 2. Leftovers are given killWait, or until ctx ends.
+// Enter makes this process the owner of the subtree (see FindSubtree): it takes the lock, kills and
+// removes what a crashed daemon left, moves the process in, and prepares the view of stage 2.
+// Leftovers are given killWait, or until ctx ends.
 //
-// Errors: *MissingError (the host cannot enforce; nothing was changed), *BusyError (another daemon), *ForeignError (the subtree
-// holds what is not tsubo's; nothing was touched). After any error the process is back in the cgroup that it came from, no thread
-// is left in another namespace and the lock is free, so that a permissive daemon may go on.
+// Errors: *MissingError (the host cannot enforce; nothing was changed), *BusyError (another
+// daemon), *ForeignError (the subtree holds what is not tsubo's; nothing was touched). After any
+// error the process is back in the cgroup that it came from, no thread is left in another namespace
+// and the lock is free, so that a permissive daemon may go on.
 //
-// Outside the subtree nothing is written, save the one mkdir of its last path element when it does not exist.
+// Outside the subtree nothing is written, save the one mkdir of its last path element when it does
+// not exist.
 func Enter(ctx context.Context, subtree string) (*Entered, error) {
 	if InStage2() || opened.Load() {
 		return nil, errors.New("enter the cgroup subtree: this process is in stage 2 already")
@@ -176,7 +180,8 @@ func checkDomain(d *dir, subtree string) error {
 	return nil
 }
 
-// moveIn sweeps the subtree and moves this process into it. It returns the open cgroup.procs of the cgroup that it came from.
+// moveIn sweeps the subtree and moves this process into it. It returns the open cgroup.procs of the
+// cgroup that it came from.
 func moveIn(ctx context.Context, root, host *dir, own string) (*os.File, error) {
 	origin, err := root.walk(own)
 	if err != nil {
@@ -206,8 +211,8 @@ func moveSelf(procs *os.File) error {
 	return nil
 }
 
-// clean kills and removes the daemon/ and jobs/ of a crashed daemon, and takes the controllers back from the subtree's children,
-// without which no process may enter the subtree itself.
+// clean kills and removes the daemon/ and jobs/ of a crashed daemon, and takes the controllers back
+// from the subtree's children, without which no process may enter the subtree itself.
 func clean(ctx context.Context, d *dir) error {
 	if err := errors.Join(removeChild(ctx, d, jobsDir), removeChild(ctx, d, daemonDir)); err != nil {
 		return fmt.Errorf("sweep leftovers: %w", err)
@@ -222,11 +227,13 @@ func clean(ctx context.Context, d *dir) error {
 	return nil
 }
 
-// newView takes this thread into a cgroup namespace rooted at the process's cgroup, which must be the subtree, and into a mount
-// namespace of its own, in which that view on /sys/fs/cgroup is the only cgroup mount.
+// newView takes this thread into a cgroup namespace rooted at the process's cgroup, which must be
+// the subtree, and into a mount namespace of its own, in which that view on /sys/fs/cgroup is the
+// only cgroup mount.
 //
-// The mount is made after the namespace on purpose: a new cgroup2 mount from the initial cgroup namespace would reset the
-// hierarchy's own mount options (nsdelegate, memory_recursiveprot) for the whole host.
+// The mount is made after the namespace on purpose: a new cgroup2 mount from the initial cgroup
+// namespace would reset the hierarchy's own mount options (nsdelegate, memory_recursiveprot) for
+// the whole host.
 func newView(host *dir) (*dir, error) {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("unshare cgroup and mount namespaces: %w", err)
@@ -251,7 +258,8 @@ func newView(host *dir) (*dir, error) {
 	return view, nil
 }
 
-// detachCgroups detaches every cgroup mount (there may be several, also on top of one another) from this mount namespace.
+// detachCgroups detaches every cgroup mount (there may be several, also on top of one another) from
+// this mount namespace.
 func detachCgroups() error {
 	for range 100 {
 		mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
@@ -269,8 +277,9 @@ func detachCgroups() error {
 	return errors.New("detach cgroup mounts: there is no end to them")
 }
 
-// layOut makes daemon/ and jobs/ in the view, moves the process into daemon/ and hands the controllers down. The process must have
-// left the root before the controllers can go to its children.
+// layOut makes daemon/ and jobs/ in the view, moves the process into daemon/ and hands the
+// controllers down. The process must have left the root before the controllers can go to its
+// children.
 func layOut(view *dir) (err error) {
 	daemon, err := view.mkdir(daemonDir)
 	if err != nil {
@@ -308,7 +317,8 @@ func layOut(view *dir) (err error) {
 	return nil
 }
 
-// handDown enables the needed controllers, and io where there is one, for d's children, and reads that back.
+// handDown enables the needed controllers, and io where there is one, for d's children, and reads
+// that back.
 func handDown(d *dir) error {
 	have, err := d.words("cgroup.controllers")
 	if err != nil {
@@ -337,9 +347,10 @@ func checkHandedDown(d *dir) error {
 	return nil
 }
 
-// Exec replaces this process with argv run from /proc/self/exe in the prepared namespaces; the pid stays. env is the environment
-// without the variable that Exec adds for Open. The files in keep stay open under their numbers; argv or env must tell stage 2
-// which they are, and it should set their close-on-exec flag again. Exec returns only if it fails.
+// Exec replaces this process with argv run from /proc/self/exe in the prepared namespaces; the pid
+// stays. env is the environment without the variable that Exec adds for Open. The files in keep
+// stay open under their numbers; argv or env must name to stage 2 which they are, and it should set
+// their close-on-exec flag again. Exec returns only if it fails.
 func (e *Entered) Exec(argv, env []string, keep ...*os.File) error {
 	failed := make(chan error)
 	e.exec <- execRequest{argv, env, keep, failed}

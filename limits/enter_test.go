@@ -37,7 +37,8 @@ func hostRoot(t *testing.T) *dir {
 	return root
 }
 
-// cgroup makes a cgroup for one test at the top of the hierarchy and removes it with all that is in it.
+// cgroup makes a cgroup for one test at the top of the hierarchy and removes it with all that is in
+// it.
 func cgroup(t *testing.T, name string) *dir {
 	t.Helper()
 	root := hostRoot(t)
@@ -64,7 +65,8 @@ func cleanSubtree(t *testing.T, name string) string {
 	return "/" + name
 }
 
-// daemon starts "enter" for a subtree and waits until it is in stage 2. It returns the pids of the processes it left about.
+// daemon starts "enter" for a subtree and waits until it is in stage 2. It returns the pids of the
+// processes it left about.
 func daemon(t *testing.T, in *dir, parent string) (*exec.Cmd, []int) {
 	t.Helper()
 	cmd, out := command(in, "enter", "TSUBO_TEST_PARENT="+parent)
@@ -92,8 +94,8 @@ func daemon(t *testing.T, in *dir, parent string) (*exec.Cmd, []int) {
 	return cmd, pids
 }
 
-// outside is everything about the hierarchy that a daemon must not change: values in the root and in a sibling, and the options
-// of the mounts.
+// outside is everything about the hierarchy that a daemon must not change: values in the root and
+// in a sibling, and the options of the mounts.
 func outside(t *testing.T, sibling *dir) string {
 	t.Helper()
 	var all strings.Builder
@@ -268,7 +270,8 @@ func TestMissingControllersAreNamed(t *testing.T) {
 	}
 }
 
-// A failure after the move must leave the process where it was, all threads at home, and the subtree free for another attempt.
+// A failure after the move must leave the process where it was, all threads at home, and the
+// subtree free for another attempt.
 func TestFailedEnterGoesBack(t *testing.T) {
 	requireCgroup2(t)
 	for name, descendants := range map[string]string{"no daemon cgroup": "0", "no jobs cgroup": "1"} {
@@ -297,8 +300,9 @@ func TestFailedEnterGoesBack(t *testing.T) {
 	}
 }
 
-// As under systemd with Delegate=yes and ProtectControlGroups=yes: the daemon starts in its own delegated cgroup, its view of
-// /sys/fs/cgroup is read-only, and the leftovers of a crash are in the cgroup that it starts in.
+// As under systemd with Delegate=yes and ProtectControlGroups=yes: the daemon starts in its own
+// delegated cgroup, its view of /sys/fs/cgroup is read-only, and the leftovers of a crash are in
+// the cgroup that it starts in.
 func TestDelegatedCgroup(t *testing.T) {
 	requireCgroup2(t)
 	unit := cgroup(t, "tsubo-unit.service")

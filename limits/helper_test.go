@@ -133,7 +133,8 @@ func enterAndExec(argv []string) error {
 // enterAndStay becomes a daemon that does nothing until its stdin ends or it is killed.
 func enterAndStay([]string) error { return enterAndExec(nil) }
 
-// stay is stage 2 of enterAndStay: it makes a leaf with a process in it, a nested cgroup with another, and one beside itself.
+// stay is stage 2 of enterAndStay: it makes a leaf with a process in it, a nested cgroup with
+// another, and one beside itself.
 func stay([]string) error {
 	t, err := Open()
 	if err != nil {
@@ -195,7 +196,8 @@ func enterAndFail([]string) error {
 	return nil
 }
 
-// startIn starts a helper in a cgroup (the root of the test's view for nil), and waits for its first line if it is one that stays.
+// startIn starts a helper in a cgroup (the root of the test's view for nil), and waits for its
+// first line if it is one that stays.
 func startIn(d *dir, helper string, env ...string) (*exec.Cmd, error) {
 	cmd, out := command(d, helper, env...)
 	if err := cmd.Start(); err != nil {

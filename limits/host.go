@@ -16,13 +16,13 @@ import (
 // DefaultParent is the subtree of a daemon that no service manager gave a cgroup to.
 const DefaultParent = "/tsubo"
 
-// needed are the controllers without which there is no leaf. cpuset is for runsc, which reads cpuset.cpus.effective of the leaf
-// and fails without it.
+// needed are the controllers without which there is no leaf. cpuset is for runsc, which reads
+// cpuset.cpus.effective of the leaf and fails without it.
 var needed = []string{"cpuset", "cpu", "memory", "pids"}
 
 // Host is what Probe saw.
 type Host struct {
-	Kernel      string   // release, as uname says
+	Kernel      string   // release, as uname has it
 	Mount       string   // where the whole cgroup2 hierarchy is mounted; "" if nowhere
 	Subtree     string   // the cgroup that would be this daemon's, as a path in the hierarchy; "" if there can be none
 	Delegated   bool     // the subtree is the daemon's own cgroup, delegated by the service manager
@@ -44,7 +44,7 @@ type Missing struct {
 // Missing lists what this host lacks; nil means that Enter can succeed.
 func (h Host) Missing() []Missing { return slices.Clone(h.missing) }
 
-// MissingError says that the host cannot enforce limits, and why.
+// MissingError reports that the host cannot enforce limits, and why.
 type MissingError struct{ Missing []Missing }
 
 func (e *MissingError) Error() string {
@@ -59,8 +59,8 @@ func (h *Host) miss(what, fix string) { h.missing = append(h.missing, Missing{wh
 
 const fixUnified = "boot with systemd.unified_cgroup_hierarchy=1, so that cgroup v2 owns every controller"
 
-// Probe looks at this host and writes nothing. parent is cgroup_parent of the configuration, "" for the default. Call it in
-// stage 1: within the view of stage 2 there is nothing to find.
+// Probe looks at this host and writes nothing. parent is cgroup_parent of the configuration, "" for
+// the default. Call it in stage 1: within the view of stage 2 there is nothing to find.
 func Probe(parent string) Host {
 	var h Host
 	var un unix.Utsname
@@ -126,7 +126,8 @@ func (h *Host) probeControllers(root *dir, v1 map[string]bool) {
 	}
 }
 
-// probeFeatures looks for files that exist in every cgroup but the root; without one to look at, the kernel's release decides.
+// probeFeatures looks for files that exist in every cgroup but the root; without one to look at,
+// the kernel's release decides.
 func (h *Host) probeFeatures(root *dir) {
 	h.Kill, h.SwapMax = kernelAtLeast(h.Kernel, 5, 14), true
 	h.Peak, h.PeakReset = kernelAtLeast(h.Kernel, 5, 19), kernelAtLeast(h.Kernel, 6, 12)
@@ -180,7 +181,8 @@ func v1Controllers() map[string]bool {
 	return held
 }
 
-// findMount returns where the cgroup2 hierarchy is mounted as a whole, /sys/fs/cgroup before any other place.
+// findMount returns where the cgroup2 hierarchy is mounted as a whole, /sys/fs/cgroup before any
+// other place.
 func findMount() (string, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Boot is the size that a sandbox is booted with, before its job is known: the shape of a waiting sandbox.
+// Boot is the size that a sandbox is booted with, before its job is known: the shape of a waiting
+// sandbox.
 type Boot struct {
 	Memory int64   // bytes: what the guest will see as MemTotal
 	CPU    float64 // cores of the job; the guest sees job.GuestCPUs of them
@@ -44,8 +45,8 @@ func (g Boot) check() error {
 	return nil
 }
 
-// Leaf is the cgroup of one sandbox. Create, Apply, Lift, Baseline and Remove are for one goroutine at a time; the rest may be
-// called beside them. After Remove every method but Remove fails.
+// Leaf is the cgroup of one sandbox. Create, Apply, Lift, Baseline and Remove are for one goroutine
+// at a time; the rest may be called beside them. After Remove every method but Remove fails.
 type Leaf struct {
 	ID string
 
@@ -64,8 +65,9 @@ type Leaf struct {
 	removed bool
 }
 
-// Create makes the leaf jobs/ID with the limits of a booting sandbox, reads every one of them back, and leaves nothing behind when
-// anything is not as asked. A leaf of that name is an error that wraps os.ErrExist, and stays as it is.
+// Create makes the leaf jobs/ID with the limits of a booting sandbox, reads every one of them back,
+// and leaves nothing behind when anything is not as asked. A leaf of that name is an error that
+// wraps os.ErrExist, and stays as it is.
 func (t *Tree) Create(ctx context.Context, id string, g Boot) (_ *Leaf, err error) {
 	if err := job.CheckID(id); err != nil {
 		return nil, fmt.Errorf("create leaf: %w", err)
@@ -129,7 +131,8 @@ func (s size) into(r *cgroups.Resources) {
 	r.CpuQuota, r.CpuPeriod, r.CpuWeight = s.quota, cpuPeriod, s.weight
 }
 
-// set writes r and reads back everything that holds the leaf, s included, also what was not written this time.
+// set writes r and reads back everything that holds the leaf, s included, also what was not written
+// this time.
 func (l *Leaf) set(r *cgroups.Resources, s size) error {
 	l.now = s
 	m, err := fs2.NewManager(&cgroups.Cgroup{}, l.d.path)
@@ -146,9 +149,10 @@ func (l *Leaf) set(r *cgroups.Resources, s size) error {
 	return l.verify(s)
 }
 
-// Apply is the hand-over: the job's own limits plus the sentry's Allowance, written and read back together with everything that
-// was set at boot. On an error the job must not start. The job's memory may be at most what the sandbox was booted with, its tasks
-// likewise, and its cores must be of the same guest size.
+// Apply is the hand-over: the job's own limits plus the sentry's Allowance, written and read back
+// together with everything that was set at boot. On an error the job must not start. The job's
+// memory may be at most what the sandbox was booted with, its tasks likewise, and its cores must be
+// of the same guest size.
 func (l *Leaf) Apply(lim job.Limits) error {
 	g := BootOf(lim)
 	err := g.check()
@@ -172,7 +176,8 @@ func (l *Leaf) Apply(lim job.Limits) error {
 	return nil
 }
 
-// Promote ends the time in which nobody waited for the sandbox: the leaf gets the CPU weight of a job's.
+// Promote ends the time in which nobody waited for the sandbox: the leaf gets the CPU weight of a
+// job's.
 func (l *Leaf) Promote() error {
 	if l.now.weight == weight {
 		return nil
@@ -185,7 +190,8 @@ func (l *Leaf) Promote() error {
 	return nil
 }
 
-// Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory stays as it is.
+// Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory
+// stays as it is.
 func (l *Leaf) Lift() error {
 	s := size{memory: l.now.memory, quota: l.bootLimits().quota, weight: l.now.weight}
 	if err := l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: s.quota, CpuPeriod: cpuPeriod}, s); err != nil {
@@ -229,7 +235,8 @@ func allProcs(d *dir) ([]int, error) {
 	return slices.Clip(pids), nil
 }
 
-// Kill sends SIGKILL to every process in the leaf, through cgroup.kill: no pid is involved and no fork escapes. It does not wait.
+// Kill sends SIGKILL to every process in the leaf, through cgroup.kill: no pid is involved and no
+// fork escapes. It does not wait.
 func (l *Leaf) Kill() error { return kill(l.d) }
 
 // Wait returns once the leaf has no process, or with ctx's cause.
@@ -248,8 +255,9 @@ func (l *Leaf) forget() {
 	l.seen = job.Enforced{}
 }
 
-// Remove kills what is in the leaf, waits for it (at most killWait if ctx has no deadline) and removes the leaf with every cgroup
-// below it. It is idempotent; after an error it may be called again.
+// Remove kills what is in the leaf, waits for it (at most killWait if ctx has no deadline) and
+// removes the leaf with every cgroup below it. It is idempotent; after an error it may be called
+// again.
 func (l *Leaf) Remove(ctx context.Context) error {
 	l.mu.Lock()
 	removed := l.removed
@@ -292,9 +300,11 @@ func (l *Leaf) Memory() (int64, error) {
 // Usage is what the leaf used since its Baseline.
 type Usage struct {
 	CPU time.Duration
-	// Peak is the highest memory of the leaf, sentry included, in bytes; 0 where the kernel does not tell (before 5.19).
+	// Peak is the highest memory of the leaf, sentry included, in bytes; 0 where the kernel has no
+	// figure (before 5.19).
 	Peak uint64
-	// PeakSinceBaseline says that Peak counts from the baseline: the kernel could reset it (6.12), or it rose since. Otherwise the
-	// boot was higher than anything since, and Peak is only an upper bound.
+	// PeakSinceBaseline reports whether Peak counts from the baseline: the kernel could reset it
+	// (6.12), or it rose since. Otherwise the boot was higher than anything since, and Peak is only
+	// an upper bound.
 	PeakSinceBaseline bool
 }

@@ -97,8 +97,8 @@ func TestKernelAtLeast(t *testing.T) {
 	}
 }
 
-// Whatever this host is, Probe writes nothing and explains each missing thing; where anything is missing, Enter refuses and leaves
-// the process as it was.
+// Whatever this host is, Probe writes nothing and explains each missing thing; where anything is
+// missing, Enter refuses and leaves the process as it was.
 func TestProbeExplains(t *testing.T) {
 	h := Probe("")
 	t.Logf("%+v", h)
@@ -192,8 +192,8 @@ func TestDirStaysBeneath(t *testing.T) {
 	}
 }
 
-// The factors are measured (see PIDsMax); the smallest and the largest job of the wire stay between what a sandbox needs and what a
-// host can bear.
+// The factors are measured (see PIDsMax); the smallest and the largest job of the wire stay between
+// what a sandbox needs and what a host can bear.
 func TestPIDsMax(t *testing.T) {
 	for _, c := range []struct {
 		tasks int

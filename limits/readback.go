@@ -10,7 +10,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// ReadbackError says that a file does not hold what was written to it: the limit is not in force.
+// ReadbackError reports that a file does not hold what was written to it: the limit is not in
+// force.
 type ReadbackError struct{ File, Want, Got string }
 
 func (e *ReadbackError) Error() string {
@@ -50,7 +51,8 @@ func (l *Leaf) verify(s size) error {
 	return err
 }
 
-// verifySwap is satisfied by a limit of 0, and where the kernel has no such limit, by a host without swap.
+// verifySwap is satisfied by a limit of 0, and where the kernel has no such limit, by a host
+// without swap.
 func (l *Leaf) verifySwap(read func(file, want string, in *bool) error, in *bool) error {
 	err := read("memory.swap.max", "0", in)
 	if errors.Is(err, unix.ENOENT) {

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FindSubtree names the cgroup subtree that belongs to this daemon, as a path in the hierarchy such as "/tsubo": the cgroup that
-// the process is in if the service manager delegated it (the xattr that systemd sets for Delegate=), else parent (cgroup_parent of
-// the configuration), else DefaultParent. It writes nothing; the subtree need not exist yet.
+// FindSubtree names the cgroup subtree that belongs to this daemon, as a path in the hierarchy such
+// as "/tsubo": the cgroup that the process is in if the service manager delegated it (the xattr
+// that systemd sets for Delegate=), else parent (cgroup_parent of the configuration), else
+// DefaultParent. It writes nothing; the subtree need not exist yet.
 func FindSubtree(parent string) (string, error) {
 	mount, err := findMount()
 	if err != nil {
@@ -74,22 +75,23 @@ func ownCgroup() (string, error) {
 	return own, nil
 }
 
-// BusyError says that another daemon holds the subtree.
+// BusyError reports that another daemon holds the subtree.
 type BusyError struct{ Subtree string }
 
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("cgroup subtree %s is in use by another tsubod: stop it, or give this one a cgroup_parent of its own", e.Subtree)
 }
 
-// ForeignError says that the subtree holds what tsubo did not make; nothing in it was touched.
+// ForeignError reports that the subtree holds what tsubo did not make; nothing in it was touched.
 type ForeignError struct{ Subtree, Why string }
 
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("cgroup subtree %s is not tsubo's alone: %s; set cgroup_parent to a cgroup that only tsubo uses", e.Subtree, e.Why)
 }
 
-// lock takes the subtree's lock, which lives as long as the returned file in any process. It is taken on cgroup.procs and not on
-// the directory: from the descriptor of a regular file there is no way up to the host's hierarchy.
+// lock takes the subtree's lock, which lives as long as the returned file in any process. It is
+// taken on cgroup.procs and not on the directory: from the descriptor of a regular file there is no
+// way up to the host's hierarchy.
 func lock(d *dir, subtree string) (*os.File, error) {
 	f, err := d.open("cgroup.procs", unix.O_RDONLY)
 	if err != nil {
@@ -106,9 +108,10 @@ func lock(d *dir, subtree string) (*os.File, error) {
 	return f, nil
 }
 
-// checkOurs refuses a subtree in which somebody else lives: processes other than this one in it, populated children that tsubo
-// did not make and mark, or (when the subtree was not made by us or for us) children at all. Sweeping one of those, or taking its
-// controllers away, would hit other people's processes.
+// checkOurs refuses a subtree in which somebody else lives: processes other than this one in it,
+// populated children that tsubo did not make and mark, or (when the subtree was not made by us or
+// for us) children at all. Sweeping one of those, or taking its controllers away, would hit other
+// people's processes.
 func checkOurs(d *dir, subtree string, inside bool) error {
 	pids, err := d.procs()
 	if err != nil {

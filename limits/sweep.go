@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killWait bounds the wait for killed processes when the caller's context has no deadline of its own. cgroup.kill takes 0.2 s under
-// emulation; a process in uninterruptible sleep takes as long as its device.
+// killWait bounds the wait for killed processes when the caller's context has no deadline of its
+// own. cgroup.kill takes 0.2 s under emulation; a process in uninterruptible sleep takes as long as
+// its device.
 const killWait = 20 * time.Second
 
 // kill ends every process in d and below it. A cgroup that was removed is no error.
@@ -21,8 +22,9 @@ func kill(d *dir) error {
 	return nil
 }
 
-// removeChild kills everything in parent/name, waits for it to be gone and removes the cgroup with all its descendants. It is
-// idempotent, tries every step even when one failed, and joins the errors; what counts in the end is whether the cgroup is gone.
+// removeChild kills everything in parent/name, waits for it to be gone and removes the cgroup with
+// all its descendants. It is idempotent, tries every step even when one failed, and joins the
+// errors; what counts in the end is whether the cgroup is gone.
 func removeChild(ctx context.Context, parent *dir, name string) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -67,7 +69,8 @@ func removeTree(parent *dir, name string) error {
 	return errors.Join(append(errs, parent.rmdir(name))...)
 }
 
-// markXattr marks the daemon/ and jobs/ cgroups that tsubo made, so that a subtree named by mistake is never swept.
+// markXattr marks the daemon/ and jobs/ cgroups that tsubo made, so that a subtree named by mistake
+// is never swept.
 const markXattr = "trusted.tsubo"
 
 func mark(d *dir) error {

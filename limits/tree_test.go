@@ -120,7 +120,8 @@ func testView(t *testing.T, tree *Tree) {
 			t.Errorf("%s propagates: %s", m.Mountpoint, m.Optional)
 		}
 	}
-	// The namespace is a boundary: what is above has no name here, and the subtree's own limits (where there is nsdelegate) no writer.
+	// The namespace is a boundary: what is above has no name here, and the subtree's own limits
+	// (where there is nsdelegate) no writer.
 	if b, err := os.ReadFile("/proc/1/cgroup"); err != nil || !strings.HasPrefix(string(b), "0::/..") {
 		t.Errorf("process 1 is in %q, %v: want it outside the namespace", b, err)
 	}
@@ -224,7 +225,8 @@ func testHandOverRefuses(t *testing.T, tree *Tree) {
 	expect(t, l, map[string]string{"memory.max": before})
 }
 
-// What is not in force must be seen by the read-back: each file is changed behind the leaf's back, as a second writer would.
+// What is not in force must be seen by the read-back: each file is changed behind the leaf's back,
+// as a second writer would.
 func testReadBack(t *testing.T, tree *Tree) {
 	files := map[string]string{
 		"memory.max": "max", "memory.swap.max": "max", "memory.zswap.max": "max", "memory.oom.group": "0", "cpu.max": "max",
@@ -305,7 +307,8 @@ func detach(t *testing.T, d *dir) {
 	}
 }
 
-// attach attaches a device filter that answers verdict to everything; it is detached at the end of the test.
+// attach attaches a device filter that answers verdict to everything; it is detached at the end of
+// the test.
 func attach(t *testing.T, d *dir, verdict int32, flags uint32) {
 	t.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -326,7 +329,8 @@ func attach(t *testing.T, d *dir, verdict int32, flags uint32) {
 	})
 }
 
-// A program attached above without a flag forbids any other below: the last step of Create fails, and nothing must be left of it.
+// A program attached above without a flag forbids any other below: the last step of Create fails,
+// and nothing must be left of it.
 func testCreateCleansUp(t *testing.T, tree *Tree) {
 	attach(t, tree.jobs, 1, 0)
 	l, err := tree.Create(t.Context(), "broken", tiny)
@@ -449,8 +453,8 @@ func swapOn(t *testing.T, size int) {
 	})
 }
 
-// A busy loop gets its quota of a fifth of each period. The kernel settles an overrun in later periods, so the bound is twice that;
-// without a limit it would be five times.
+// A busy loop gets its quota of a fifth of each period. The kernel settles an overrun in later
+// periods, so the bound is twice that; without a limit it would be five times.
 func testCPU(t *testing.T, tree *Tree) {
 	l := newLeaf(t, tree, tiny)
 	if err := l.Apply(limitsOf(tiny)); err != nil {

@@ -10,14 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Events are the leaf's own counts of limits that struck; they, and nothing that the guest says, tell oom and pids_limit.
+// Events are the leaf's own counts of limits that struck; they, and nothing from the guest, decide
+// oom and pids_limit.
 type Events struct {
 	OOM     uint64 // times that memory.max could not be kept by reclaiming
 	OOMKill uint64 // processes that the OOM killer ended
 	PIDsMax uint64 // forks refused by pids.max
 }
 
-// Events reads the counts. It works as long as the leaf exists, also after everything in it has died.
+// Events reads the counts. It works as long as the leaf exists, also after everything in it has
+// died.
 func (l *Leaf) Events() (Events, error) {
 	m, err := l.d.keyed("memory.events", "oom", "oom_kill")
 	if err != nil {
@@ -39,7 +41,8 @@ func (l *Leaf) full() (uint64, error) {
 	return m[0] + m[1], nil
 }
 
-// MemoryReached reports whether the leaf's memory has met memory.max since the Baseline. It works as long as the leaf exists.
+// MemoryReached reports whether the leaf's memory has met memory.max since the Baseline. It works
+// as long as the leaf exists.
 func (l *Leaf) MemoryReached() (bool, error) {
 	full, err := l.full()
 	if err != nil {
@@ -65,7 +68,8 @@ func (l *Leaf) Stat() (Stat, error) {
 	return Stat{Own: int64(m[0] + m[1]), Reread: int64(m[2]) * int64(os.Getpagesize())}, nil //nolint:gosec // what a machine has
 }
 
-// openPeak opens memory.peak for writing where it can be reset (a reset counts for the one descriptor), else for reading.
+// openPeak opens memory.peak for writing where it can be reset (a reset counts for the one
+// descriptor), else for reading.
 func (l *Leaf) openPeak() {
 	f, err := l.d.open("memory.peak", unix.O_RDWR)
 	if err != nil {
@@ -100,7 +104,8 @@ func (l *Leaf) Baseline() error {
 	return nil
 }
 
-// Usage reads what was used since the Baseline. It works as long as the leaf exists, also after everything in it has died.
+// Usage reads what was used since the Baseline. It works as long as the leaf exists, also after
+// everything in it has died.
 func (l *Leaf) Usage() (Usage, error) {
 	cpu, err := l.d.keyed("cpu.stat", "usage_usec")
 	if err != nil {

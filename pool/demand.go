@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// demand follows how often something is asked for and how long it takes to make one. The zero value has seen nothing.
+// demand follows how often something is asked for and how long it takes to make one. The zero value
+// has seen nothing.
 type demand struct {
 	rate float64   // arrivals a second, an exponential mean over memory
 	at   time.Time // when rate was true
@@ -38,7 +39,8 @@ func (d *demand) booted(took time.Duration) {
 	d.boot += (took.Seconds() - d.boot) / 4
 }
 
-// want is how many should wait: what arrives while one boots, and three standard deviations of a Poisson process beyond it.
+// want is how many should wait: what arrives while one boots, and three standard deviations of a
+// Poisson process beyond it.
 func (d *demand) want(now time.Time, least, most int) int {
 	d.decay(now)
 	boot := d.boot

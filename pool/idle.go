@@ -113,7 +113,8 @@ func (p *Pool) bootFor(s *idle) {
 	p.launch(s, tier, sentry, 0)
 }
 
-// launch begins one boot of s, from a sentry if there is one, with so many bytes held; nobody waits for it when its tier is to be hot.
+// launch begins one boot of s, from a sentry if there is one, with so many bytes held; nobody waits
+// for it when its tier is to be hot.
 func (p *Pool) launch(s *idle, tier Tier, sentry Sentry, bytes int64) {
 	s.booting++
 	p.booting++
@@ -129,7 +130,8 @@ func (p *Pool) launch(s *idle, tier Tier, sentry Sentry, bytes int64) {
 	go p.boot(s, w, tier, sentry, bytes)
 }
 
-// hurryOne tells the boots of s for nobody that one of them is waited for, unless all have been told or there are others.
+// hurryOne signals one of the boots of s for nobody that it is waited for, unless all have the
+// signal or there are others.
 func (p *Pool) hurryOne(s *idle) {
 	if s.hurry != nil && s.booting > p.waitFor(s) {
 		close(s.hurry)
@@ -137,7 +139,8 @@ func (p *Pool) hurryOne(s *idle) {
 	}
 }
 
-// boot makes one sandbox of s and gives it to the first who waits for one, or keeps it idle. It runs on a goroutine of its own.
+// boot makes one sandbox of s and gives it to the first who waits for one, or keeps it idle. It
+// runs on a goroutine of its own.
 func (p *Pool) boot(s *idle, w Wanted, tier Tier, sentry Sentry, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()

@@ -20,10 +20,12 @@ type Options struct {
 	Min, Max int
 	// WarmMax is how many empty sentries wait in all.
 	WarmMax int
-	// Boots is how many boots run at the same time, those ahead included, when jobs wait for theirs; the others wait in the queue: one after the
-	// other each takes as long as its own boot does, all at once each takes as long as all of them. 0: one for each CPU.
+	// Boots is how many boots run at the same time, those ahead included, when jobs wait for
+	// theirs; the others wait in the queue: one after the other each takes as long as its own boot
+	// does, all at once each takes as long as all of them. 0: one for each CPU.
 	Boots int
-	// Check says why whatever waits must not be used any more, nil while it may: runsc has changed, for one. nil: it always may.
+	// Check returns why whatever waits must not be used any more, nil while it may: runsc has
+	// changed, for one. nil: it always may.
 	Check func() error
 	// Every is how often what waits is looked at; 0: a second.
 	Every time.Duration
@@ -38,7 +40,7 @@ type Wanted struct {
 	Lease func() (release func(), err error)
 }
 
-// Tier says how a sandbox came to a job.
+// Tier is how a sandbox came to a job.
 type Tier string
 
 // Tiers.
@@ -56,7 +58,8 @@ type Taken struct {
 	release func()
 }
 
-// Destroy is Sandbox.Destroy; after the first call that works, the pool's lease of the root is over, too. It is for one goroutine.
+// Destroy is Sandbox.Destroy; after the first call that works, the pool's lease of the root is
+// over, too. It is for one goroutine.
 func (t *Taken) Destroy(ctx context.Context) error {
 	err := t.Sandbox.Destroy(ctx)
 	if err == nil && t.release != nil {
@@ -129,7 +132,8 @@ func New(o Options) (*Pool, error) {
 	return p, nil
 }
 
-// Keep says which shapes are wanted from now on. What waits of another shape is thrown away; what is taken is nobody's business here.
+// Keep sets which shapes are wanted from now on. What waits of another shape is thrown away; what
+// is taken is nobody's business here.
 func (p *Pool) Keep(wanted []Wanted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,7 +161,7 @@ func (p *Pool) Keep(wanted []Wanted) {
 	p.nudge()
 }
 
-// SetRoom says how many bytes running jobs leave to what waits. It does not block.
+// SetRoom sets how many bytes running jobs leave to what waits. It does not block.
 func (p *Pool) SetRoom(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +171,7 @@ func (p *Pool) SetRoom(bytes int64) {
 	}
 }
 
-// Stats tells what waits.
+// Stats returns what waits.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,9 +183,10 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Take returns a sandbox of that shape: one that waits, else the first that comes of those that boot or are booted now, in the queue with other jobs,
-// as soon as not more than Boots are at it; an empty sentry with the shape added comes sooner than a boot. The caller holds a lease of the shape's
-// root until it has destroyed the sandbox. Errors are as those of sandbox.Host.Boot.
+// Take returns a sandbox of that shape: one that waits, else the first that comes of those that
+// boot or are booted now, in the queue with other jobs, as soon as not more than Boots are at it;
+// an empty sentry with the shape added comes sooner than a boot. The caller holds a lease of the
+// shape's root until it has destroyed the sandbox. Errors are as those of sandbox.Host.Boot.
 func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	key := shape.Key()
 	now := time.Now()
@@ -218,7 +223,8 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	return t, nil
 }
 
-// make adds the shape to an empty sentry if one waits, or boots. It ends the turn, whatever happens.
+// make adds the shape to an empty sentry if one waits, or boots. It ends the turn, whatever
+// happens.
 func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	defer p.leave()
 	p.mu.Lock()
@@ -269,8 +275,8 @@ func (p *Pool) count(t Tier) {
 	}
 }
 
-// Close throws away what waits and returns when nothing of the pool is left, or when ctx ends. Takes that are on their way are waited
-// for; their sandboxes are their takers'. It is idempotent.
+// Close throws away what waits and returns when nothing of the pool is left, or when ctx ends.
+// Takes that are on their way are waited for; their sandboxes are their takers'. It is idempotent.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {

@@ -149,7 +149,8 @@ func (h *fakeHost) wanted(shapes ...sandbox.Shape) (out []Wanted) {
 	return out
 }
 
-// bubble is a pool over a fake host, in a bubble of synctest, whose end proves that nothing is left.
+// bubble is a pool over a fake host, in a bubble of synctest, whose end proves that nothing is
+// left.
 func bubble(t *testing.T, o Options, f func(t *testing.T, p *Pool, h *fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -517,7 +518,8 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 	})
 }
 
-// Jobs of a wanted shape get the sandboxes in the order in which they came, of which no more are made at a time than may be.
+// Jobs of a wanted shape get the sandboxes in the order in which they came, of which no more are
+// made at a time than may be.
 func TestJobsInLineGetWhatComesFirst(t *testing.T) {
 	bubble(t, Options{Max: 1, Boots: 2}, func(t *testing.T, p *Pool, h *fakeHost) {
 		a := shape("a", 1)
@@ -600,8 +602,8 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestStress lets takers, deaths, changes of what is wanted and of the room run into each other: no sandbox is given twice, or dead at the
-// moment it was looked at, and none is left.
+// TestStress lets takers, deaths, changes of what is wanted and of the room run into each other: no
+// sandbox is given twice, or dead at the moment it was looked at, and none is left.
 func TestStress(t *testing.T) {
 	h := &fakeHost{took: time.Millisecond}
 	p, err := New(Options{Host: h, Min: 2, Max: 6, WarmMax: 3, Every: 3 * time.Millisecond})

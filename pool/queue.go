@@ -7,22 +7,23 @@ import (
 	"time"
 )
 
-// queue is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's mutex.
+// queue is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's
+// mutex.
 type queue struct {
 	waiters []*waiter
 	inside  int
 }
 
-// waiter is a job that found nothing that waits. Of a wanted shape it gets the first sandbox that is ready, whoever that was begun for; of
-// any other it boots for itself when it may.
+// waiter is a job that found nothing that waits. Of a wanted shape it gets the first sandbox that
+// is ready, whoever that was begun for; of any other it boots for itself when it may.
 type waiter struct {
 	idle  *idle       // nil: it boots for itself
-	turn  chan *Taken // holds one: nil says that it may boot
+	turn  chan *Taken // holds one: nil means that it may boot
 	begun time.Time   // when fewer than Boots were before it
 }
 
-// wait stands in the queue until a sandbox comes, or the turn to boot for itself, which leave must end. The pool's mutex is held when it is called, and
-// not when it returns.
+// wait stands in the queue until a sandbox comes, or the turn to boot for itself, which leave must
+// end. The pool's mutex is held when it is called, and not when it returns.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	p.waiters = append(p.waiters, w)
 	p.move()
@@ -45,7 +46,8 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	return nil, fmt.Errorf("wait for a boot: %w", context.Cause(ctx))
 }
 
-// move looks at the queue whenever something has changed: whose turn it is, who may boot for itself, and what is to be booted for the others.
+// move looks at the queue whenever something has changed: whose turn it is, who may boot for
+// itself, and what is to be booted for the others.
 func (p *Pool) move() {
 	now := time.Now()
 	for i := 0; i < len(p.waiters); {
@@ -76,7 +78,8 @@ func (p *Pool) move() {
 	}
 }
 
-// free says that one more boot may begin; of those of a kind, of which so many are on their way, at least one always may.
+// free reports whether one more boot may begin; of those of a kind, of which so many are on their
+// way, at least one always may.
 func (p *Pool) free(ofKind int) bool { return ofKind == 0 || p.inside+p.booting < p.opt.Boots }
 
 // leave ends a boot of a job's own and lets the next one begin.
@@ -115,7 +118,8 @@ func (p *Pool) waitFor(s *idle) int {
 	return n
 }
 
-// disown makes those who wait for s, but for as many as boots of it are on their way, boot for themselves.
+// disown makes those who wait for s, but for as many as boots of it are on their way, boot for
+// themselves.
 func (p *Pool) disown(s *idle) {
 	n := 0
 	for _, w := range p.waiters {

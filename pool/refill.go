@@ -61,8 +61,8 @@ func (p *Pool) waiting() int {
 	return n
 }
 
-// refill throws away what is too many and boots what is too few, a few at a time, and nothing while jobs wait for boots of their own on
-// every CPU.
+// refill throws away what is too many and boots what is too few, a few at a time, and nothing while
+// jobs wait for boots of their own on every CPU.
 func (p *Pool) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,8 @@ func (p *Pool) refill() {
 	}
 }
 
-// hotRun is how long boots ahead leave the CPU to a hot job that begins: longer than the short ones take.
+// hotRun is how long boots ahead leave the CPU to a hot job that begins: longer than the short ones
+// take.
 const hotRun = 25 * time.Millisecond
 
 // hold puts the boot that replaces a taken sandbox off.
@@ -94,10 +95,12 @@ func (p *Pool) hold(now time.Time) {
 	time.AfterFunc(hotRun, p.nudge)
 }
 
-// calm is how many boots for nobody run at the same time as long as enough wait: they leave half of the machine to jobs.
+// calm is how many boots for nobody run at the same time as long as enough wait: they leave half of
+// the machine to jobs.
 var calm = max(1, runtime.NumCPU()/2)
 
-// parallel is how many may: calm, and one for each CPU when of some shape less than half of what should waits.
+// parallel is how many may: calm, and one for each CPU when of some shape less than half of what
+// should waits.
 func (p *Pool) parallel(now time.Time) int {
 	for _, s := range p.idle {
 		if want := s.demand.want(now, p.opt.Min, p.opt.Max); want > 1 && 2*len(s.waiting) < want {
@@ -123,7 +126,8 @@ func (p *Pool) giveWay(now time.Time) {
 	p.discard(most)
 }
 
-// start begins one boot: of the shape that lacks most, else of a sentry. It reports false when there is nothing to boot, or no room.
+// start begins one boot: of the shape that lacks most, else of a sentry. It reports false when
+// there is nothing to boot, or no room.
 func (p *Pool) start(now time.Time) bool {
 	if now.Before(p.quiet) {
 		return false

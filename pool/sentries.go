@@ -99,7 +99,8 @@ func (p *Pool) removeSentry(i int) {
 	p.sentries.waiting = slices.Delete(p.sentries.waiting, i, i+1)
 }
 
-// least is the waiting sentry that is asked for least, and how often that is; those of one size share what is asked of it. One must wait.
+// least is the waiting sentry that is asked for least, and how often that is; those of one size
+// share what is asked of it. One must wait.
 func (p *Pool) least() (index int, rate float64) {
 	for i, w := range p.sentries.waiting {
 		r, same := 0.0, 0
@@ -125,8 +126,9 @@ func (p *Pool) discardSentry() {
 	p.clean(w.sentry, nil)
 }
 
-// missing is the size of which a sentry should wait and none does. When all places are taken, one goes to a size that is asked for half
-// again as often as what waits there: less would have two sizes push each other out.
+// missing is the size of which a sentry should wait and none does. When all places are taken, one
+// goes to a size that is asked for half again as often as what waits there: less would have two
+// sizes push each other out.
 func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	if p.opt.WarmMax == 0 || len(p.sizes) == 0 || p.warming > 0 {
 		return sandbox.Size{}, false
@@ -148,7 +150,8 @@ func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	return p.sizes[i].size, true
 }
 
-// bootSentry makes one sentry. It runs on a goroutine of its own, with warming counted and bytes held.
+// bootSentry makes one sentry. It runs on a goroutine of its own, with warming counted and bytes
+// held.
 func (p *Pool) bootSentry(size sandbox.Size, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()

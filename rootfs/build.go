@@ -25,9 +25,10 @@ type build struct {
 	err     error // valid after done
 }
 
-// Build makes the root of key from src, or returns the one that is there; a key stands for one content. Callers with the same key
-// at the same time share one build, which is given up when the last of them has gone. On any failure nothing is left behind. A
-// directory root is built again as EROFS once mkfs.erofs can be had, unless it is in use.
+// Build makes the root of key from src, or returns the one that is there; a key stands for one
+// content. Callers with the same key at the same time share one build, which is given up when the
+// last of them has gone. On any failure nothing is left behind. A directory root is built again as
+// EROFS once mkfs.erofs can be had, unless it is in use.
 //
 // Errors: ErrInvalid when the layers are at fault, ErrNoSpace, ErrConfig, or the context's.
 func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, error) {
@@ -56,7 +57,8 @@ func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, er
 		bctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 		b = &build{cancel: cancel, done: make(chan struct{})}
 		s.builds[key] = b
-		// The blobs are the first caller's, who may leave before the build ends: it has descriptors of its own.
+		// The blobs are the first caller's, who may leave before the build ends: it has descriptors
+		// of its own.
 		src, err := src.dup()
 		if err != nil {
 			delete(s.builds, key)
@@ -90,7 +92,8 @@ func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, er
 	return Root{}, context.Cause(ctx)
 }
 
-// BuildTree is Build for a small root of given files, all owned by root; parents that are not listed are 0755 directories.
+// BuildTree is Build for a small root of given files, all owned by root; parents that are not
+// listed are 0755 directories.
 func (s *Store) BuildTree(ctx context.Context, key string, files map[string]GuestFile) (Root, error) {
 	l, err := treeLayer(files)
 	if err != nil {
@@ -146,7 +149,7 @@ func (s *Store) usable(key string) (Root, bool) {
 	return root, true
 }
 
-// run does one build and tells everybody who waits.
+// run does one build and wakes everybody who waits.
 func (s *Store) run(ctx context.Context, key string, src TreeSource, b *build) {
 	defer src.close()
 	b.root, b.err = s.make(ctx, key, src)
@@ -274,7 +277,8 @@ func (s *Store) makeImage(ctx context.Context, work *os.File, commit string) (si
 	if err := f.Sync(); err != nil {
 		return 0, "", fmt.Errorf("sync image: %w", err)
 	}
-	// Nobody is left who could put another file in its place: the children are dead and out/ is theirs alone.
+	// Nobody is left who could put another file in its place: the children are dead and out/ is
+	// theirs alone.
 	if err := os.Rename(filepath.Join(work.Name(), "out", "root.erofs"), filepath.Join(commit, "root.erofs")); err != nil { //nolint:gosec // below the state directory
 		return 0, "", fmt.Errorf("move image: %w", err)
 	}
@@ -304,7 +308,8 @@ func (s *Store) mkfs(ctx context.Context, work *os.File) error {
 	return err
 }
 
-// takeTree makes work/tree the directory root commit/tree, owned by the image's own ids, and syncs it.
+// takeTree makes work/tree the directory root commit/tree, owned by the image's own ids, and syncs
+// it.
 func (s *Store) takeTree(work *os.File, commit string) error {
 	tree, err := openBeneath(work, "tree", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -367,7 +372,8 @@ func (s *Store) unstage(path string) {
 	delete(s.live, filepath.Base(path))
 }
 
-// full reports whether the store's file system has no room left, for programs that do not say why they failed.
+// full reports whether the store's file system has no room left, for programs that do not report
+// why they failed.
 func (s *Store) full() bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.stagingDir(), &st); err != nil {

@@ -16,10 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childName is the first argument that makes the daemon's binary a child of this package; see MaybeChild.
+// childName is the first argument that makes the daemon's binary a child of this package; see
+// MaybeChild.
 const childName = "unpack-child"
 
-// Descriptors of a child: 0 the request, 1 the answer, 2 what goes wrong, 3 the work directory, then what its step needs.
+// Descriptors of a child: 0 the request, 1 the answer, 2 what goes wrong, 3 the work directory,
+// then what its step needs.
 const (
 	workFD  = 3
 	filesFD = 4
@@ -45,8 +47,8 @@ type layerRequest struct {
 	Compression Compression `json:"compression"`
 }
 
-// answer is what a child says, as JSON on its standard output. It is believed only as far as the failure goes: an image that a
-// taken-over unpacker calls good is still only an image in a sandbox.
+// answer is a child's report, as JSON on its standard output. It is believed only as far as the
+// failure goes: an image that a taken-over unpacker calls good is still only an image in a sandbox.
 type answer struct {
 	OK      bool   `json:"ok"`
 	Kind    string `json:"kind,omitempty"` // "invalid", "space", "config" or ""
@@ -73,8 +75,9 @@ func (a answer) err() error {
 	return errors.New(msg)
 }
 
-// child starts one step and waits for its end. Nothing of it is left when it returns: the child is PID 1 of its PID namespace.
-// raw is for a step that ends as another program and gives no answer; its output's tail is then in the error.
+// child starts one step and waits for its end. Nothing of it is left when it returns: the child is
+// PID 1 of its PID namespace. raw is for a step that ends as another program and gives no answer;
+// its output's tail is then in the error.
 func (s *Store) child(ctx context.Context, step string, work *os.File, files []*os.File, req request, raw bool) (answer, error) {
 	in, err := json.Marshal(req)
 	if err != nil {
@@ -114,7 +117,8 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
 	}
 
-	// The parent-death signal follows the thread that forks, so that thread must not end before the child does.
+	// The parent-death signal follows the thread that forks, so that thread must not end before the
+	// child does.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
@@ -138,7 +142,8 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 	return a, a.err()
 }
 
-// killed reports whether a child was killed, which nobody does but this package (its context says so) and the kernel at a limit.
+// killed reports whether a child was killed, which nobody does but this package (its context has
+// the reason) and the kernel at a limit.
 func killed(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -177,7 +182,8 @@ func startError(err error) error {
 	return fmt.Errorf("start unpacker: %w", err)
 }
 
-// printable is s in one line for an error message: control and non-ASCII bytes escaped, at most limit bytes of it.
+// printable is s in one line for an error message: control and non-ASCII bytes escaped, at most
+// limit bytes of it.
 func printable(s string, limit int) string {
 	s = strings.TrimSpace(s)
 	if len(s) > limit {

@@ -18,7 +18,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// probe is a step that only this test binary knows: it sets itself up as unpack does and reports what it then can do.
+// probe is a step that only this test binary knows: it sets itself up as unpack does and reports
+// what it then can do.
 func probe() int {
 	runtime.LockOSThread()
 	var b strings.Builder
@@ -102,7 +103,8 @@ func probe() int {
 	return 0
 }
 
-// refusedCalls are system calls that the filter takes from a child, and that would not fail with EPERM without it.
+// refusedCalls are system calls that the filter takes from a child, and that would not fail with
+// EPERM without it.
 var refusedCalls = map[string]struct {
 	number uintptr
 	args   [3]uintptr

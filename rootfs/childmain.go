@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaybeChild runs this process as a child of this package and exits, if it was started as one; else it returns at once. A main
-// that opens a Store (and a TestMain) calls it before anything else.
+// MaybeChild runs this process as a child of this package and exits, if it was started as one; else
+// it returns at once. A main that opens a Store (and a TestMain) calls it before anything else.
 func MaybeChild() {
 	if len(os.Args) > 1 && os.Args[1] == childName {
 		os.Exit(ChildMain(os.Args[2:]))
@@ -93,8 +93,8 @@ func inOwnUserNamespace() error {
 	return nil
 }
 
-// limitSelf sets the resource limits, and the oom_score_adj of a job: with the daemon's, which is inherited, an image would outlive every job when the
-// host runs out of memory.
+// limitSelf sets the resource limits, and the oom_score_adj of a job: with the daemon's, which is
+// inherited, an image would outlive every job when the host runs out of memory.
 func limitSelf(l Limits) error {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0); err != nil {
 		return fmt.Errorf("set oom_score_adj: %w", err)
@@ -129,9 +129,9 @@ func limitSelf(l Limits) error {
 	return nil
 }
 
-// confine makes the work directory the only file tree there is and gives up every capability but keep. There is no way back:
-// leaving a chroot takes CAP_SYS_CHROOT, a chrooted process cannot make another user namespace to regain it, and no descriptor of
-// a directory outside is open.
+// confine makes the work directory the only file tree there is and gives up every capability but
+// keep. There is no way back: leaving a chroot takes CAP_SYS_CHROOT, a chrooted process cannot make
+// another user namespace to regain it, and no descriptor of a directory outside is open.
 func confine(keep ...int) error {
 	if err := unix.Fchdir(workFD); err != nil {
 		return fmt.Errorf("enter work directory: %w", err)
@@ -162,8 +162,9 @@ func confine(keep ...int) error {
 	return filterSystemCalls()
 }
 
-// allThreads makes a system call on every thread of the process. A binary built with cgo (tests under the race detector; never a
-// release) cannot do that: there it holds for the calling thread, which is locked and does all the work on files.
+// allThreads makes a system call on every thread of the process. A binary built with cgo (tests
+// under the race detector; never a release) cannot do that: there it holds for the calling thread,
+// which is locked and does all the work on files.
 func allThreads(trap, a1, a2 uintptr) error {
 	_, _, errno := syscall.AllThreadsSyscall6(trap, a1, a2, 0, 0, 0, 0)
 	if errno == syscall.ENOTSUP {
@@ -175,8 +176,9 @@ func allThreads(trap, a1, a2 uintptr) error {
 	return nil
 }
 
-// execMkfs becomes mkfs.erofs, which reads /tree and writes /out/root.erofs in a file tree with nothing else of ours, and with no
-// other capability than to read what the image's modes forbid its owner to read.
+// execMkfs becomes mkfs.erofs, which reads /tree and writes /out/root.erofs in a file tree with
+// nothing else of ours, and with no other capability than to read what the image's modes forbid its
+// owner to read.
 func execMkfs(req request) error {
 	if err := mkfsRoot(workFD, filesFD); err != nil {
 		return err

@@ -9,13 +9,15 @@ import (
 
 // Kinds of failure, for errors.Is.
 var (
-	// ErrInvalid: the layers are at fault. The text of the error that wraps it names the layer or entry and never a host path.
+	// ErrInvalid: the layers are at fault. The text of the error that wraps it names the layer or
+	// entry and never a host path.
 	ErrInvalid = errors.New("invalid image")
 	// ErrNoSpace: no room (or no inodes, or over quota) where roots are kept.
 	ErrNoSpace = errors.New("no space left for images")
-	// ErrConfig: this host cannot build a root safely; the text says what to change.
+	// ErrConfig: this host cannot build a root safely; the text has the fix.
 	ErrConfig = errors.New("host cannot build roots")
-	// ErrTool: mkfs.erofs failed or wrote an image that is not what it was made from. The text holds no host path.
+	// ErrTool: mkfs.erofs failed or wrote an image that is not what it was made from. The text
+	// holds no host path.
 	ErrTool = errors.New("mkfs.erofs failed")
 	// ErrLeased: the root is in use.
 	ErrLeased = errors.New("root is in use")
@@ -39,8 +41,8 @@ func (e *kindError) Unwrap() []error {
 	return []error{e.kind, e.err}
 }
 
-// Message is the text of an error of one of the kinds above, fit for whoever brought the image: it holds no host path, and nothing
-// of what wraps the error on the way. Other errors have none ("").
+// Message is the text of an error of one of the kinds above, fit for whoever brought the image: it
+// holds no host path, and nothing of what wraps the error on the way. Other errors have none ("").
 func Message(err error) string {
 	var k *kindError
 	if !errors.As(err, &k) {
@@ -63,12 +65,12 @@ func configf(format string, args ...any) error {
 	return &kindError{kind: ErrConfig, msg: fmt.Sprintf(format, args...)}
 }
 
-// noSpace reports whether err says that the disk is full.
+// noSpace reports whether err means that the disk is full.
 func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
-// withSpace gives err the kind ErrNoSpace when it says that the disk is full.
+// withSpace gives err the kind ErrNoSpace when it means that the disk is full.
 func withSpace(doing string, err error) error {
 	if err == nil {
 		return nil

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed are the system calls of a child that unpacks, verifies or writes an image: files below its root, memory, threads, time and its own end. All
-// others fail with EPERM. Names that an architecture does not have are passed over.
+// allowed are the system calls of a child that unpacks, verifies or writes an image: files below
+// its root, memory, threads, time and its own end. All others fail with EPERM. Names that an
+// architecture does not have are passed over.
 var allowed = []string{
 	// files
 	"access", "chmod", "chown", "close", "close_range", "copy_file_range", "dup", "dup2", "dup3", "faccessat", "faccessat2", "fadvise64", "fallocate",
@@ -37,7 +38,8 @@ var allowed = []string{
 const newNamespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWUTS
 
-// filterSystemCalls takes every other system call from all threads of the process for ever, whatever it executes later. more are allowed, too.
+// filterSystemCalls takes every other system call from all threads of the process for ever,
+// whatever it executes later. more are allowed, too.
 func filterSystemCalls(more ...string) error {
 	here, err := arch.GetInfo("")
 	if err != nil {
@@ -56,7 +58,8 @@ func filterSystemCalls(more ...string) error {
 					{Name: "prctl", Conditions: bpf.ArgumentConditions{{Argument: 0, Operation: bpf.Equal, Value: unix.PR_SET_NAME}}},
 					{Name: "ioctl", Conditions: bpf.ArgumentConditions{{Argument: 1, Operation: bpf.Equal, Value: unix.TCGETS}}},
 					{Name: "ioctl", Conditions: bpf.ArgumentConditions{{Argument: 1, Operation: bpf.Equal, Value: unix.FICLONE}}},
-					// FIFOs alone: a node takes a capability besides, and a socket has nobody to speak to.
+					// FIFOs alone: a node takes a capability besides, and a socket has nobody to
+					// speak to.
 					{Name: "mknodat", Conditions: bpf.ArgumentConditions{{Argument: 2, Operation: bpf.BitsNotSet, Value: unix.S_IFMT &^ unix.S_IFIFO}}},
 				}},
 				// glibc then uses clone, whose flags are looked at.

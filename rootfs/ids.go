@@ -17,8 +17,9 @@ import (
 // idSpan is the host ids first..last.
 type idSpan struct{ first, last uint64 }
 
-// FreeIDs returns the first id of a range for Options.IDBase that nobody else on the host has: the lowest multiple of its size from 1<<20 on that no
-// user, no group, and no subordinate range of etc (/etc: passwd, group, subuid, subgid) lies in. A file that is missing has none. Users that only a
+// FreeIDs returns the first id of a range for Options.IDBase that nobody else on the host has: the
+// lowest multiple of its size from 1<<20 on that no user, no group, and no subordinate range of etc
+// (/etc: passwd, group, subuid, subgid) lies in. A file that is missing has none. Users that only a
 // directory service knows are not seen.
 func FreeIDs(etc string) (uint32, error) {
 	var taken []idSpan
@@ -48,7 +49,8 @@ func FreeIDs(etc string) (uint32, error) {
 	return uint32(base), nil
 }
 
-// spans are the ids of the lines that have a number in field id, and, where number is not 0, a count in that field.
+// spans are the ids of the lines that have a number in field id, and, where number is not 0, a
+// count in that field.
 func spans(data []byte, id, number int) []idSpan {
 	var all []idSpan
 	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {

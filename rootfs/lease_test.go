@@ -409,7 +409,8 @@ func TestCorruptRoots(t *testing.T) {
 	})
 }
 
-// TestDiskFull runs the test binary again in a mount namespace of its own, where a small tmpfs holds the store.
+// TestDiskFull runs the test binary again in a mount namespace of its own, where a small tmpfs
+// holds the store.
 func TestDiskFull(t *testing.T) {
 	requireErofs(t)
 	if dir := os.Getenv("TSUBO_TEST_SMALL_DISK"); dir != "" {
@@ -580,7 +581,8 @@ func TestOwnerOfARoot(t *testing.T) {
 	}
 }
 
-// The same for the directory around the tree of a directory root; the tree itself has the owner that the image gives it.
+// The same for the directory around the tree of a directory root; the tree itself has the owner
+// that the image gives it.
 func TestOwnerOfADirectoryRoot(t *testing.T) {
 	need.Root(t)
 	s := openStore(t, Options{MkfsErofs: noTool})

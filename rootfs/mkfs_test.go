@@ -13,7 +13,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
-// stub writes a mkfs.erofs that tells a version and otherwise runs a shell script, in which $real is the real one.
+// stub writes a mkfs.erofs that tells a version and otherwise runs a shell script, in which $real
+// is the real one.
 func stub(t *testing.T, version, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "mkfs.erofs")
@@ -136,7 +137,8 @@ off=$(grep -abo somefile /out/root.erofs | head -n1 | cut -d: -f1); [ -n "$off" 
 	}
 }
 
-// What runs as mkfs.erofs sees the tree, can write its image, and nothing else: not even what everybody may read and write.
+// What runs as mkfs.erofs sees the tree, can write its image, and nothing else: not even what
+// everybody may read and write.
 func TestMkfsIsConfined(t *testing.T) {
 	requireErofs(t)
 	w := newWitness(t)

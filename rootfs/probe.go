@@ -2,7 +2,8 @@ package rootfs
 
 import "context"
 
-// Probe says what Open would build roots with, as Store.Tool does, without a Store. mkfs is Options.MkfsErofs.
+// Probe returns what Open would build roots with, as Store.Tool does, without a Store. mkfs is
+// Options.MkfsErofs.
 func Probe(ctx context.Context, mkfs string) (version string, kind Kind, why string) {
 	t := findTool(ctx, mkfs)
 	if t.file == nil {

@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadAhead reads an image once, so that its pages lie in the page cache and are charged to the caller's cgroup; a Directory is left as it
-// is. Otherwise they are charged to the sandbox that touches them first, which at its memory limit loses them and reads them again, over
-// and over, where it should have been ended (cgroup v2, "Memory Ownership"). It ends early, with ctx's cause, when ctx does.
+// ReadAhead reads an image once, so that its pages lie in the page cache and are charged to the
+// caller's cgroup; a Directory is left as it is. Otherwise they are charged to the sandbox that
+// touches them first, which at its memory limit loses them and reads them again, over and over,
+// where it should have been ended (cgroup v2, "Memory Ownership"). It ends early, with ctx's cause,
+// when ctx does.
 func (r Root) ReadAhead(ctx context.Context) error {
 	if r.Kind != EROFS {
 		return nil

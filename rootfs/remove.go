@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeTree removes dir and everything in it. It follows nothing, and depth costs it neither descriptors nor stack, because each
-// directory met is first moved up beside the others. No error if dir is not there.
+// removeTree removes dir and everything in it. It follows nothing, and depth costs it neither
+// descriptors nor stack, because each directory met is first moved up beside the others. No error
+// if dir is not there.
 func removeTree(dir string) error {
 	top, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_RDONLY, 0)
 	switch {
@@ -57,7 +58,8 @@ type remover struct {
 	moved int
 }
 
-// empty unlinks what is in fd; directories go to the queue, moved to the top first unless they are there.
+// empty unlinks what is in fd; directories go to the queue, moved to the top first unless they are
+// there.
 func (r *remover) empty(fd int, move bool) error {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

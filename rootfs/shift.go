@@ -7,11 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shiftTree takes a directory root out of the child's id range: an entry of base+n becomes one of n, as the sandbox's file server
-// shows it. It runs as the host's root over a hostile tree when no process of that range is left, so nothing changes underneath;
-// it still goes by descriptors, follows no link, and changes an entry only through the descriptor whose owner and type it looked
-// at. A setuid or setgid bit, a device, or an owner out of the range stops it. An inode that two names share is met with an id
-// below base the second time, which is left as it is (base is at least idRange, so the two ranges do not overlap).
+// shiftTree takes a directory root out of the child's id range: an entry of base+n becomes one of
+// n, as the sandbox's file server shows it. It runs as the host's root over a hostile tree when no
+// process of that range is left, so nothing changes underneath; it still goes by descriptors,
+// follows no link, and changes an entry only through the descriptor whose owner and type it looked
+// at. A setuid or setgid bit, a device, or an owner out of the range stops it. An inode that two
+// names share is met with an id below base the second time, which is left as it is (base is at
+// least idRange, so the two ranges do not overlap).
 func shiftTree(tree *os.File, base uint32, maxDepth int) error {
 	if err := shiftOne(int(tree.Fd()), base, "."); err != nil {
 		return err

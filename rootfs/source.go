@@ -40,12 +40,14 @@ type Layer struct {
 // TreeSource is what a root is made from.
 type TreeSource struct {
 	Layers []Layer
-	// MountPoints puts the sandbox's mount points in (see MountPoints); true for every image that jobs run in.
+	// MountPoints puts the sandbox's mount points in (see MountPoints); true for every image that
+	// jobs run in.
 	MountPoints bool
 }
 
-// MountPoints are the directories that the sandbox mounts something on, with their modes. In a root built with
-// TreeSource.MountPoints each is a real directory owned by root, whatever the image had in its place; /.tsubo is empty.
+// MountPoints are the directories that the sandbox mounts something on, with their modes. In a root
+// built with TreeSource.MountPoints each is a real directory owned by root, whatever the image had
+// in its place; /.tsubo is empty.
 func MountPoints() map[string]fs.FileMode {
 	return map[string]fs.FileMode{
 		".tsubo": 0o755, "code": 0o755, "dev": 0o755, "input": 0o755, "output": 0o755, "proc": 0o755, "sys": 0o755,
@@ -59,8 +61,8 @@ type GuestFile struct {
 	Data []byte
 }
 
-// treeLayer writes files as one layer. Parents that are not listed come in as 0755 directories. Every time stamp is zero, so that
-// equal files give equal roots.
+// treeLayer writes files as one layer. Parents that are not listed come in as 0755 directories.
+// Every time stamp is zero, so that equal files give equal roots.
 func treeLayer(files map[string]GuestFile) (Layer, error) {
 	all := make(map[string]GuestFile, len(files))
 	for name, f := range files {

@@ -39,22 +39,23 @@ type Root struct {
 
 // Options of a Store.
 type Options struct {
-	// MkfsErofs is the program that makes EROFS images; "" looks on PATH. If there is none, or it is known to write bad images,
-	// roots are directories.
+	// MkfsErofs is the program that makes EROFS images; "" looks on PATH. If there is none, or it
+	// is known to write bad images, roots are directories.
 	MkfsErofs string
 	Limits    Limits
-	// IDBase is the first host uid and gid of the range of 65536 that layers are unpacked under; nothing else on the host may use
-	// it. Default 1<<20; at least 65536.
+	// IDBase is the first host uid and gid of the range of 65536 that layers are unpacked under;
+	// nothing else on the host may use it. Default 1<<20; at least 65536.
 	IDBase uint32
 	// Parallel is how many roots are built at once, default 1.
 	Parallel int
-	// Leaf makes a cgroup v2 leaf for one child and returns its directory and what removes it; nil: children stay in the daemon's.
+	// Leaf makes a cgroup v2 leaf for one child and returns its directory and what removes it; nil:
+	// children stay in the daemon's.
 	Leaf   func(context.Context) (dir *os.File, release func() error, err error)
 	Logger *slog.Logger // default slog.Default()
 }
 
-// Store keeps roots. Safe for concurrent use; one process at a time per directory, which the caller sees to by its lock on the
-// state directory.
+// Store keeps roots. Safe for concurrent use; one process at a time per directory, which the caller
+// sees to by its lock on the state directory.
 type Store struct {
 	dir  string
 	opts Options
@@ -83,8 +84,8 @@ type record struct {
 
 const recordFormat = 1
 
-// Open opens or makes the store in dir, removes what a crash left in staging, and looks for mkfs.erofs. A root whose record
-// cannot be read is logged and treated as absent.
+// Open opens or makes the store in dir, removes what a crash left in staging, and looks for
+// mkfs.erofs. A root whose record cannot be read is logged and treated as absent.
 func Open(dir string, opts Options) (*Store, error) {
 	opts.Limits = opts.Limits.withDefaults()
 	if opts.IDBase == 0 {
@@ -129,8 +130,8 @@ func (s *Store) Close() error {
 func (s *Store) rootsDir() string   { return filepath.Join(s.dir, "roots") }
 func (s *Store) stagingDir() string { return filepath.Join(s.dir, "staging") }
 
-// Tool says what roots are made with here: the version of mkfs.erofs ("" if none), the kind of root that Build makes, and why it
-// is a directory ("" for EROFS).
+// Tool returns what roots are made with here: the version of mkfs.erofs ("" if none), the kind of
+// root that Build makes, and why it is a directory ("" for EROFS).
 func (s *Store) Tool() (version string, kind Kind, why string) {
 	if s.tool.file == nil {
 		return s.tool.version, Directory, s.tool.why
@@ -206,8 +207,8 @@ func fileOf(kind Kind) string {
 	return "tree"
 }
 
-// check is the cheap check that the root is there and whole: type and, for an image, owner and size. The directory that is a root has the owner that
-// its image gives it.
+// check is the cheap check that the root is there and whole: type and, for an image, owner and
+// size. The directory that is a root has the owner that its image gives it.
 func (r Root) check() error {
 	fi, err := os.Lstat(r.Path)
 	if err != nil {
@@ -268,8 +269,9 @@ type Lease struct {
 // Release ends the lease; further calls do nothing.
 func (l *Lease) Release() { l.release() }
 
-// Acquire leases the root of key, after a look that it is still there and whole. ErrNotFound if there is none. Leases do not
-// outlive the process: who may still use a root after a crash is gone before the store is opened again.
+// Acquire leases the root of key, after a look that it is still there and whole. ErrNotFound if
+// there is none. Leases do not outlive the process: who may still use a root after a crash is gone
+// before the store is opened again.
 func (s *Store) Acquire(key string) (*Lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,7 +311,8 @@ func (s *Store) Remove(key string) error {
 	return removeTree(trash)
 }
 
-// discard takes key's folder out of roots by one rename and returns where it is now, "" if there was none. s.mu is held.
+// discard takes key's folder out of roots by one rename and returns where it is now, "" if there
+// was none. s.mu is held.
 func (s *Store) discard(key string) (trash string, err error) {
 	trash = s.stage()
 	err = os.Rename(filepath.Join(s.rootsDir(), dirName(key)), trash) //nolint:gosec // below the state directory
@@ -343,7 +346,8 @@ func (s *Store) Sweep() error {
 	return errors.Join(errs...)
 }
 
-// Verify reads an EROFS root again and compares it with the digest taken when it was built; a directory root has none.
+// Verify reads an EROFS root again and compares it with the digest taken when it was built; a
+// directory root has none.
 func (s *Store) Verify(key string) error {
 	lease, err := s.Acquire(key)
 	if err != nil {

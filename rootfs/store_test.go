@@ -167,7 +167,8 @@ func bothKinds(t *testing.T, f func(t *testing.T, s *Store)) {
 	})
 }
 
-// A whiteout is one by its name, whatever its type, and an entry that is left out removes what it replaces all the same.
+// A whiteout is one by its name, whatever its type, and an entry that is left out removes what it
+// replaces all the same.
 func TestWhatIsLeftOutHidesWhatLiesBelow(t *testing.T) {
 	bothKinds(t, func(t *testing.T, s *Store) {
 		var lower []tartest.Entry

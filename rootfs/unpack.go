@@ -24,7 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// treeDir is where the child unpacks to, as it sees it: below the work directory, which is its root.
+// treeDir is where the child unpacks to, as it sees it: below the work directory, which is its
+// root.
 const treeDir = "/tree"
 
 // unpack is the first step: it runs in the child, chrooted.
@@ -90,7 +91,7 @@ func (u *unpacker) layer(l layerRequest, blob *os.File) error {
 	if errors.Is(unpackErr, errTooMuch) || noSpace(unpackErr) {
 		return unpackErr
 	}
-	// A wrong digest explains whatever else went wrong, so it is said first.
+	// A wrong digest explains whatever else went wrong, so it is reported first.
 	if _, err := io.Copy(io.Discard, raw); err != nil {
 		return fmt.Errorf("read blob: %w", err)
 	}
@@ -195,8 +196,8 @@ func (u *unpacker) entriesOf(stream io.Reader) error {
 	}
 }
 
-// drop removes what an entry that is left out replaces, in this layer or a lower one: an empty file takes the place, and goes. A global header replaces
-// nothing.
+// drop removes what an entry that is left out replaces, in this layer or a lower one: an empty file
+// takes the place, and goes. A global header replaces nothing.
 func drop(ex *layer.TarExtractor, hdr *tar.Header) error {
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
 		return nil
@@ -221,7 +222,7 @@ func drop(ex *layer.TarExtractor, hdr *tar.Header) error {
 // isWhiteout reports whether an entry removes what lies below, which its name alone decides.
 func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(cleanName(name)), ".wh.") }
 
-// entryError tells what the image did wrong from what this host could not do.
+// entryError distinguishes what the image did wrong from what this host could not do.
 func entryError(name string, err error) error {
 	switch {
 	case errors.Is(err, ErrInvalid):
@@ -239,9 +240,10 @@ func entryError(name string, err error) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf("entry %q cannot be unpacked: %v", name, err), err: err}
 }
 
-// sanitise checks one entry and takes from it what no image may bring: setuid and setgid bits, extended attributes (file
-// capabilities and security labels among them), and time stamps that EROFS cannot hold. It reports whether the entry is kept:
-// device nodes, FIFOs and hard links to them are left out. A whiteout is kept whatever its type.
+// sanitise checks one entry and takes from it what no image may bring: setuid and setgid bits,
+// extended attributes (file capabilities and security labels among them), and time stamps that
+// EROFS cannot hold. It reports whether the entry is kept: device nodes, FIFOs and hard links to
+// them are left out. A whiteout is kept whatever its type.
 func (u *unpacker) sanitise(hdr *tar.Header) (keep bool, err error) {
 	if err := u.checkPath("entry", hdr.Name); err != nil {
 		return false, err
@@ -334,8 +336,9 @@ func clampTime(t time.Time) time.Time {
 	return t
 }
 
-// putMountPoints makes every mount point a real directory and /.tsubo an empty one, whatever the image has there. Nothing is
-// followed: what is no directory is removed by name, and no path has more than one element.
+// putMountPoints makes every mount point a real directory and /.tsubo an empty one, whatever the
+// image has there. Nothing is followed: what is no directory is removed by name, and no path has
+// more than one element.
 func putMountPoints(tree string) error {
 	points := MountPoints()
 	for _, name := range sortedKeys(points) {
@@ -357,7 +360,8 @@ func putMountPoints(tree string) error {
 	return putHome(tree)
 }
 
-// putHome makes /home/sandbox, the job's HOME, unless the image has something there or /home is no directory.
+// putHome makes /home/sandbox, the job's HOME, unless the image has something there or /home is no
+// directory.
 func putHome(tree string) error {
 	home := filepath.Join(tree, "home")
 	fi, err := os.Lstat(home)
@@ -392,8 +396,9 @@ func ownDir(p string, uid, gid int, mode fs.FileMode) error {
 	return os.Chmod(p, mode)
 }
 
-// finishDirs gives every directory one time stamp: those that no layer lists would otherwise carry the time of this build, and the
-// same image would give another root each time. It refuses a tree that symbolic links let grow deeper than any entry's own path.
+// finishDirs gives every directory one time stamp: those that no layer lists would otherwise carry
+// the time of this build, and the same image would give another root each time. It refuses a tree
+// that symbolic links let grow deeper than any entry's own path.
 func finishDirs(tree string, depth int) error {
 	epoch := []unix.Timespec{{}, {}}
 	return filepath.WalkDir(tree, func(p string, d fs.DirEntry, err error) error {

@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verify is the step that compares out/root.erofs with the tree it was made from. It runs in the child, chrooted, without a right
-// to write, and reads the image with a reader of its own: neither mkfs.erofs nor a kernel is believed.
+// verify is the step that compares out/root.erofs with the tree it was made from. It runs in the
+// child, chrooted, without a right to write, and reads the image with a reader of its own: neither
+// mkfs.erofs nor a kernel is believed.
 func verify() (a answer, err error) {
 	defer func() {
 		// The image is as hostile as what it was made from.
@@ -59,13 +60,13 @@ type verifier struct {
 	left, right []byte
 }
 
-// differ says what is wrong with the image, of which name is an entry.
+// differ returns what is wrong with the image, of which name is an entry.
 func differ(name, format string, args ...any) error {
 	return fmt.Errorf("image differs from the unpacked tree at %q: %s", name, fmt.Sprintf(format, args...))
 }
 
-// dir compares the names in a directory, each entry, and everything below. It ends, also for an image with loops, because it
-// descends only where the tree has a directory.
+// dir compares the names in a directory, each entry, and everything below. It ends, also for an
+// image with loops, because it descends only where the tree has a directory.
 func (v *verifier) dir(dir string) error {
 	want, err := os.ReadDir(path.Join(treeDir, dir))
 	if err != nil {
@@ -153,8 +154,8 @@ func (v *verifier) link(name, real string) error {
 	return nil
 }
 
-// file compares content. The data must lie in the image in one piece, as -Enoinline_data promises: runsc cannot execute a file
-// whose tail is stored inline.
+// file compares content. The data must lie in the image in one piece, as -Enoinline_data promises:
+// runsc cannot execute a file whose tail is stored inline.
 func (v *verifier) file(name, real string, size int64, got *erofs.Stat, fi fs.FileInfo) error {
 	if got.Size != size {
 		return differ(name, "%d bytes, expected %d", got.Size, size)

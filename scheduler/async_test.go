@@ -15,7 +15,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// accept submits a job that must be accepted, and returns when everything that can happen has happened.
+// accept submits a job that must be accepted, and returns when everything that can happen has
+// happened.
 func (b *bench) accept(s *job.Spec) {
 	b.t.Helper()
 	rec, existed, err := b.Submit(b.t.Context(), of(s))
@@ -585,7 +586,8 @@ func TestPosition(t *testing.T) {
 	})
 }
 
-// The record is durable before anybody is told of the end; when it cannot be written nobody is told that all is well.
+// The record is durable before anybody is told of the end; when it cannot be written nobody is told
+// that all is well.
 func TestFinishFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -707,7 +709,8 @@ func TestExecuteHandsOutItsStream(t *testing.T) {
 	})
 }
 
-// 500 waiters and 200 readers, most of whom give up at some time: the jobs do not notice, and nothing is left (goleak).
+// 500 waiters and 200 readers, most of whom give up at some time: the jobs do not notice, and
+// nothing is left (goleak).
 func TestWaitersAndReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)

@@ -28,7 +28,8 @@ func TestDurationIgnoresTheWallClock(t *testing.T) {
 	}
 }
 
-// jump moves the wall clock's part of t and leaves the monotonic one. Package time keeps the seconds above 30 bits of nanoseconds.
+// jump moves the wall clock's part of t and leaves the monotonic one. Package time keeps the
+// seconds above 30 bits of nanoseconds.
 func jump(t time.Time, by time.Duration) time.Time {
 	*(*uint64)(unsafe.Pointer(&t)) += uint64(by/time.Second) << 30
 	return t

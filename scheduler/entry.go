@@ -8,7 +8,7 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// entry is one job from the moment in which it asks for a place until its end has been said.
+// entry is one job from the moment in which it asks for a place until its end has been published.
 type entry struct {
 	id, caller, kind string
 	async            bool
@@ -27,12 +27,12 @@ type entry struct {
 	at      place
 	// engaged: somebody works on it, so that it counts in Scheduler.busy.
 	engaged bool
-	gone    bool // its end has been said
+	gone    bool // its end has been published
 
-	ctx    context.Context // of its runs; its cause says why they are cut short
+	ctx    context.Context // of its runs; its cause is why they are cut short
 	cancel context.CancelCauseFunc
 	hub    *events.Hub
-	done   chan struct{} // closed when the job's end has been said; then
+	done   chan struct{} // closed when the job's end has been published; then
 	final  job.Status    // it ended so,
 	err    error         // or this is why it has no end here
 

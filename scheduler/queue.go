@@ -2,10 +2,12 @@ package scheduler
 
 import "slices"
 
-// maxOvertaken is how many jobs may go before one that was at the head of the lines and did not fit; then everybody waits for it.
+// maxOvertaken is how many jobs may go before one that was at the head of the lines and did not
+// fit; then everybody waits for it.
 const maxOvertaken = 16
 
-// queue holds one line per caller. The callers are served in turn, whatever the length of their lines. The zero value is empty.
+// queue holds one line per caller. The callers are served in turn, whatever the length of their
+// lines. The zero value is empty.
 type queue struct {
 	lines []*line // in the order of the callers' turns; none is empty
 	count int
@@ -59,7 +61,8 @@ func (q *queue) release(e *entry) {
 	}
 }
 
-// next removes and returns the job whose turn it is among those that need at most room bytes, nil for none.
+// next removes and returns the job whose turn it is among those that need at most room bytes, nil
+// for none.
 func (q *queue) next(room int64) *entry {
 	for i, l := range q.lines {
 		k := l.head()
@@ -133,8 +136,9 @@ func (q *queue) position(e *entry) int {
 	return n
 }
 
-// displace removes and returns the newest synchronous job of the longest line that has one, if that line is longer than the one of
-// caller, who came last, so that equals never push each other out; nil when there is none. What the store has accepted stays.
+// displace removes and returns the newest synchronous job of the longest line that has one, if that
+// line is longer than the one of caller, who came last, so that equals never push each other out;
+// nil when there is none. What the store has accepted stays.
 func (q *queue) displace(caller string) *entry {
 	most := q.waiting(caller)
 	from, at := -1, -1

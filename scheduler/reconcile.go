@@ -11,9 +11,10 @@ import (
 // maxInterrupts bounds how often a job is begun again whose daemon did not survive it.
 const maxInterrupts = 10
 
-// reconcile puts in order what an earlier life of the daemon left (ruling 4). A job that was running is of a holder that is gone, since
-// the state directory has one daemon at a time: it is queued again when its type says so, else failed/interrupted. Queued jobs come
-// back as entries, in the order in which they were accepted; what cannot run any more ends here.
+// reconcile puts in order what an earlier life of the daemon left (ruling 4). A job that was
+// running is of a holder that is gone, since the state directory has one daemon at a time: it is
+// queued again when its type allows it, else failed/interrupted. Queued jobs come back as entries,
+// in the order in which they were accepted; what cannot run any more ends here.
 func (s *Scheduler) reconcile(ctx context.Context) ([]*entry, error) {
 	stray, err := s.opt.Store.Running(ctx)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// complete is the record of an entry whose job ended with r: a copy of e.record with the outcome filled in.
+// complete is the record of an entry whose job ended with r: a copy of e.record with the outcome
+// filled in.
 func (s *Scheduler) complete(e *entry, r *job.Result) *job.Record {
 	rec := *e.record
 	rec.Status, rec.ExitCode, rec.Error = r.Status, r.ExitCode, r.Error
@@ -61,8 +62,8 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// deadLetter is the entry of the dead letter queue for a job that failed unexpectedly inside tsubo (wire.md 2.6): what identifies
-// the job, and nothing of what it holds.
+// deadLetter is the entry of the dead letter queue for a job that failed unexpectedly inside tsubo
+// (wire.md 2.6): what identifies the job, and nothing of what it holds.
 func (s *Scheduler) deadLetter(e *entry, kind job.ErrorType, message string) *job.DeadLetter {
 	rec, req := e.record, e.request
 	if rec == nil {

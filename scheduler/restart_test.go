@@ -27,8 +27,8 @@ func ofKind(s *job.Spec, kind string) job.Submission {
 	return sub
 }
 
-// Ruling 4 over a stop: queued jobs stay queued, in order; a job whose code has begun is failed/interrupted, or queued again when its
-// type says so.
+// Ruling 4 over a stop: queued jobs stay queued, in order; a job whose code has begun is
+// failed/interrupted, or queued again when its type says so.
 func TestStopAndStartAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Budget: 1000 * mib, Workers: 3, Queue: 9, RetryOnInterrupt: retryB}
@@ -303,7 +303,8 @@ func TestHolderNamesTheLife(t *testing.T) {
 	}
 }
 
-// Cancels, waiters, stops and restarts at once: no accepted job is lost or run after its end, and every one ends in the end.
+// Cancels, waiters, stops and restarts at once: no accepted job is lost or run after its end, and
+// every one ends in the end.
 func TestRestartStorm(t *testing.T) {
 	m := newMemory()
 	o := Options{Budget: 100 * mib, Workers: 4, Queue: 50, RetryDelay: time.Millisecond, RetryOnInterrupt: retryB}

@@ -271,7 +271,8 @@ func TestBreakerStopsLaunches(t *testing.T) {
 	})
 }
 
-// A trial that comes to nothing, because its caller went, does not keep the breaker waiting for its outcome.
+// A trial that comes to nothing, because its caller went, does not keep the breaker waiting for its
+// outcome.
 func TestCancelledTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Budget: 1000 * mib, Workers: 10, Queue: 100, MaxTries: 1}
@@ -372,7 +373,8 @@ func TestRunnerPanicsBeforeTheStart(t *testing.T) {
 	})
 }
 
-// The watchdog's own end is a timeout, whatever the runner takes it for, and what was written is kept.
+// The watchdog's own end is a timeout, whatever the runner takes it for, and what was written is
+// kept.
 func TestOverdueRunKeepsItsOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()

@@ -17,27 +17,32 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// Runner runs one job to its end. It owns the job's own deadlines (startup_timeout, timeout). When ctx is cancelled it ends the job
-// at once and reports what there is of it, by context.Cause(ctx), which is one of the causes of package job. An error means that
-// tsubo failed before the code's first byte, never that the program did: the job may be tried again; a *job.Refusal among them is
-// shown to the caller. The job's share of the budget is free again when Run has returned and Result.Cleared is closed.
+// Runner runs one job to its end. It owns the job's own deadlines (startup_timeout, timeout). When
+// ctx is cancelled it ends the job at once and reports what there is of it, by context.Cause(ctx),
+// which is one of the causes of package job. An error means that tsubo failed before the code's
+// first byte, never that the program did: the job may be tried again; a *job.Refusal among them is
+// shown to the caller. The job's share of the budget is free again when Run has returned and
+// Result.Cleared is closed.
 type Runner interface {
 	Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error)
 }
 
-// Options of a Scheduler. All are required except where it says so.
+// Options of a Scheduler. All are required except where noted.
 type Options struct {
 	Runner Runner
 	Store  Store
-	// Resolve makes the Spec of a job that was accepted earlier, by the policy of today. A *job.Refusal ends the job.
+	// Resolve makes the Spec of a job that was accepted earlier, by the policy of today. A
+	// *job.Refusal ends the job.
 	Resolve func(*job.Record, *job.Request) (*job.Spec, error)
-	// RetryOnInterrupt says whether jobs of a type are run again after an interruption; nil: none is.
+	// RetryOnInterrupt reports whether jobs of a type are run again after an interruption. Nil
+	// means that none is.
 	RetryOnInterrupt func(jobType string) bool
 
 	Budget    int64 // bytes that the leaves of all running jobs may have together
 	Allowance int64 // bytes that a leaf holds beyond its job's own memory limit
 	Workers   int   // jobs that run at the same time
-	// Room is told, in order and quickly enough to be called under a lock, how many bytes of the budget jobs leave. nil: nobody asks.
+	// Room is called, in order and quickly enough to be called under a lock, how many bytes of the
+	// budget jobs leave. nil: nobody asks.
 	Room  func(bytes int64)
 	Queue int // jobs that wait
 
@@ -50,7 +55,8 @@ type Options struct {
 }
 
 const (
-	// overdueAfter is how long past startup_timeout + timeout the scheduler itself ends a run (wire.md 2.2).
+	// overdueAfter is how long past startup_timeout + timeout the scheduler itself ends a run
+	// (wire.md 2.2).
 	overdueAfter = 60 * time.Second
 	// killWait is how long Stop waits for runs that it has cancelled.
 	killWait = 15 * time.Second
@@ -120,15 +126,16 @@ func New(o Options) (*Scheduler, error) {
 	}, nil
 }
 
-// holder is "<host>-<boot id>-<pid>": another life of the daemon, on this host or another, has another one.
+// holder is "<host>-<boot id>-<pid>": another life of the daemon, on this host or another, has
+// another one.
 func holder() string {
 	host, _ := os.Hostname()
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return fmt.Sprintf("%s-%s-%d", host, strings.TrimSpace(string(boot)), os.Getpid())
 }
 
-// Start puts in order what the store has from an earlier life (see reconcile), then lets jobs in. It does nothing after Stop and
-// when it is called again.
+// Start puts in order what the store has from an earlier life (see reconcile), then lets jobs in.
+// It does nothing after Stop and when it is called again.
 func (s *Scheduler) Start(ctx context.Context) error {
 	s.mu.Lock()
 	started := s.state != notStarted
@@ -152,13 +159,14 @@ func (s *Scheduler) Start(ctx context.Context) error {
 		s.armExpiry(e)
 	}
 	s.use(0)
-	go s.renewLeases() //nolint:gosec // it outlives Start, whose context says how long starting may take
+	go s.renewLeases() //nolint:gosec // it outlives Start, whose context bounds the start
 	s.dispatch()
 	return nil
 }
 
-// Drain lets no job in and starts none any more, and waits until nothing runs, or for ctx. Queued jobs that the store has stay
-// there; those of waiting callers are refused. It may be called first, often, and concurrently.
+// Drain lets no job in and starts none any more, and waits until nothing runs, or for ctx. Queued
+// jobs that the store has stay there; those of waiting callers are refused. It may be called first,
+// often, and concurrently.
 func (s *Scheduler) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	if s.state != closing {
@@ -195,9 +203,10 @@ func (s *Scheduler) turnAway(e *entry) {
 	}
 }
 
-// Stop is Drain, and when ctx is done before it is over, it cancels what runs with job.ErrShutdown and waits a bounded time more.
-// What was cut short is then failed/interrupted, or queued again where its code had not begun or its type says so. The error names
-// how many runs are still there.
+// Stop is Drain, and when ctx is done before it is over, it cancels what runs with job.ErrShutdown
+// and waits a bounded time more. What was cut short is then failed/interrupted, or queued again
+// where its code had not begun or its type allows it. The error names how many runs are still
+// there.
 func (s *Scheduler) Stop(ctx context.Context) error {
 	if s.Drain(ctx) == nil {
 		return nil
@@ -218,7 +227,7 @@ func (s *Scheduler) Stop(ctx context.Context) error {
 	}
 }
 
-// Live tells where a job is that waits or runs here.
+// Live returns where a job is that waits or runs here.
 func (s *Scheduler) Live(id string) (job.Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,8 +247,9 @@ func (s *Scheduler) Live(id string) (job.Live, bool) {
 	return live, true
 }
 
-// Running returns the records of the synchronous runs that have a sandbox, or are about to get it: the store has none of theirs before their end.
-// Status is job.Running, StartedAt is when the run's turn came. The records are the caller's own.
+// Running returns the records of the synchronous runs that have a sandbox, or are about to get it:
+// the store has none of theirs before their end. Status is job.Running, StartedAt is when the run's
+// turn came. The records are the caller's own.
 func (s *Scheduler) Running() []*job.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,8 +265,9 @@ func (s *Scheduler) Running() []*job.Record {
 	return all
 }
 
-// Wait returns when the job is not here any more: its record is in the store then. It returns an error when ctx ends first, which
-// does nothing to the job, or when the daemon stops before the job has ended.
+// Wait returns when the job is not here any more: its record is in the store then. It returns an
+// error when ctx ends first, which does nothing to the job, or when the daemon stops before the job
+// has ended.
 func (s *Scheduler) Wait(ctx context.Context, id string) error {
 	s.mu.Lock()
 	e := s.visible(id)
@@ -272,9 +283,10 @@ func (s *Scheduler) Wait(ctx context.Context, id string) error {
 	}
 }
 
-// Events is the live stream of a job after the event with the given ID, 0 for all. ok is false for a job that is neither here nor
-// ended a moment ago. The stream ends with job.EventResult, else it is broken: then ctx ended, the daemon stopped, or the record
-// could not be written. A slow reader slows nobody; what it missed is told by job.EventGap. It may be ranged over once.
+// Events is the live stream of a job after the event with the given ID, 0 for all. ok is false for
+// a job that is neither here nor ended a moment ago. The stream ends with job.EventResult, else it
+// is broken: then ctx ended, the daemon stopped, or the record could not be written. A slow reader
+// slows nobody; job.EventGap reports what it missed. It may be ranged over once.
 func (s *Scheduler) Events(ctx context.Context, id string, after uint64) (stream iter.Seq[job.Event], ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,7 +379,8 @@ func (s *Scheduler) releaseSlot(e *entry) {
 	}
 }
 
-// clear gives bytes back once what held them is gone. The slot is free before: whoever waits for it may begin where memory allows.
+// clear gives bytes back once what held them is gone. The slot is free before: whoever waits for it
+// may begin where memory allows.
 func (s *Scheduler) clear(cleared <-chan struct{}, bytes int64) {
 	<-cleared
 	s.mu.Lock()
@@ -376,7 +389,7 @@ func (s *Scheduler) clear(cleared <-chan struct{}, bytes int64) {
 	s.dispatch()
 }
 
-// dismiss says the job's end: err is nil when its record is in the store. s.mu is held.
+// dismiss publishes the job's end: err is nil when its record is in the store. s.mu is held.
 func (s *Scheduler) dismiss(e *entry, err error) {
 	if e.gone {
 		return
@@ -401,7 +414,7 @@ func (s *Scheduler) dismiss(e *entry, err error) {
 	s.closeIfDrained()
 }
 
-// engage says that somebody works on the entry: Stop waits until it is dismissed. s.mu is held.
+// engage marks the entry as worked on: Stop waits until it is dismissed. s.mu is held.
 func (s *Scheduler) engage(e *entry) {
 	if !e.engaged {
 		e.engaged = true
@@ -433,8 +446,9 @@ func (s *Scheduler) retryAfter() time.Duration {
 	return retryAfter(s.queue.len(), s.opt.Workers, s.mean, rand.Float64()) //nolint:gosec // not a secret
 }
 
-// retryAfter is the time in which the queue drains: its length × mean / slots, from 1 to 30 s, up to a fifth more or less by random, which
-// is in [0, 1), so that refused callers do not return together. Zero mean is unknown. The result is whole seconds.
+// retryAfter is the time in which the queue drains: its length × mean / slots, from 1 to 30 s, up
+// to a fifth more or less by random, which is in [0, 1), so that refused callers do not return
+// together. Zero mean is unknown. The result is whole seconds.
 func retryAfter(queued, slots int, mean time.Duration, random float64) time.Duration {
 	const (
 		unknown = 10 * time.Second

@@ -511,7 +511,8 @@ func TestOverdueRunIsEnded(t *testing.T) {
 	})
 }
 
-// What is unexpected inside tsubo is an internal error, is never tried again, and leaves a dead letter.
+// What is unexpected inside tsubo is an internal error, is never tried again, and leaves a dead
+// letter.
 func TestRunnerFailuresAreValues(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -655,7 +656,8 @@ func TestNewChecksOptions(t *testing.T) {
 	}
 }
 
-// Many callers that submit, hang up, cancel and stop at once: nothing is left, and no limit is ever passed.
+// Many callers that submit, hang up, cancel and stop at once: nothing is left, and no limit is ever
+// passed.
 func TestStorm(t *testing.T) {
 	var inside, most, bytes, mostBytes int64
 	var mu sync.Mutex

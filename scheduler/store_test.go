@@ -104,7 +104,8 @@ func (g *gate) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Resul
 	}
 }
 
-// testLives takes jobs through a stop and a crash. open opens the store, crashed what is left of it if the process is killed.
+// testLives takes jobs through a stop and a crash. open opens the store, crashed what is left of it
+// if the process is killed.
 func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

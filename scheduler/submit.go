@@ -11,13 +11,15 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// Execute runs the job in the caller's goroutine once its turn has come, and returns its record and its result. The program's failure
-// and tsubo's own are values (the latter failed with service_unavailable, config_error or internal_error, exit code -1); the error is
-// a *job.Refusal, or ctx's own when the caller went away while the job was queued: in both cases nothing of the job ran and nothing
-// is kept. When ctx ends later, the run is cancelled with job.ErrCallerGone and Execute still returns its result. With keep the
-// record goes to the store afterwards, without waiting for it. Once the job has a place, watch, which may be nil, gets its stream as Events
-// returns it; watch must not block. The scheduler fills the record's status, times and
-// outcome in a copy of sub.Record.
+// Execute runs the job in the caller's goroutine once its turn has come, and returns its record and
+// its result. The program's failure and tsubo's own are values (the latter failed with
+// service_unavailable, config_error or internal_error, exit code -1); the error is a *job.Refusal,
+// or ctx's own when the caller went away while the job was queued: in both cases nothing of the job
+// ran and nothing is kept. When ctx ends later, the run is cancelled with job.ErrCallerGone and
+// Execute still returns its result. With keep the record goes to the store afterwards, without
+// waiting for it. Once the job has a place, watch, which may be nil, gets its stream as Events
+// returns it; watch must not block. The scheduler fills the record's status, times and outcome in a
+// copy of sub.Record.
 func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	e, refusal := s.enter(sub, false)
 	if refusal != nil {
@@ -56,9 +58,10 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 	return rec, result, nil
 }
 
-// Submit accepts an asynchronous job: when it returns, the job is in the store, synced, and will run whatever happens to the caller or
-// to the daemon. existed says that the caller had submitted the same before under its idempotency key: rec is that job's record then.
-// The error is a *job.Refusal or the store's own, job.ErrFingerprint among them: nothing is kept then.
+// Submit accepts an asynchronous job: when it returns, the job is in the store, synced, and will
+// run whatever happens to the caller or to the daemon. existed reports that the caller had
+// submitted the same before under its idempotency key: rec is that job's record then. The error is
+// a *job.Refusal or the store's own, job.ErrFingerprint among them: nothing is kept then.
 func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Record, existed bool, err error) {
 	e, refusal := s.enter(sub, true)
 	if refusal != nil {
@@ -98,7 +101,8 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 	return &accepted, false, nil
 }
 
-// known is the record that a refused submission repeats, if it does: it needs no place (wire.md 1.2).
+// known is the record that a refused submission repeats, if it does: it needs no place (wire.md
+// 1.2).
 func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal) (*job.Record, error) {
 	if rec == nil || rec.IdempotencyKey == "" || why.Reason != job.QueueFull {
 		return nil, nil
@@ -118,10 +122,11 @@ func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal
 // cancelWait is how long Cancel waits for the end of a run that it has cut short.
 const cancelWait = 5 * time.Second
 
-// Cancel ends the job with this id, wherever it is: a waiting one never starts; a running one is cut short at once and keeps its partial
-// output (ruling 1). When it returns, the record is terminal in the store, unless the run takes longer than cancelWait to die, or ctx
-// ends: then it follows. It reports whether there was such a job and no end of its own came first. The error says that the store failed,
-// or that the daemon stops: the job is still there.
+// Cancel ends the job with this id, wherever it is: a waiting one never starts; a running one is
+// cut short at once and keeps its partial output (ruling 1). When it returns, the record is
+// terminal in the store, unless the run takes longer than cancelWait to die, or ctx ends: then it
+// follows. It reports whether there was such a job and no end of its own came first. The error
+// reports that the store failed, or that the daemon stops: the job is still there.
 func (s *Scheduler) Cancel(ctx context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	e := s.visible(id)
@@ -161,7 +166,8 @@ func (s *Scheduler) awaitEnd(ctx context.Context, e *entry) (bool, error) {
 	return true, nil
 }
 
-// endQueued makes terminal what has been taken out of the queue before its turn. When the store fails, the job goes back to where it was.
+// endQueued makes terminal what has been taken out of the queue before its turn. When the store
+// fails, the job goes back to where it was.
 func (s *Scheduler) endQueued(ctx context.Context, e *entry, result *job.Result) error {
 	ctx = context.WithoutCancel(ctx)
 	rec, err := s.opt.Store.Get(ctx, e.id)
@@ -209,8 +215,9 @@ func (s *Scheduler) expire(e *entry) {
 		"The job waited in the queue for longer than queue_ttl_seconds (%g)", s.opt.QueueTTL.Seconds())))
 }
 
-// enter gives the job a place: a turn at once, or one in its caller's line. When that leaves more jobs waiting than the queue holds,
-// somebody goes: a caller who floods the queue cannot keep others out.
+// enter gives the job a place: a turn at once, or one in its caller's line. When that leaves more
+// jobs waiting than the queue holds, somebody goes: a caller who floods the queue cannot keep
+// others out.
 func (s *Scheduler) enter(sub job.Submission, async bool) (*entry, *job.Refusal) {
 	spec := sub.Spec
 	need := spec.Limits.Memory + s.opt.Allowance
@@ -270,7 +277,8 @@ func (s *Scheduler) newEntry(sub job.Submission, async bool) *entry {
 	return e
 }
 
-// overflow returns the entry that has to go for e's sake, which may be e itself; nil for none. s.mu is held.
+// overflow returns the entry that has to go for e's sake, which may be e itself; nil for none. s.mu
+// is held.
 func (s *Scheduler) overflow(e *entry) *entry {
 	room := s.opt.Queue
 	if e.held && s.queue.ready() == 0 {
@@ -282,14 +290,16 @@ func (s *Scheduler) overflow(e *entry) *entry {
 	if out := s.queue.displace(e.caller); out != nil {
 		return out
 	}
-	// Accepted jobs cannot be pushed out, so some more room is kept for those who have little in the queue.
+	// Accepted jobs cannot be pushed out, so some more room is kept for those who have little in
+	// the queue.
 	if s.queue.waiting(e.caller) <= max(1, s.opt.Queue/8) && s.queue.len() <= 2*s.opt.Queue {
 		return nil
 	}
 	return e
 }
 
-// await waits for the entry's turn, as long as the caller is there and for as long as its patience lasts.
+// await waits for the entry's turn, as long as the caller is there and for as long as its patience
+// lasts.
 func (s *Scheduler) await(ctx context.Context, e *entry, patience <-chan time.Time) (turn, error) {
 	select {
 	case t := <-e.turn:

@@ -14,7 +14,8 @@ import (
 
 const (
 	maxRetryDelay = 30 * time.Second
-	// storeBound bounds one call of the store; a write that fails is tried again after each of writeDelays.
+	// storeBound bounds one call of the store; a write that fails is tried again after each of
+	// writeDelays.
 	storeBound = 30 * time.Second
 )
 
@@ -60,7 +61,8 @@ func (e *entry) interrupted(r *job.Result) bool {
 	return errors.Is(context.Cause(e.ctx), job.ErrShutdown) && r.Error != nil && r.Error.Type == job.TypeInterrupted
 }
 
-// recoverPanic ends an entry whose goroutine panicked: it must not hold its slot, nor its waiters, for ever.
+// recoverPanic ends an entry whose goroutine panicked: it must not hold its slot, nor its waiters,
+// for ever.
 func (s *Scheduler) recoverPanic(e *entry) {
 	p := recover()
 	if p == nil {
@@ -75,7 +77,8 @@ func (s *Scheduler) recoverPanic(e *entry) {
 	}
 }
 
-// conclude says the end of a job whose record is where it belongs. With remember its stream can be read for a while longer.
+// conclude publishes the end of a job whose record is where it belongs. With remember its stream
+// can be read for a while longer.
 func (s *Scheduler) conclude(e *entry, rec *job.Record, remember bool) {
 	e.hub.End(rec)
 	s.mu.Lock()
@@ -87,8 +90,8 @@ func (s *Scheduler) conclude(e *entry, rec *job.Record, remember bool) {
 	s.dismiss(e, nil)
 }
 
-// load gets what the job is from the store, unless it is still here, and gives the entry its share of the budget by the policy of today.
-// A result is the end of a job that cannot be run any more.
+// load gets what the job is from the store, unless it is still here, and gives the entry its share
+// of the budget by the policy of today. A result is the end of a job that cannot be run any more.
 func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 	if e.spec != nil {
 		return nil, nil
@@ -136,8 +139,9 @@ func (s *Scheduler) resolve(id string, rec *job.Record, req *job.Request) (*job.
 	return spec, nil, nil
 }
 
-// resize follows a configuration that has changed since the job was accepted. It reports false when the job cannot fit any more. A
-// job that has grown runs at once all the same when the budget has room; else it waits for its turn again.
+// resize follows a configuration that has changed since the job was accepted. It reports false when
+// the job cannot fit any more. A job that has grown runs at once all the same when the budget has
+// room; else it waits for its turn again.
 func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 	need := spec.Limits.Memory + s.opt.Allowance
 	s.mu.Lock()
@@ -159,8 +163,8 @@ func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 	return true
 }
 
-// runWithRetries runs the job until it has a result that stands: once, or several times when the infrastructure fails. nil means that the job
-// stays queued in the store, because the daemon stops.
+// runWithRetries runs the job until it has a result that stands: once, or several times when the
+// infrastructure fails. nil means that the job stays queued in the store, because the daemon stops.
 func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, patience <-chan time.Time) *job.Result {
 	var result *job.Result
 	for delay := time.Duration(0); ; delay = s.backoff(e.tries) {
@@ -174,7 +178,7 @@ func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, patience <-cha
 			case t.refusal != nil && e.async:
 				return nil
 			case t.refusal != nil && result != nil:
-				return result // it is all there is to say
+				return result // it is all there is
 			case t.refusal != nil:
 				return job.FailedResult(job.TypeUnavailable, job.PhaseStartup, t.refusal.Message)
 			}
@@ -215,7 +219,8 @@ func (s *Scheduler) backoff(tries int) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // not a secret
 }
 
-// again waits out a delay without a slot and gets one again, before the other jobs of the same caller.
+// again waits out a delay without a slot and gets one again, before the other jobs of the same
+// caller.
 func (s *Scheduler) again(ctx context.Context, e *entry, delay time.Duration, patience <-chan time.Time) (turn, error) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -304,7 +309,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failur
 		"The sandbox could not be started; the server's log has the reason"), &failure{transient: true}
 }
 
-// launchObserver tells the breaker that the launch worked.
+// launchObserver reports to the breaker that the launch worked.
 type launchObserver struct {
 	job.Observer
 	leave *breaker.Permit
@@ -344,7 +349,8 @@ func (s *Scheduler) mark(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// unmark takes it back. When that fails the next life of the daemon takes the job for one that had started.
+// unmark takes it back. When that fails the next life of the daemon takes the job for one that had
+// started.
 func (s *Scheduler) unmark(ctx context.Context, e *entry) {
 	if !e.marked {
 		return

@@ -10,9 +10,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Accept keeps a new queued job, durably. A record of the same caller with the same idempotency key comes back instead of a new one when
-// it has the same fingerprint or none; with another it is ErrFingerprint. A caller whose jobs that have not ended are over its quota gets a
-// *job.Refusal. A zero CreatedAt becomes now, in *rec too.
+// Accept keeps a new queued job, durably. A record of the same caller with the same idempotency key
+// comes back instead of a new one when it has the same fingerprint or none; with another it is
+// ErrFingerprint. A caller whose jobs that have not ended are over its quota gets a *job.Refusal. A
+// zero CreatedAt becomes now, in *rec too.
 func (s *Store) Accept(ctx context.Context, rec *job.Record, req *job.Request) (existing *job.Record, err error) {
 	if !job.Status("").CanBecome(rec.Status) {
 		return nil, fmt.Errorf("accept %s as %q: %w", rec.ID, rec.Status, ErrTransition)
@@ -70,8 +71,9 @@ func recordByKey(t *tx, caller, key string) (*job.Record, error) {
 	return r, nil
 }
 
-// Begin is the start mark: queued → running, by worker, whose lease ends at lease. It is committed when Begin returns, so that it
-// survives the death of the process, and synced with the next durable write.
+// Begin is the start mark: queued → running, by worker, whose lease ends at lease. It is committed
+// when Begin returns, so that it survives the death of the process, and synced with the next
+// durable write.
 func (s *Store) Begin(ctx context.Context, id string, attempt int, worker string, lease time.Time) error {
 	err := s.write(ctx, false, func(t *tx) error {
 		return s.change(t, id, job.Running, `UPDATE records SET status = 'running', attempt = ?2, worker = ?3, lease = ?4,

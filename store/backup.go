@@ -18,8 +18,9 @@ import (
 
 const snapshotPrefix = ".snapshot-" // of the copies of the database that WriteBackup makes beside it
 
-// Backup writes a backup to the file path, whole or not at all: beside it, synced, renamed. What was there is replaced.
-// An error that Is ErrCorrupt means that the backup is in its place and lacks what is damaged.
+// Backup writes a backup to the file path, whole or not at all: beside it, synced, renamed. What
+// was there is replaced. An error that Is ErrCorrupt means that the backup is in its place and
+// lacks what is damaged.
 func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	temporary := path + "." + rand.Text()
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -40,11 +41,12 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	return errors.Join(damage, syncDir(filepath.Dir(path)))
 }
 
-// WriteBackup writes a tar stream with the database as it is at one moment, and every artifact that it refers to, while the store is
-// in use; until it ends, no artifact file is removed. It needs room for a copy of the database in the store's folder.
+// WriteBackup writes a tar stream with the database as it is at one moment, and every artifact that
+// it refers to, while the store is in use; until it ends, no artifact file is removed. It needs
+// room for a copy of the database in the store's folder.
 //
-// To restore: stop tsubod, move the store's folder (Config.Dir) away, make it anew with mode 0700, unpack the stream into it as root
-// (tar -xf FILE -C DIR), start tsubod.
+// To restore: stop tsubod, move the store's folder (Config.Dir) away, make it anew with mode 0700,
+// unpack the stream into it as root (tar -xf FILE -C DIR), start tsubod.
 //
 // ErrCorrupt lists artifacts that are missing or changed; the stream is whole but for them.
 func (s *Store) WriteBackup(ctx context.Context, w io.Writer) (err error) {

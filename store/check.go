@@ -25,8 +25,9 @@ func damaged(findings []error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, errors.Join(findings...))
 }
 
-// Check reads everything once: SQLite's own checks of the database, the sums that the triggers keep, that every artifact is there and has
-// its digest, and that no file is there without a row. ErrCorrupt lists what is wrong. It may run while the store is in use.
+// Check reads everything once: SQLite's own checks of the database, the sums that the triggers
+// keep, that every artifact is there and has its digest, and that no file is there without a row.
+// ErrCorrupt lists what is wrong. It may run while the store is in use.
 func (s *Store) Check(ctx context.Context) error {
 	select { // what a crash left is no damage
 	case <-s.swept:

@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// writeUntilKilled submits, starts, finishes and deletes, and says on stdout what has been acknowledged: a line for each.
+// writeUntilKilled submits, starts, finishes and deletes, and says on stdout what has been
+// acknowledged: a line for each.
 func writeUntilKilled(dir, round string) error {
 	s, err := store.Open(context.Background(), store.Config{Dir: dir})
 	if err != nil {
@@ -98,7 +99,8 @@ func writeUntilKilled(dir, round string) error {
 	return nil
 }
 
-// A process killed at any moment loses nothing that it acknowledged, and leaves a store without a finding.
+// A process killed at any moment loses nothing that it acknowledged, and leaves a store without a
+// finding.
 func TestKilledWhileWriting(t *testing.T) {
 	dir := t.TempDir()
 	state := map[string]string{} // of every id ever named

@@ -115,7 +115,8 @@ func TestFilesArePrivate(t *testing.T) {
 	}
 }
 
-// A damaged database is refused or found, by name and with what helps, and never served as if it were whole.
+// A damaged database is refused or found, by name and with what helps, and never served as if it
+// were whole.
 func TestDamagedDatabase(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"no database":      func([]byte) []byte { return []byte(strings.Repeat("this is a text file\n", 500)) },

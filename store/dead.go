@@ -8,7 +8,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Dead adds an entry to the dead letter queue, durably, and fills its ID; a zero CreatedAt becomes now.
+// Dead adds an entry to the dead letter queue, durably, and fills its ID; a zero CreatedAt becomes
+// now.
 func (s *Store) Dead(ctx context.Context, d *job.DeadLetter) error {
 	if d.CreatedAt.IsZero() {
 		d.CreatedAt = s.now().UTC()
@@ -21,7 +22,8 @@ func (s *Store) Dead(ctx context.Context, d *job.DeadLetter) error {
 	return wrap("dead letter of", d.JobID, err)
 }
 
-// DeadLetters returns a page of the queue, newest first, and whether there are more. "" selects all callers, all types.
+// DeadLetters returns a page of the queue, newest first, and whether there are more. "" selects all
+// callers, all types.
 func (s *Store) DeadLetters(ctx context.Context, caller, errorType string, limit, offset int) (page []job.DeadLetter, more bool, err error) {
 	query, args := `SELECT id, job_id, caller, summary, error_type, error_message, retry_count, created_at, client_ip, correlation_id
 		FROM dead_letters WHERE 1 = 1`, []any{}

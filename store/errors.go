@@ -11,7 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// What a store says; all but the last three are package job's, so that consumers need not know this package.
+// Errors of a store; all but the last three are package job's, so that consumers need not know this
+// package.
 var (
 	ErrNotFound    = job.ErrNotFound
 	ErrFingerprint = job.ErrFingerprint
@@ -37,7 +38,8 @@ func code(err error) int {
 	return 0
 }
 
-// breaksGroup says that SQLite may have rolled the whole transaction back, not the statement alone.
+// breaksGroup reports that SQLite may have rolled the whole transaction back, not the statement
+// alone.
 func breaksGroup(err error) bool {
 	switch code(err) {
 	case codes.SQLITE_FULL, codes.SQLITE_IOERR, codes.SQLITE_NOMEM, codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB,
@@ -47,7 +49,8 @@ func breaksGroup(err error) bool {
 	return false
 }
 
-// sort puts an error of the driver or of a file into its kind: ErrNoSpace, ErrCorrupt (naming the file and what helps), or as it is.
+// sort puts an error of the driver or of a file into its kind: ErrNoSpace, ErrCorrupt (naming the
+// file and what helps), or as it is.
 func (s *Store) sort(err error) error {
 	switch code(err) {
 	case codes.SQLITE_FULL:

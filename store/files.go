@@ -23,8 +23,9 @@ const (
 	removeStep = 100   // artifacts removed at a time
 )
 
-// files is the folder of artifacts: <2 hex digits>/<sha256>, mode 0600. A file is pinned from before it is written until the row that
-// refers to it is committed or given up; a pinned file is never removed.
+// files is the folder of artifacts: <2 hex digits>/<sha256>, mode 0600. A file is pinned from
+// before it is written until the row that refers to it is committed or given up; a pinned file is
+// never removed.
 type files struct {
 	dir string
 
@@ -109,7 +110,8 @@ func (f *files) hold() (release func()) {
 	})
 }
 
-// remove removes the file unless it is pinned or held or used says so; used is asked while nobody can pin it.
+// remove removes the file unless it is pinned or held or used reports that it is needed; used is
+// asked while nobody can pin it.
 func (f *files) remove(digest string, used func() (bool, error)) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,7 +127,8 @@ func (f *files) remove(digest string, used func() (bool, error)) (bool, error) {
 	return true, nil
 }
 
-// write puts data at its place: beside it, synced, renamed, the folder synced. What is there is replaced.
+// write puts data at its place: beside it, synced, renamed, the folder synced. What is there is
+// replaced.
 func (f *files) write(digest string, data []byte) (err error) {
 	place := f.path(digest)
 	folder := filepath.Dir(place)
@@ -163,7 +166,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// refsOf lists artifacts by the digests that they say they have.
+// refsOf lists artifacts by the digests that they claim.
 func refsOf(artifacts []job.Artifact) []job.ArtifactRef {
 	var refs []job.ArtifactRef
 	for _, a := range artifacts {
@@ -172,8 +175,9 @@ func refsOf(artifacts []job.Artifact) []job.ArtifactRef {
 	return refs
 }
 
-// keepFiles puts the artifacts' bytes on disk, synced, under the digests that the bytes have; one that says otherwise is refused. The
-// files stay until done, which is never nil and says whether a row that refers to them is committed; what has none is removed again.
+// keepFiles puts the artifacts' bytes on disk, synced, under the digests that the bytes have; one
+// with another claim is refused. The files stay until done, which is never nil and takes whether a
+// row that refers to them is committed; what has none is removed again.
 func (s *Store) keepFiles(ctx context.Context, artifacts []job.Artifact) (refs []job.ArtifactRef, done func(committed bool), err error) {
 	var pinned []string
 	done = func(committed bool) {
@@ -214,8 +218,8 @@ func (s *Store) removeUnknown(digests []string) {
 	}
 }
 
-// keepFile writes the file of a pin unless it is known to be on disk and synced: written under this pin, or there with a row, since a
-// row is never committed before its file.
+// keepFile writes the file of a pin unless it is known to be on disk and synced: written under this
+// pin, or there with a row, since a row is never committed before its file.
 func (s *Store) keepFile(ctx context.Context, p *pin, digest string, data []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -239,7 +243,7 @@ func (s *Store) keepFile(ctx context.Context, p *pin, digest string, data []byte
 	return nil
 }
 
-// knows says whether there is a row for the digest, also one that nothing refers to.
+// knows reports whether there is a row for the digest, also one that nothing refers to.
 func (s *Store) knows(ctx context.Context, digest string) (bool, error) {
 	var one int
 	err := s.one(ctx, `SELECT 1 FROM artifacts WHERE sha256 = ?`, []any{digest}, &one)
@@ -249,7 +253,8 @@ func (s *Store) knows(ctx context.Context, digest string) (bool, error) {
 	return err == nil, err
 }
 
-// Open opens the bytes of an artifact for reading; the caller closes it. ErrNotFound for what is not stored and for what is no digest.
+// Open opens the bytes of an artifact for reading; the caller closes it. ErrNotFound for what is
+// not stored and for what is no digest.
 func (s *Store) Open(_ context.Context, digest string) (*os.File, error) {
 	if !isDigest(digest) {
 		return nil, fmt.Errorf("open artifact: %w", ErrNotFound)
@@ -302,7 +307,8 @@ func (s *Store) removeUnused(ctx context.Context, limit int) (removed int, err e
 	return len(gone), err
 }
 
-// Sweep removes artifact files without a row: what a crash left between a file and its commit. Open runs it in the background.
+// Sweep removes artifact files without a row: what a crash left between a file and its commit. Open
+// runs it in the background.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	err = s.eachUnknown(ctx, func(digest string) error {
 		ok, err := s.files.remove(digest, func() (bool, error) { return s.knows(ctx, digest) })
@@ -315,8 +321,8 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-// eachUnknown calls do for artifact files that had no row when it looked, folder by folder; one may have come since. What has another
-// name than an artifact's is left alone.
+// eachUnknown calls do for artifact files that had no row when it looked, folder by folder; one may
+// have come since. What has another name than an artifact's is left alone.
 func (s *Store) eachUnknown(ctx context.Context, do func(digest string) error) error {
 	for i := range 256 {
 		prefix := fmt.Sprintf("%02x", i)

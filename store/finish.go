@@ -10,9 +10,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Finish makes a job terminal, durably, with its artifacts; *rec then says what is stored. What was known when the job was accepted or
-// started stays as it was (wire.md 2.5). A job that has ended stays as it ended: ErrTerminal. A zero EndedAt becomes now.
-// When it fails, nothing is kept, and it may be called again.
+// Finish makes a job terminal, durably, with its artifacts; *rec is then what is stored. What was
+// known when the job was accepted or started stays as it was (wire.md 2.5). A job that has ended
+// stays as it ended: ErrTerminal. A zero EndedAt becomes now. When it fails, nothing is kept, and
+// it may be called again.
 func (s *Store) Finish(ctx context.Context, rec *job.Record, artifacts []job.Artifact) error {
 	if !rec.Status.Terminal() {
 		return fmt.Errorf("finish %s as %q: %w", rec.ID, rec.Status, ErrTransition)
@@ -131,7 +132,8 @@ func writeRefs(t *tx, seq int64, refs []job.ArtifactRef) error {
 	return nil
 }
 
-// Delete removes a terminal record, durably: record, request, idempotency key, and the files that no other record refers to.
+// Delete removes a terminal record, durably: record, request, idempotency key, and the files that
+// no other record refers to.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	if err := s.saves.wait(ctx, func(p *pendingSave) bool { return p.rec.ID == id }); err != nil {
 		return err

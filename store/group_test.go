@@ -437,7 +437,8 @@ func fill(t *testing.T, v reflect.Value, path string) {
 	}
 }
 
-// Every listing walks an index in the order of time: none reads a table from end to end or sorts more than records of one moment.
+// Every listing walks an index in the order of time: none reads a table from end to end or sorts
+// more than records of one moment.
 func TestListingsWalkAnIndex(t *testing.T) {
 	s := openHere(t, Config{})
 	seen := 0

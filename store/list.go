@@ -11,8 +11,9 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// List returns a page of records with their texts, newest first (created_at, then id, both descending), and whether there are more.
-// A page may hold much text: Each has one record at a time.
+// List returns a page of records with their texts, newest first (created_at, then id, both
+// descending), and whether there are more. A page may hold much text: Each has one record at a
+// time.
 func (s *Store) List(ctx context.Context, f job.Filter) (items []job.Record, more bool, err error) {
 	more, err = s.Each(ctx, f, func(r *job.Record) error {
 		items = append(items, *r)
@@ -24,8 +25,9 @@ func (s *Store) List(ctx context.Context, f job.Filter) (items []job.Record, mor
 // chunk is how many records Each has in memory.
 const chunk = 8
 
-// Each is List without the slice: do is called for each record of the page in order, between queries, so that it may be slow.
-// The page is as it was at the call; a record that has gone since then, or has left the status that was asked for, is left out.
+// Each is List without the slice: do is called for each record of the page in order, between
+// queries, so that it may be slow. The page is as it was at the call; a record that has gone since
+// then, or has left the status that was asked for, is left out.
 func (s *Store) Each(ctx context.Context, f job.Filter, do func(*job.Record) error) (more bool, err error) {
 	if err := s.saves.wait(ctx, func(p *pendingSave) bool { return f.Caller == "" || p.rec.Caller == f.Caller }); err != nil {
 		return false, err
@@ -95,7 +97,8 @@ func (s *Store) page(ctx context.Context, f job.Filter) (seqs []int64, err error
 	return seqs, err
 }
 
-// walk runs a query of listing. Those with many labels have any number of shapes and are not kept prepared.
+// walk runs a query of listing. Those with many labels have any number of shapes and are not kept
+// prepared.
 func (s *Store) walk(ctx context.Context, query string, args []any, keep bool, do func(seq, created int64)) error {
 	scan := func(rows *sql.Rows) error {
 		var seq, created int64
@@ -112,11 +115,12 @@ func (s *Store) walk(ctx context.Context, query string, args []any, keep bool, d
 
 const (
 	byRecords = -1  // lead: walk the records by status, type and caller
-	sample    = 256 // records looked at to tell how dense a walk is
+	sample    = 256 // records looked at to estimate how dense a walk is
 )
 
-// lead chooses what a listing with labels walks: the records that have names[lead], or those of the status, type and caller. All are in
-// order of time, so the best is the one whose first few reach furthest back.
+// lead chooses what a listing with labels walks: the records that have names[lead], or those of the
+// status, type and caller. All are in order of time, so the best is the one whose first few reach
+// furthest back.
 func (s *Store) lead(ctx context.Context, f job.Filter, names []string) (lead int, err error) {
 	if len(names) == 0 {
 		return byRecords, nil
@@ -153,8 +157,9 @@ func (s *Store) lead(ctx context.Context, f job.Filter, names []string) (lead in
 
 var statuses = []string{string(job.Queued), string(job.Running), string(job.Succeeded), string(job.Failed), string(job.Timeout), string(job.OOM), string(job.Cancelled)}
 
-// listing is the query for number, time and id of the records of a page, newest first. What it walks (see lead) is one index range, or
-// a merge of one for each status. Values are bound, never written into the text.
+// listing is the query for number, time and id of the records of a page, newest first. What it
+// walks (see lead) is one index range, or a merge of one for each status. Values are bound, never
+// written into the text.
 func listing(f job.Filter, names []string, lead, limit, offset int) (query string, args []any) {
 	var q strings.Builder
 	where := func(condition string, values ...any) {

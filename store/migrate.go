@@ -14,8 +14,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date, each step in a transaction of its own. A database that a newer tsubo has changed is refused:
-// what it means is not known here.
+// migrate brings the schema up to date, each step in a transaction of its own. A database that a
+// newer tsubo has changed is refused: what it means is not known here.
 func migrate(ctx context.Context, db *sql.DB) error {
 	steps, err := fs.Sub(migrations, "migrations")
 	if err != nil {

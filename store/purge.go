@@ -8,17 +8,18 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// purgeStep is how many records one transaction of Purge removes, so that nobody waits long behind it.
+// purgeStep is how many records one transaction of Purge removes, so that nobody waits long behind
+// it.
 const purgeStep = 100
 
-// Retention says what Purge leaves.
+// Retention bounds what Purge leaves.
 type Retention = job.Retention
 
-// PurgeResult says what Purge removed.
+// PurgeResult counts what Purge removed.
 type PurgeResult = job.PurgeResult
 
-// Bytes returns what is stored for a caller: records, texts, requests, and each artifact once for every record that lists it, also when
-// the same bytes are on disk once. "" is all callers.
+// Bytes returns what is stored for a caller: records, texts, requests, and each artifact once for
+// every record that lists it, also when the same bytes are on disk once. "" is all callers.
 func (s *Store) Bytes(ctx context.Context, caller string) (n int64, err error) {
 	if caller == "" {
 		err = s.one(ctx, `SELECT coalesce(sum(bytes), 0) FROM callers`, nil, &n)
@@ -43,11 +44,12 @@ func (s *Store) usages(ctx context.Context) (all []usage, err error) {
 	return all, err
 }
 
-// Purge removes what retention does not keep, in small durable steps, oldest results first: by age; then for each caller over its own
-// limit; then, over the total, from the callers that have grown since the total was last within its limit, the one that grew most
-// first, and no more from each than it grew, but for the last record. Only when nobody has grown (an operator lowered the limit) does the largest caller lose
-// results. Jobs that have not ended are never touched. Last it removes files that nothing refers to and gives free pages back.
-// ctx ends it between two steps.
+// Purge removes what retention does not keep, in small durable steps, oldest results first: by age;
+// then for each caller over its own limit; then, over the total, from the callers that have grown
+// since the total was last within its limit, the one that grew most first, and no more from each
+// than it grew, but for the last record. Only when nobody has grown (an operator lowered the limit)
+// does the largest caller lose results. Jobs that have not ended are never touched. Last it removes
+// files that nothing refers to and gives free pages back. ctx ends it between two steps.
 func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, err error) {
 	all, err := s.usages(ctx)
 	if err != nil {
@@ -94,8 +96,8 @@ func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, er
 // ever is later than any end.
 const ever = int64(1<<63 - 1)
 
-// removeOldest removes terminal records of a caller that ended before a time, oldest first, as long as more says of the caller's bytes
-// that it goes on.
+// removeOldest removes terminal records of a caller that ended before a time, oldest first, as long
+// as more reports, of the caller's bytes, that it goes on.
 func (s *Store) removeOldest(ctx context.Context, done *PurgeResult, caller string, before int64, more func(has int64) bool) error {
 	for {
 		var removed int
@@ -205,7 +207,8 @@ func (s *Store) settleCallers(ctx context.Context) error {
 	})
 }
 
-// whoPays names the caller whose results go next and the bytes under which it does not fall by that; "" for nobody.
+// whoPays names the caller whose results go next and the bytes under which it does not fall by
+// that; "" for nobody.
 func whoPays(all []usage, settled map[string]int64, spent map[string]bool) (caller string, floor int64) {
 	var most int64
 	somebodyGrew := false
@@ -227,7 +230,8 @@ func whoPays(all []usage, settled map[string]int64, spent map[string]bool) (call
 	return caller, 0
 }
 
-// shrink gives free pages back to the file system while they are more than a quarter of the file, in small steps.
+// shrink gives free pages back to the file system while they are more than a quarter of the file,
+// in small steps.
 func (s *Store) shrink(ctx context.Context) error {
 	for {
 		var pages, free int64

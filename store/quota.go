@@ -2,14 +2,17 @@ package store
 
 import "github.com/tsubo-run/tsubo/job"
 
-// SetRetention replaces the quotas that Accept, Save and Finish check. Zero fields bound nothing, as before the first call.
+// SetRetention replaces the quotas that Accept, Save and Finish check. Zero fields bound nothing,
+// as before the first call.
 func (s *Store) SetRetention(keep Retention) { s.keep.Store(&keep) }
 
-// Over receives after a write that left more than the retention keeps, or files without a record: Purge has work. It is never closed.
+// Over receives after a write that left more than the retention keeps, or files without a record:
+// Purge has work. It is never closed.
 func (s *Store) Over() <-chan struct{} { return s.over }
 
-// trim removes the caller's oldest terminal records, but the one with this id, until the caller is within its quota. It reports whether
-// what is left over the quota can only be that record and jobs that have not ended.
+// trim removes the caller's oldest terminal records, but the one with this id, until the caller is
+// within its quota. It reports whether what is left over the quota can only be that record and jobs
+// that have not ended.
 func (s *Store) trim(t *tx, caller, id string) (full bool, err error) {
 	keep := s.keep.Load()
 	if keep == nil {

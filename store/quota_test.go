@@ -11,7 +11,8 @@ import (
 
 const quota = 100_000
 
-// A caller's stored bytes are within the quota after every write, without a call of Purge. The oldest records go, the newest stays.
+// A caller's stored bytes are within the quota after every write, without a call of Purge. The
+// oldest records go, the newest stays.
 func TestQuotaAtSaveAndFinish(t *testing.T) {
 	text := strings.Repeat("x", 30_000)
 	for name, keep := range map[string]func(*Store, string){

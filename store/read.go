@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// pool is a few reading connections with statements prepared once on each. What may read much (listings) has a pool of its own, so
-// that nobody's listing holds up another's look-up.
+// pool is a few reading connections with statements prepared once on each. What may read much
+// (listings) has a pool of its own, so that nobody's listing holds up another's look-up.
 type pool struct {
 	db       *sql.DB
 	prepared sync.Map // query → *sql.Stmt
@@ -93,7 +93,8 @@ func (s *Store) strings(ctx context.Context, query string, args ...any) (all []s
 // Queued returns the queued records, oldest first, without texts: for the start of the daemon.
 func (s *Store) Queued(ctx context.Context) ([]job.Record, error) { return s.inStatus(ctx, job.Queued) }
 
-// Running returns the running records, oldest first, without texts: whoever starts must reconcile them.
+// Running returns the running records, oldest first, without texts: whoever starts must reconcile
+// them.
 func (s *Store) Running(ctx context.Context) ([]job.Record, error) {
 	return s.inStatus(ctx, job.Running)
 }
@@ -110,7 +111,8 @@ func (s *Store) inStatus(ctx context.Context, status job.Status) (all []job.Reco
 	return all, wrap("list", string(status), err)
 }
 
-// Request returns what was asked for. ErrNotFound when the record does not exist or was kept without it.
+// Request returns what was asked for. ErrNotFound when the record does not exist or was kept
+// without it.
 func (s *Store) Request(ctx context.Context, id string) (*job.Request, error) {
 	if err := s.settle(ctx, id); err != nil {
 		return nil, err
@@ -142,7 +144,8 @@ func (s *Store) Get(ctx context.Context, id string) (*job.Record, error) {
 	return r, nil
 }
 
-// ByKey returns the record that a caller accepted under an idempotency key, without outputs. ErrNotFound.
+// ByKey returns the record that a caller accepted under an idempotency key, without outputs.
+// ErrNotFound.
 func (s *Store) ByKey(ctx context.Context, caller, key string) (*job.Record, error) {
 	st, err := s.reads.stmt(ctx, recordByKeyQuery)
 	if err != nil {

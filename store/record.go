@@ -10,8 +10,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// rest is what the store keeps of a record without working with it. A field of job.Record is here, or a column, or in table texts;
-// TestEveryFieldIsKept holds that.
+// rest is what the store keeps of a record without working with it. A field of job.Record is here,
+// or a column, or in table texts; TestEveryFieldIsKept holds that.
 type rest struct {
 	JobRef          string            `json:"job_ref,omitempty"`
 	MaxTries        int               `json:"max_tries,omitempty"`

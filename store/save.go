@@ -11,9 +11,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Save keeps the terminal record of a synchronous run. It does not wait: it fills rec.Artifacts and returns. Neither the arguments nor
-// what they point to may change afterwards. When too much is waiting, or on failure, the record is lost and the log says so (wire.md
-// 1.1: best effort). Get, List and Delete of this store see the record at once.
+// Save keeps the terminal record of a synchronous run. It does not wait: it fills rec.Artifacts and
+// returns. Neither the arguments nor what they point to may change afterwards. When too much is
+// waiting, or on failure, the record is lost and the log has a line (wire.md 1.1: best effort).
+// Get, List and Delete of this store see the record at once.
 func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact) {
 	rec.Artifacts = refsOf(artifacts)
 	if rec.CreatedAt.IsZero() {
@@ -43,7 +44,8 @@ func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact
 	}
 }
 
-// answerFirst is how long a saver leaves the CPU to the answer of the run that it saves. Get and List wait for it.
+// answerFirst is how long a saver leaves the CPU to the answer of the run that it saves. Get and
+// List wait for it.
 const answerFirst = 5 * time.Millisecond
 
 func (s *Store) saver() {

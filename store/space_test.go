@@ -22,8 +22,9 @@ import (
 // fullDir makes this test binary a process that fills a small disk.
 const fullDir = "TSUBO_STORE_FULL_DIR"
 
-// A full disk is ErrNoSpace for what does not fit, wherever it strikes; what was accepted stays, nothing is half kept, and it goes on
-// once there is room. The disk is a tmpfs in a mount namespace of its own.
+// A full disk is ErrNoSpace for what does not fit, wherever it strikes; what was accepted stays,
+// nothing is half kept, and it goes on once there is room. The disk is a tmpfs in a mount namespace
+// of its own.
 func TestDiskFull(t *testing.T) {
 	need.Root(t)
 	cmd := exec.Command(os.Args[0])

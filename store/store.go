@@ -19,14 +19,15 @@ import (
 	_ "modernc.org/sqlite" // registers the driver
 )
 
-// Config says where a store is and how much it may hold in memory.
+// Config is where a store is and how much it may hold in memory.
 type Config struct {
 	Dir  string // data_dir; made with mode 0700 when missing
 	File string // the database; "" for tsubo.db in Dir
 	Log  *slog.Logger
 	Now  func() time.Time // nil: time.Now
 
-	// SaveBuffer bounds what Save may have waiting: bytes of artifacts, texts and requests. 0: 64 MiB.
+	// SaveBuffer bounds what Save may have waiting: bytes of artifacts, texts and requests. 0: 64
+	// MiB.
 	SaveBuffer int64
 }
 
@@ -91,8 +92,9 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// Open opens the store in cfg.Dir, makes it when there is none, brings its schema up to date and removes what a crash left behind
-// (in the background where there may be much of it). One process at a time: ErrInUse. A damaged database is ErrCorrupt.
+// Open opens the store in cfg.Dir, makes it when there is none, brings its schema up to date and
+// removes what a crash left behind (in the background where there may be much of it). One process
+// at a time: ErrInUse. A damaged database is ErrCorrupt.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, over: make(chan struct{}, 1), swept: make(chan struct{})}
 	if s.file == "" {
@@ -165,7 +167,8 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	return s, nil
 }
 
-// Pragmas of the connections. The page cache is small because the kernel has one; mmap is off because its pages would count as ours.
+// Pragmas of the connections. The page cache is small because the kernel has one; mmap is off
+// because its pages would count as ours.
 var (
 	writerPragmas = []string{
 		"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(1)",
@@ -180,8 +183,8 @@ func dataSource(file string, pragmas []string) string {
 	return u.String()
 }
 
-// Close ends the store: waits for what Save has waiting and for what is being written, syncs everything and folds the log into the
-// database. Calls after it give ErrClosed. It may come twice.
+// Close ends the store: waits for what Save has waiting and for what is being written, syncs
+// everything and folds the log into the database. Calls after it give ErrClosed. It may come twice.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.saves.close()
@@ -213,8 +216,9 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// createPrivate makes an empty file of mode 0600 where there is none, takes others' rights off one that is there, and says when what is
-// there cannot be a database. SQLite gives the files beside it the same mode.
+// createPrivate makes an empty file of mode 0600 where there is none, takes others' rights off one
+// that is there, and reports when what is there cannot be a database. SQLite gives the files beside
+// it the same mode.
 func createPrivate(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {

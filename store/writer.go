@@ -43,8 +43,9 @@ func startWriter(ctx context.Context, s *Store) (*writer, error) {
 	return w, nil
 }
 
-// write runs do in a transaction with whatever else waits, and returns when that is committed, durable also synced. ctx counts until
-// the writer has it; from then on the outcome is awaited, so that an answer is never a guess.
+// write runs do in a transaction with whatever else waits, and returns when that is committed,
+// durable also synced. ctx counts until the writer has it; from then on the outcome is awaited, so
+// that an answer is never a guess.
 func (s *Store) write(ctx context.Context, durable bool, do func(*tx) error) error {
 	return s.writer.submit(ctx, &op{do: do, durable: durable, done: make(chan error, 1)})
 }
@@ -135,8 +136,9 @@ func (w *writer) take(o *op) {
 	w.commit(group)
 }
 
-// commit runs the group in one transaction. When that fails as a whole (a full disk, an I/O error), each operation gets a transaction of
-// its own, once: one that is too big must not take the small ones down.
+// commit runs the group in one transaction. When that fails as a whole (a full disk, an I/O error),
+// each operation gets a transaction of its own, once: one that is too big must not take the small
+// ones down.
 func (w *writer) commit(group []*op) {
 	if len(group) == 0 {
 		return
@@ -208,7 +210,8 @@ func (w *writer) transaction(group []*op) (errs []error, err error) {
 	return errs, nil
 }
 
-// attempt runs one operation, and takes back what it did when it fails. broken is a failure of the transaction itself.
+// attempt runs one operation, and takes back what it did when it fails. broken is a failure of the
+// transaction itself.
 func (w *writer) attempt(o *op) (failed, broken error) {
 	if _, err := w.tx.exec("SAVEPOINT op"); err != nil {
 		return nil, fmt.Errorf("savepoint: %w", err)
@@ -240,7 +243,8 @@ func (w *writer) finish() error {
 	return errors.Join(err, w.tx.checkpoint("TRUNCATE"), w.tx.close())
 }
 
-// tx is the writing connection, with its statements prepared once. Its context never ends: an interrupted write is nobody's wish.
+// tx is the writing connection, with its statements prepared once. Its context never ends: an
+// interrupted write is nobody's wish.
 type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt

@@ -18,8 +18,8 @@ import (
 
 const module = "github.com/tsubo-run/tsubo"
 
-// mayImport is the package table of ARCHITECTURE.md: which packages of this module each one may import besides job.
-// A package that is not listed fails the test, so that the table stays whole.
+// mayImport is the package table of ARCHITECTURE.md: which packages of this module each one may
+// import besides job. A package that is not listed fails the test, so that the table stays whole.
 var mayImport = map[string][]string{
 	"job":             {},
 	"frames":          {},
@@ -127,7 +127,8 @@ func TestOnePackageCommentEach(t *testing.T) {
 	}
 }
 
-// Size limits of the house: a longer file or package says why in its package comment ("long because …").
+// Size limits of the house: a longer file or package says why in its package comment ("long because
+// …").
 const (
 	maxFileLines    = 600
 	maxPackageLines = 1500
@@ -201,7 +202,8 @@ func TestNoLineNumbersCited(t *testing.T) {
 	}
 }
 
-// cited matches what comments and documents cite: a document, a section or ruling of docs/wire.md, an attack of docs/threat-model.md.
+// cited matches what comments and documents cite: a document, a section or ruling of docs/wire.md,
+// an attack of docs/threat-model.md.
 var cited = struct{ document, section, ruling, attack *regexp.Regexp }{
 	regexp.MustCompile(`(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_-]+\.md\b`),
 	regexp.MustCompile(`wire\.md (?:section )?([1-9](?:\.[0-9]+)?)\b`),
@@ -209,7 +211,8 @@ var cited = struct{ document, section, ruling, attack *regexp.Regexp }{
 	regexp.MustCompile(`\battacks? ([A-Z][0-9]{2})\b`),
 }
 
-// TestCitationsExist: a comment, document or script cites nothing that a reader of this repository cannot find.
+// TestCitationsExist: a comment, document or script cites nothing that a reader of this repository
+// cannot find.
 func TestCitationsExist(t *testing.T) {
 	wire, model := readFile(t, "../docs/wire.md"), readFile(t, "../docs/threat-model.md")
 	known := map[string]bool{}
@@ -313,7 +316,8 @@ func TestSecurityTestsExist(t *testing.T) {
 	}
 }
 
-// TestDocumentsAreNarrow: documents are 120 columns wide at most, but for tables and what cannot be broken, and ARCHITECTURE.md is short.
+// TestDocumentsAreNarrow: documents are 120 columns wide at most, but for tables and what cannot be
+// broken, and ARCHITECTURE.md is short.
 func TestDocumentsAreNarrow(t *testing.T) {
 	for _, file := range tracked(t) {
 		if filepath.Ext(file) != ".md" || file == "docs/performance.md" {
@@ -357,7 +361,8 @@ func TestTableIsTheCode(t *testing.T) {
 	}
 }
 
-// mayUse are capabilities by import path, and the packages that may have them. A package under tests may have all.
+// mayUse are capabilities by import path, and the packages that may have them. A package under
+// tests may have all.
 var mayUse = map[string][]string{
 	"os/exec":      {"rootfs", "runsc"},
 	"net/http":     {"api", "client", "internal/daemon", "internal/doctor"},
@@ -370,7 +375,8 @@ var mayUse = map[string][]string{
 	"plugin": {}, "net/rpc": {}, "net/http/pprof": {}, "expvar": {}, "text/template": {}, "encoding/gob": {}, "crypto/md5": {}, "math/rand": {},
 }
 
-// TestCapabilities: what can start a process, speak HTTP, hold a database or leave the type system is imported where that is the package's work.
+// TestCapabilities: what can start a process, speak HTTP, hold a database or leave the type system
+// is imported where that is the package's work.
 func TestCapabilities(t *testing.T) {
 	for _, p := range listPackages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module+"/")
@@ -380,6 +386,38 @@ func TestCapabilities(t *testing.T) {
 		for _, imp := range p.Imports {
 			if allowed, limited := mayUse[imp]; limited && !slices.Contains(allowed, name) {
 				t.Errorf("%s imports %s, which only %v may", name, imp, allowed)
+			}
+		}
+	}
+}
+
+// TestComments: a comment ends at column 100, and the doc comment of an exported name begins with
+// the name.
+func TestComments(t *testing.T) {
+	const columns, tab = 100, 4
+	for _, file := range tracked(t) {
+		if filepath.Ext(file) != ".go" || strings.Contains(file, "testdata/") || strings.HasPrefix(file, "tools/sentry/") {
+			continue
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, "../"+file, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(readFile(t, "../"+file), "\n") {
+			trimmed := strings.TrimSpace(line)
+			directive := strings.HasPrefix(trimmed, "//go:") || strings.HasPrefix(trimmed, "//nolint")
+			width := utf8.RuneCountInString(line) + (tab-1)*strings.Count(line, "\t")
+			if strings.HasPrefix(trimmed, "// ") && !directive && width > columns && strings.Count(trimmed, " ") > 1 {
+				t.Errorf("%s:%d: the comment has %d columns, at most %d", file, i+1, width, columns)
+			}
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, d := range f.Decls {
+			if fn, is := d.(*ast.FuncDecl); is && fn.Name.IsExported() && fn.Doc != nil && !strings.HasPrefix(fn.Doc.Text(), fn.Name.Name+" ") {
+				t.Errorf("%s: the comment of %s does not begin with its name", file, fn.Name.Name)
 			}
 		}
 	}

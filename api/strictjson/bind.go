@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one entry of the list in a 422 answer, in the shape that the upstream framework gives it (wire.md 1.0).
+// Problem is one entry of the list in a 422 answer, in the shape that the upstream framework gives
+// it (wire.md 1.0).
 type Problem struct {
 	Type  string          `json:"type"`
 	Loc   []any           `json:"loc"`
@@ -25,8 +26,8 @@ const (
 	maxEcho     = 1024 // bytes of a value that a problem repeats
 )
 
-// Object binds the members of one JSON object. Each of its methods reads one member by a rule, adds what is wrong to the list, and
-// returns the zero value then. It is not safe for concurrent use.
+// Object binds the members of one JSON object. Each of its methods reads one member by a rule, adds
+// what is wrong to the list, and returns the zero value then. It is not safe for concurrent use.
 type Object struct {
 	value    Value
 	members  []Member
@@ -35,8 +36,8 @@ type Object struct {
 	problems []Problem
 }
 
-// Body parses a request body that must be a JSON object. loc is where it stands, "body". On an error the Object is nil and the
-// list is not empty.
+// Body parses a request body that must be a JSON object. loc is where it stands, "body". On an
+// error the Object is nil and the list is not empty.
 func Body(data []byte, loc ...any) (*Object, []Problem) {
 	if len(data) == 0 {
 		return nil, []Problem{{Type: "missing", Loc: loc, Msg: "Field required", Input: json.RawMessage("null")}}
@@ -73,7 +74,8 @@ func syntaxProblem(err error, loc []any) Problem {
 	}
 }
 
-// Done adds the members that no rule has read and returns everything that is wrong, nil when nothing is.
+// Done adds the members that no rule has read and returns everything that is wrong, nil when
+// nothing is.
 func (o *Object) Done() []Problem {
 	for _, m := range o.members {
 		if !slices.Contains(o.bound, m.Name) {
@@ -200,7 +202,8 @@ func (o *Object) OneOf(name string, words ...string) string {
 	return ""
 }
 
-// JSONObject reads a member that must be an object when it is sent (null is a problem), as the text that was sent.
+// JSONObject reads a member that must be an object when it is sent (null is a problem), as the text
+// that was sent.
 func (o *Object) JSONObject(name string) Value {
 	v := o.Value(name)
 	if v.Present() && v.Kind() != Dict {
@@ -210,7 +213,8 @@ func (o *Object) JSONObject(name string) Value {
 	return v
 }
 
-// Strings reads a list of at most limit strings, each by the rule; nil when it is absent, null or wrong in any place.
+// Strings reads a list of at most limit strings, each by the rule; nil when it is absent, null or
+// wrong in any place.
 func (o *Object) Strings(name string, limit int, r StringRule) []string {
 	v := o.Value(name)
 	if !v.Present() || v.Kind() == Null {

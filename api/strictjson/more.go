@@ -40,8 +40,8 @@ func (o *Object) Float(name string, low, high float64) *float64 {
 	return &n
 }
 
-// Texts reads an object of at most limit strings, each by the rule; names are checked with check, whose text is shown to the caller. It is
-// nil when it is absent, null or wrong in any place.
+// Texts reads an object of at most limit strings, each by the rule; names are checked with check,
+// whose text is shown to the caller. It is nil when it is absent, null or wrong in any place.
 func (o *Object) Texts(name string, limit int, check func(string) error, r StringRule) map[string]string {
 	all := map[string]string{}
 	if !o.Each(name, limit, check, func(key string, v Value) bool {
@@ -57,8 +57,9 @@ func (o *Object) Texts(name string, limit int, check func(string) error, r Strin
 	return all
 }
 
-// Each reads an object of at most limit members and gives each whose name is right to f, which reports what is wrong and returns false then.
-// It is false when the object is absent, null or wrong in any place.
+// Each reads an object of at most limit members and gives each whose name is right to f, which
+// reports what is wrong and returns false then. It is false when the object is absent, null or
+// wrong in any place.
 func (o *Object) Each(name string, limit int, check func(string) error, f func(key string, v Value) bool) bool {
 	v := o.Value(name)
 	if !v.Present() || v.Kind() == Null {
@@ -86,12 +87,14 @@ func (o *Object) Each(name string, limit int, check func(string) error, f func(k
 	return right
 }
 
-// Under binds the members of v, a Dict at path in o. Merge brings what is wrong in it into o's list.
+// Under binds the members of v, a Dict at path in o. Merge brings what is wrong in it into o's
+// list.
 func (o *Object) Under(v Value, path ...any) *Object {
 	return &Object{value: v, members: v.Members(), loc: append(append([]any{}, o.loc...), path...)}
 }
 
-// Merge adds what is wrong in an Object from Under, unknown members included, and reports whether nothing was.
+// Merge adds what is wrong in an Object from Under, unknown members included, and reports whether
+// nothing was.
 func (o *Object) Merge(inner *Object) bool {
 	problems := inner.Done()
 	room := max(0, maxProblems-len(o.problems))

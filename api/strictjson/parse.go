@@ -24,7 +24,8 @@ const (
 	Dict
 )
 
-// Value is one JSON value that Parse found correct, over the bytes that Parse was given. The zero value is absent.
+// Value is one JSON value that Parse found correct, over the bytes that Parse was given. The zero
+// value is absent.
 type Value struct{ raw []byte }
 
 // Member is one name and value of an object.
@@ -33,7 +34,7 @@ type Member struct {
 	Value Value
 }
 
-// Error says why a body is not strict JSON.
+// Error reports why a body is not strict JSON.
 type Error struct {
 	Offset    int    // byte at which it was seen
 	Message   string // without any of the body's text
@@ -43,8 +44,8 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s at byte %d", e.Message, e.Offset) }
 
-// Parse checks that data is exactly one JSON value, with white space around it at most. Every error is an *Error. data must not be
-// changed while the Value is in use.
+// Parse checks that data is exactly one JSON value, with white space around it at most. Every error
+// is an *Error. data must not be changed while the Value is in use.
 func Parse(data []byte) (Value, error) {
 	s := scanner{b: data}
 	s.space()
@@ -115,8 +116,8 @@ func (v Value) Elements() []Value {
 	return all
 }
 
-// Int is the value of a Number that is a whole one, however it is written (5, 5.0, 50e-1), and whether it is. Beyond the range of
-// int64 it is the nearest end of the range.
+// Int is the value of a Number that is a whole one, however it is written (5, 5.0, 50e-1), and
+// whether it is. Beyond the range of int64 it is the nearest end of the range.
 func (v Value) Int() (int64, bool) {
 	text := string(v.raw)
 	text, negative := strings.CutPrefix(text, "-")

@@ -97,7 +97,8 @@ func TestInt(t *testing.T) {
 	}
 }
 
-// Every JSON that Parse takes is JSON for the standard library with the same content; nothing panics.
+// Every JSON that Parse takes is JSON for the standard library with the same content; nothing
+// panics.
 func FuzzParse(f *testing.F) {
 	for _, text := range append(good, bad...) {
 		f.Add([]byte(text))

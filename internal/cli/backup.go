@@ -9,7 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// backup is tsubo backup FILE. The file appears under its name only when it is whole and on disk; it replaces one that is there.
+// backup is tsubo backup FILE. The file appears under its name only when it is whole and on disk;
+// it replaces one that is there.
 func (t *tool) backup(c *cli.Context) (err error) {
 	if err := arguments(c, 1); err != nil {
 		return err

@@ -25,7 +25,7 @@ const (
 	exitUnhealthy   = 1
 )
 
-// status is an error that says no more than the exit status: what there is to say has been said.
+// status is an error that is only an exit status: everything is printed already.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
@@ -37,7 +37,8 @@ type tool struct {
 	midLine  bool // the program's last text on err has no line break at its end
 }
 
-// Main runs tsubo with its arguments, the program's name first, and returns the exit status. SIGINT and SIGTERM cancel what it does.
+// Main runs tsubo with its arguments, the program's name first, and returns the exit status. SIGINT
+// and SIGTERM cancel what it does.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

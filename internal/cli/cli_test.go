@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts drives the command against package api with an executor and a catalogue of the test's own.
+// TestScripts drives the command against package api with an executor and a catalogue of the test's
+// own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

@@ -60,7 +60,7 @@ func (t *tool) importImage(c *cli.Context) error {
 	image, err := daemon.ImportImage(c.Context, name, archive)
 	var refused *client.Error
 	if closeErr := archive.Close(); closeErr != nil && (err == nil || errors.As(err, &refused)) {
-		return closeErr // the daemon could only say that the archive ended early
+		return closeErr // the daemon only knows that the archive ended early
 	}
 	if err != nil {
 		return err
@@ -99,7 +99,8 @@ type packedLayout struct {
 	done chan error
 }
 
-// Close stops the packing and returns what made it fail, unless that is that nobody read to the end.
+// Close stops the packing and returns what made it fail, unless that is that nobody read to the
+// end.
 func (a *packedLayout) Close() error {
 	_ = a.PipeReader.Close() // never fails
 	if err := <-a.done; !errors.Is(err, io.ErrClosedPipe) {
@@ -108,7 +109,8 @@ func (a *packedLayout) Close() error {
 	return nil
 }
 
-// pack writes the regular files below dir as a tar. Links and other files are an error: a layout has none.
+// pack writes the regular files below dir as a tar. Links and other files are an error: a layout
+// has none.
 func pack(w io.Writer, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

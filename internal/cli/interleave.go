@@ -7,8 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// interleave moves the options of the command that args name in front of its arguments, so that both may come in any order; "--" ends
-// the options.
+// interleave moves the options of the command that args name in front of its arguments, so that
+// both may come in any order; "--" ends the options.
 func interleave(app *cli.App, args []string) []string {
 	flags, commands := app.Flags, app.Commands
 	i := 1

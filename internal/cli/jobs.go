@@ -150,7 +150,8 @@ func asAnswer(r *job.FullAnswer) *job.ExecuteAnswer {
 	return a
 }
 
-// logs is tsubo logs ID: what there is of an ended job, or, with --follow, until the end of one that goes on.
+// logs is tsubo logs ID: what there is of an ended job, or, with --follow, until the end of one
+// that goes on.
 func (t *tool) logs(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err

@@ -71,8 +71,9 @@ func (t *tool) request(c *cli.Context) (r client.Request, err error) {
 // entryPoints are the files of a directory that can be its program, in this order.
 var entryPoints = []string{"main.py", "main.js", "main.mjs", "main.cjs"}
 
-// readProgram reads the program and what lies beside it. The first argument is the program, or a directory that has one of entryPoints; its files and
-// those of the other arguments keep their paths relative to the program's directory.
+// readProgram reads the program and what lies beside it. The first argument is the program, or a
+// directory that has one of entryPoints; its files and those of the other arguments keep their
+// paths relative to the program's directory.
 func (t *tool) readProgram(names []string, r *client.Request) error {
 	first := names[0]
 	dir := filepath.Dir(first)
@@ -101,7 +102,8 @@ func (t *tool) readProgram(names []string, r *client.Request) error {
 	if len(p.files) > 0 {
 		r.CodeFiles = p.files
 	}
-	// Only Node.js takes its module system from the name; Python takes a program of another name by a second start of the interpreter.
+	// Only Node.js takes its module system from the name; Python takes a program of another name by
+	// a second start of the interpreter.
 	if name, end := filepath.Base(first), filepath.Ext(first); end == ".mjs" || end == ".cjs" || len(p.files) > 0 && slices.Contains([]string{".py", ".js"}, end) {
 		r.Filename = name
 	}
@@ -135,7 +137,8 @@ type program struct {
 // Bounds of what is read; the daemon's own are lower or the same.
 const maxProgramFiles = 256
 
-// add reads a file, or everything below a directory but for names that begin with a dot and __pycache__.
+// add reads a file, or everything below a directory but for names that begin with a dot and
+// __pycache__.
 func (p *program) add(name string) error {
 	return filepath.WalkDir(name, func(at string, e fs.DirEntry, err error) error {
 		switch {

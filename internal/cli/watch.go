@@ -20,7 +20,8 @@ type watcher struct {
 	gap      bool   // some of the output is missing there
 }
 
-// watch runs the job and returns its result. When ctx ends, which cancels the job, the error is exit status 130 and stderr has the job's id.
+// watch runs the job and returns its result. When ctx ends, which cancels the job, the error is
+// exit status 130 and stderr has the job's id.
 func (w *watcher) watch(ctx context.Context, daemon *client.Client, r client.Request) (*job.ExecuteAnswer, error) {
 	for e, err := range daemon.Watch(ctx, r) {
 		if err != nil {
@@ -83,7 +84,8 @@ func (w *watcher) rest(a *job.ExecuteAnswer) error {
 	return nil
 }
 
-// note prints one line of tsubo's own on stderr. What a program may have chosen in it cannot control the terminal.
+// note prints one line of tsubo's own on stderr. What a program may have chosen in it cannot
+// control the terminal.
 func (t *tool) note(format string, args ...any) {
 	if t.midLine {
 		fmt.Fprintln(t.err)
@@ -98,8 +100,9 @@ func (t *tool) note(format string, args ...any) {
 	fmt.Fprintln(t.err, "tsubo: "+text)
 }
 
-// report prints on stderr what the program's output does not show: what ended it otherwise than by itself, what was cut or skipped, what is wrong with
-// result.json and, if left, which files it left in /output and what keeps them.
+// report prints on stderr what the program's output does not show: what ended it otherwise than by
+// itself, what was cut or skipped, what is wrong with result.json and, if left, which files it left
+// in /output and what keeps them.
 func (t *tool) report(a *job.ExecuteAnswer, left bool, keeps string) {
 	byItself := a.Status == job.Succeeded || a.Status == job.Failed && a.ExitCode != nil && *a.ExitCode >= 0 &&
 		(a.ErrorType == nil || *a.ErrorType != job.TypePIDsLimit)

@@ -17,8 +17,9 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// maxConns bounds the open connections of each listener; one uid has half of them, enough for 500 waiters and 200 streams at once.
-// One that waits costs about 55 kB, its client's end included (TestManyWaitersAndStreams).
+// maxConns bounds the open connections of each listener; one uid has half of them, enough for 500
+// waiters and 200 streams at once. One that waits costs about 55 kB, its client's end included
+// (TestManyWaitersAndStreams).
 const maxConns = 2048
 
 // openAccess reads the API keys and refuses a TCP listener that lets in whom it should not.
@@ -63,7 +64,7 @@ func openKeys(cfg *config.Config) (*keys.File, error) {
 	return keys.Open(keys.Path(cfg.DataDir))
 }
 
-// policy is what the configuration says about requests.
+// policy is the part of the configuration about requests.
 func (d *Daemon) policy(cfg *config.Config) api.Policy {
 	return api.Policy{
 		Policy: job.Policy{

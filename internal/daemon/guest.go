@@ -16,8 +16,9 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// guestImage builds the root that every sandbox sees at /.tsubo: tsubo-init and the hooks of the waiting interpreters. It is leased for the
-// daemon's life. Its key has the digest of its content, so a new tsubo-init is a new image, and those of earlier ones are removed.
+// guestImage builds the root that every sandbox sees at /.tsubo: tsubo-init and the hooks of the
+// waiting interpreters. It is leased for the daemon's life. Its key has the digest of its content,
+// so a new tsubo-init is a new image, and those of earlier ones are removed.
 func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *rootfs.Store) (rootfs.Root, error) {
 	init, err := os.ReadFile(cfg.InitPath)
 	if err != nil {
@@ -84,7 +85,8 @@ func digest(files map[string]rootfs.GuestFile) string {
 // canaryKey names the canary's root; it changes when canaryTree does.
 const canaryKey = "canary-1"
 
-// canaryTree is a root that holds only what a sandbox needs to mount on, and the directory of sandbox.CanaryRoot.
+// canaryTree is a root that holds only what a sandbox needs to mount on, and the directory of
+// sandbox.CanaryRoot.
 func canaryTree() map[string]rootfs.GuestFile {
 	tree := map[string]rootfs.GuestFile{sandbox.CanaryRoot: {Mode: fs.ModeDir | 0o777}}
 	for name, mode := range rootfs.MountPoints() {

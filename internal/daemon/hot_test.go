@@ -14,8 +14,9 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestHotExecs: over 100 jobs that find a sandbox waiting, the daemon executes nothing between request and answer. It could not: this process
-// is kept from forking meanwhile, so that what tried would stand still.
+// TestHotExecs: over 100 jobs that find a sandbox waiting, the daemon executes nothing between
+// request and answer. It could not: this process is kept from forking meanwhile, so that what tried
+// would stand still.
 func TestHotExecs(t *testing.T) {
 	const waiting = 8
 	runsc, init := need.Runsc(t), os.Getenv("TSUBO_INIT")

@@ -29,8 +29,8 @@ const (
 	exitRefused = 2 // it did not serve: configuration, host, or another daemon
 )
 
-// gcPercent keeps the heap, which is small, close to what is alive in it: jobs leave little garbage, and a daemon at rest should hold
-// little.
+// gcPercent keeps the heap, which is small, close to what is alive in it: jobs leave little
+// garbage, and a daemon at rest should hold little.
 const gcPercent = 50
 
 // Main runs tsubod and returns its exit status.
@@ -106,7 +106,8 @@ func checkAccess(cfg *config.Config) error {
 
 func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), stderr io.Writer) (int, error) {
 	log := newLogger(cfg, stderr)
-	// Before anything is held: a signal that comes while the daemon starts must still undo what was done.
+	// Before anything is held: a signal that comes while the daemon starts must still undo what was
+	// done.
 	ctx, hurry, reload, forget := listen(ctx, log)
 	defer forget()
 	syscall.Umask(0o077)
@@ -142,14 +143,16 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	return exitOK, nil
 }
 
-// oomScore is the daemon's oom_score_adj: when the host runs out of memory, every sandbox (500) goes first.
+// oomScore is the daemon's oom_score_adj: when the host runs out of memory, every sandbox (500)
+// goes first.
 const oomScore = "-500"
 
-// boundMemory bounds the memory of tsubod: by the Go runtime, unless the operator's GOMEMLIMIT does so, and by its leaf where
-// there is one. A host that runs out of memory ends others first.
+// boundMemory bounds the memory of tsubod: by the Go runtime, unless the operator's GOMEMLIMIT does
+// so, and by its leaf where there is one. A host that runs out of memory ends others first.
 func boundMemory(cfg *config.Config, leaves *limits.Tree) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// A goal, not a bound: what is garbage goes soon. What is alive may pass it, up to the leaf's memory.max.
+		// A goal, not a bound: what is garbage goes soon. What is alive may pass it, up to the
+		// leaf's memory.max.
 		debug.SetMemoryLimit(cfg.DaemonMemory / 10)
 	}
 	err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0)
@@ -169,8 +172,9 @@ func closeTree(leaves *limits.Tree) error {
 	return leaves.Close()
 }
 
-// noCoreDumps keeps the host's core handler, which runs as root, away from the memory of the daemon and of every process that it
-// starts. A sandbox process that breaks its filter is killed by a signal that dumps core, with memory that a job has written.
+// noCoreDumps keeps the host's core handler, which runs as root, away from the memory of the daemon
+// and of every process that it starts. A sandbox process that breaks its filter is killed by a
+// signal that dumps core, with memory that a job has written.
 func noCoreDumps() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("set RLIMIT_CORE to 0: %w", err)
@@ -178,8 +182,9 @@ func noCoreDumps() error {
 	return nil
 }
 
-// listen tells what the operator's signals say: stop ends with the first SIGTERM or SIGINT, hurry with the second, and the third ends the
-// process at once; each SIGHUP comes through reload. forget gives the signals back.
+// listen turns the operator's signals into contexts: stop ends with the first SIGTERM or SIGINT,
+// hurry with the second, and the third ends the process at once; each SIGHUP comes through reload.
+// forget gives the signals back.
 func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context, reload <-chan struct{}, forget func()) {
 	stop, cancel := context.WithCancel(ctx)
 	hurry, hurryUp := context.WithCancel(context.WithoutCancel(ctx))
@@ -218,8 +223,8 @@ func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context,
 	}
 }
 
-// attend returns when the daemon is to stop: nil when ctx ends, else why it cannot go on. Until then it reloads the configuration when
-// it is told to.
+// attend returns when the daemon is to stop: nil when ctx ends, else why it cannot go on. Until
+// then it reloads the configuration when it is asked to.
 func (d *Daemon) attend(ctx context.Context, reload <-chan struct{}, load func() (*config.Config, error)) error {
 	for {
 		select {

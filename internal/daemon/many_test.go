@@ -36,7 +36,8 @@ func (s slow) Run(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result
 	}
 }
 
-// 500 waiters and 200 streams at once, a third of whom hang up: the others hear the end, memory stays bounded, nothing is left.
+// 500 waiters and 200 streams at once, a third of whom hang up: the others hear the end, memory
+// stays bounded, nothing is left.
 func TestManyWaitersAndStreams(t *testing.T) {
 	const waiters, streams = 500, 200
 	cfg := configured(t, "max_workers: 1\n")

@@ -8,9 +8,10 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// readAhead reads the images that are there at the start, the smallest first, so that after a reboot they are not charged to the jobs that
-// touch them first (rootfs.Root.ReadAhead). It goes on in the background until they are read or the daemon is closed. Those that come
-// later have just been written.
+// readAhead reads the images that are there at the start, the smallest first, so that after a
+// reboot they are not charged to the jobs that touch them first (rootfs.Root.ReadAhead). It goes on
+// in the background until they are read or the daemon is closed. Those that come later have just
+// been written.
 func (d *Daemon) readAhead(ctx context.Context, roots *rootfs.Store) {
 	var all []rootfs.Root
 	for _, key := range roots.Keys() {

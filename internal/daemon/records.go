@@ -44,7 +44,8 @@ func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// purge removes what retention does not keep, at start, every hour and when a write leaves too much, until ctx ends.
+// purge removes what retention does not keep, at start, every hour and when a write leaves too
+// much, until ctx ends.
 func (d *Daemon) purge(ctx context.Context) {
 	tick := time.NewTicker(purgeEvery)
 	defer tick.Stop()
@@ -72,7 +73,8 @@ func (d *Daemon) purge(ctx context.Context) {
 	}
 }
 
-// startJobs starts the scheduler, which takes up what an earlier life of the daemon left in the store.
+// startJobs starts the scheduler, which takes up what an earlier life of the daemon left in the
+// store.
 func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r scheduler.Runner) (err error) {
 	d.sched, err = scheduler.New(scheduler.Options{
 		Runner: r,
@@ -108,7 +110,7 @@ func (d *Daemon) stopJobs(hurry context.Context) error {
 	return d.sched.Stop(ctx)
 }
 
-// setRules makes what the configuration says about jobs, callers and keeping the law from now on.
+// setRules puts the configuration of jobs, callers and keeping into force.
 func (d *Daemon) setRules(cfg *config.Config) error {
 	rules := d.policy(cfg)
 	if d.server != nil {
@@ -127,8 +129,8 @@ func (d *Daemon) setRules(cfg *config.Config) error {
 	return nil
 }
 
-// Reload puts a configuration in force as far as that is possible in a running daemon, and logs what of it needs a restart. When it
-// fails nothing has changed.
+// Reload puts a configuration in force as far as that is possible in a running daemon, and logs
+// what of it needs a restart. When it fails nothing has changed.
 func (d *Daemon) Reload(cfg *config.Config) error {
 	warnings, err := cfg.CheckAccess(len(d.keys.List()) > 0)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// Each key of the configuration is either put in force by a reload or named in the log as needing a restart, never both and never neither.
+// Each key of the configuration is either put in force by a reload or named in the log as needing a
+// restart, never both and never neither.
 func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tsubod.yaml")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -33,7 +33,8 @@ const destroyBound = 30 * time.Second
 // answerFirst is how long the clean-up leaves the CPU to the answer.
 const answerFirst = 5 * time.Millisecond
 
-// Run implements scheduler.Runner. It returns before the sandbox is destroyed; Result.Cleared tells when that is done.
+// Run implements scheduler.Runner. It returns before the sandbox is destroyed; Result.Cleared is
+// closed when that is done.
 func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*job.Result, error) {
 	turn := time.Now()
 	use, err := r.images.Use(spec.Image)
@@ -75,7 +76,8 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	return result, nil
 }
 
-// clear destroys the sandbox. When that fails the image stays leased, since something of the sandbox may still use it.
+// clear destroys the sandbox. When that fails the image stays leased, since something of the
+// sandbox may still use it.
 func (r *runner) clear(ctx context.Context, taken *pool.Taken, use *images.Use, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
@@ -100,9 +102,9 @@ func shapeOf(use *images.Use, spec *job.Spec, environment map[string]string) san
 	}
 }
 
-// bootEnvironment is what of a job's environment must be there when its sandbox boots: its type's, so that one that waits will do; and
-// the whole of it when the job changes a variable that the waiting interpreter has read by the time the job comes. The rest is set at
-// the hand-over.
+// bootEnvironment is what of a job's environment must be there when its sandbox boots: its type's,
+// so that one that waits will do; and the whole of it when the job changes a variable that the
+// waiting interpreter has read by the time the job comes. The rest is set at the hand-over.
 func bootEnvironment(spec *job.Spec, ofType map[string]string) map[string]string {
 	if spec.Language == job.Command || maps.Equal(spec.Environment, ofType) {
 		return ofType
@@ -115,7 +117,8 @@ func bootEnvironment(spec *job.Spec, ofType map[string]string) map[string]string
 	return ofType
 }
 
-// readEarly says that a dynamic loader, a C library or an interpreter reads the variable when it starts, or once and for all.
+// readEarly reports whether a dynamic loader, a C library or an interpreter reads the variable when
+// it starts, or once and for all.
 func readEarly(key string) bool {
 	for _, prefix := range []string{"HOME", "PYTHON", "NODE", "UV_", "LD_", "LC_", "LANG", "LOCPATH", "NLSPATH", "GCONV_PATH", "GLIBC_", "MALLOC_", "TZ", "ICU_", "OPENSSL_", "SSL_"} {
 		if strings.HasPrefix(key, prefix) {
@@ -135,7 +138,8 @@ func (r *runner) noImage(spec *job.Spec, err error) (*job.Result, error) {
 		spec.Type, spec.Image, spec.Image)), nil
 }
 
-// notBooted turns the end of a job whose code never ran into a result, or passes on what is tsubo's own failure.
+// notBooted turns the end of a job whose code never ran into a result, or passes on what is tsubo's
+// own failure.
 func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, err error) (*job.Result, error) {
 	var broken *sandbox.ImageError
 	if errors.As(err, &broken) {
@@ -150,7 +154,7 @@ func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, 
 	case cause != nil:
 		facts.Cause = job.CancelRequested
 	case errors.Is(err, sandbox.ErrStartup):
-		r.log.Warn("a job's sandbox was not ready in time", "job", spec.ID, "type", spec.Type, "error", err) // the job's result does not say where it was
+		r.log.Warn("a job's sandbox was not ready in time", "job", spec.ID, "type", spec.Type, "error", err) // the job's result does not have where it was
 		facts.Cause = job.StartupOverrun
 	default:
 		return nil, err

@@ -43,7 +43,8 @@ func TestNoCoreDumps(t *testing.T) {
 	}
 }
 
-// TestRefusesOthersPaths: who can write to run_dir could exchange bundles. The daemon refuses before it touches anything.
+// TestRefusesOthersPaths: who can write to run_dir could exchange bundles. The daemon refuses
+// before it touches anything.
 func TestRefusesOthersPaths(t *testing.T) {
 	dir := need.RootDir(t)
 	run := filepath.Join(dir, "run")

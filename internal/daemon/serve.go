@@ -54,17 +54,18 @@ type Daemon struct {
 	keeping sync.Mutex // held by keepWaiting
 }
 
-// runtimeName is what records say jobs run in.
+// runtimeName is the runtime in records.
 const runtimeName = "runsc"
 
-// drain is how long running jobs may go on after a stop; http is what answers get after that to reach their callers.
+// drain is how long running jobs may go on after a stop; http is what answers get after that to
+// reach their callers.
 const (
 	drainBound = 30 * time.Second
 	httpBound  = 5 * time.Second
 )
 
-// Start brings up a daemon and returns once it serves. leaves is nil on a degraded host; it belongs to the Daemon from here on, also
-// when Start fails. Whatever fails, nothing is left behind.
+// Start brings up a daemon and returns once it serves. leaves is nil on a degraded host; it belongs
+// to the Daemon from here on, also when Start fails. Whatever fails, nothing is left behind.
 func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *slog.Logger) (_ *Daemon, err error) {
 	d := &Daemon{cfg: cfg, log: log, failed: make(chan error, 2)}
 	defer func() {
@@ -122,8 +123,8 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	return d, nil
 }
 
-// imageMemory is memory.max of the leaf of a process that unpacks or writes an image, in bytes: its data (rootfs.Limits) and the pages of files that it
-// writes.
+// imageMemory is memory.max of the leaf of a process that unpacks or writes an image, in bytes: its
+// data (rootfs.Limits) and the pages of files that it writes.
 const imageMemory = 1536 * job.MiB
 
 // imageLeaf makes the leaf of one process that handles an image.
@@ -200,7 +201,8 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	return host, host.Sweep(ctx)
 }
 
-// findRunsc finds the binary of runsc_path and holds it against runsc_sha256 and against the version that tsubo is tested with.
+// findRunsc finds the binary of runsc_path and holds it against runsc_sha256 and against the
+// version that tsubo is tested with.
 func (d *Daemon) findRunsc(ctx context.Context, cfg *config.Config) (*runsc.Runsc, error) {
 	bin, err := runsc.Find(cfg.RunscPath)
 	if err != nil {
@@ -221,7 +223,8 @@ func (d *Daemon) findRunsc(ctx context.Context, cfg *config.Config) (*runsc.Runs
 	return bin, nil
 }
 
-// useSentry lets runsc boot sandboxes with the sentry that lies beside tsubo-init, should one be there that goes with this runsc.
+// useSentry lets runsc boot sandboxes with the sentry that lies beside tsubo-init, should one be
+// there that goes with this runsc.
 func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.Runsc) error {
 	path := filepath.Join(filepath.Dir(cfg.InitPath), "gvisor-bin", "gvisor_sentry")
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
@@ -236,9 +239,11 @@ func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.R
 	return nil
 }
 
-// prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is not about limits could be missing, and
-// that is never served either: permissive lets limits go, not the sandbox. It reports whether empty sandboxes may be used, which have a
-// canary of their own: one that answers wrong is fatal, too; one that cannot be run is not, since jobs have another way.
+// prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is
+// not about limits could be missing, and that is never served either: permissive lets limits go,
+// not the sandbox. It reports whether empty sandboxes may be used, which have a canary of their
+// own: one that answers wrong is fatal, too; one that cannot be run is not, since jobs have another
+// way.
 func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) (warm bool, err error) {
 	root, err := d.keptRoot(ctx, roots, canaryKey, canaryTree())
 	if err != nil {
@@ -267,7 +272,7 @@ func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Ho
 
 type canary func(ctx context.Context, root rootfs.Root, l job.Limits) error
 
-// ask asks a canary, and again one that does not answer: only an answer says anything.
+// ask asks a canary, and again one that does not answer: only an answer is evidence.
 func (d *Daemon) ask(ctx context.Context, c canary, root rootfs.Root) (err error) {
 	for range canaryTries {
 		if err = c(ctx, root, canaryLimits()); !errors.Is(err, sandbox.ErrSilent) {
@@ -295,11 +300,11 @@ func canaryLimits() job.Limits {
 	}
 }
 
-// Failed tells why the daemon cannot go on, should that happen.
+// Failed returns why the daemon cannot go on, once that happens.
 func (d *Daemon) Failed() <-chan error { return d.failed }
 
-// Close stops the daemon: no new jobs, running ones get drainBound, or until hurry ends, then they are interrupted; then everything that
-// Start made is undone. It may be called once.
+// Close stops the daemon: no new jobs, running ones get drainBound, or until hurry ends, then they
+// are interrupted; then everything that Start made is undone. It may be called once.
 func (d *Daemon) Close(hurry context.Context) error {
 	d.ready.Store(false)
 	// Jobs first: their answers still need the server.

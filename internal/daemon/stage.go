@@ -16,11 +16,12 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// lockVariable tells stage two which descriptor holds the lock of the state directory.
+// lockVariable names, for stage two, the descriptor that holds the lock of the state directory.
 const lockVariable = "TSUBO_STATE_LOCK_FD"
 
-// enter takes possession of the state directory and of the cgroup subtree. Where limits can be enforced it does not return in stage one: it
-// executes the program again in the prepared view, and returns there. A nil Tree is a permissive daemon on a degraded host.
+// enter takes possession of the state directory and of the cgroup subtree. Where limits can be
+// enforced it does not return in stage one: it executes the program again in the prepared view, and
+// returns there. A nil Tree is a permissive daemon on a degraded host.
 func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.Tree, *fileLock, error) {
 	if limits.InStage2() {
 		return enterStage2()
@@ -59,8 +60,9 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 // autogroupNice gives a session nine times the weight of another.
 const autogroupNice = "-10"
 
-// preferSession sees to it that a daemon without cgroups answers however many sandboxes want the CPU: where the kernel shares the CPU out by session
-// (sched(7), autogroup), that of the daemon gets more than that of a sandbox. With cgroups the daemon has as much as all jobs together. A
+// preferSession sees to it that a daemon without cgroups answers however many sandboxes want the
+// CPU: where the kernel shares the CPU out by session (sched(7), autogroup), that of the daemon
+// gets more than that of a sandbox. With cgroups the daemon has as much as all jobs together. A
 // daemon in somebody else's session, that of a shell for example, leaves it alone.
 func preferSession() error {
 	if sid, err := unix.Getsid(0); err != nil || sid != os.Getpid() {
@@ -77,7 +79,8 @@ func preferSession() error {
 	return errors.Join(err, f.Close())
 }
 
-// refuse is everything that strict mode misses on this host, one error each with how to get it, nil when nothing is missing.
+// refuse is everything that strict mode misses on this host, one error each with how to get it, nil
+// when nothing is missing.
 func refuse(cfg *config.Config, missing []limits.Missing) error {
 	var errs []error
 	for _, m := range missing {

@@ -31,7 +31,8 @@ func TestRefuseNamesEveryMissingThing(t *testing.T) {
 	}
 }
 
-// A daemon without cgroups has more of the CPU than a sandbox where its session is its own, and changes nobody else's.
+// A daemon without cgroups has more of the CPU than a sandbox where its session is its own, and
+// changes nobody else's.
 func TestPreferSession(t *testing.T) {
 	const inside = "TSUBO_TEST_PREFER_SESSION"
 	if os.Getenv(inside) != "" {

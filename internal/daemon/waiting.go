@@ -11,7 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is full boot their own.
+// openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is
+// full boot their own.
 func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host, warm bool) (err error) {
 	o := pool.Options{Host: pool.Of(host), Check: host.Runsc.Check, Log: d.log}
 	if cfg.Pool.Enabled {
@@ -34,8 +35,8 @@ func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host, warm bool) (er
 // poolBound is how long what waits may take to be thrown away when the daemon stops.
 const poolBound = 30 * time.Second
 
-// keepWaiting tells the pool what is wanted: a sandbox for the ordinary job of every job type whose image is there. It is called whenever
-// job types or images change.
+// keepWaiting sets what the pool keeps: a sandbox for the ordinary job of every job type whose
+// image is there. It is called whenever job types or images change.
 func (d *Daemon) keepWaiting() {
 	if !d.cfg.Pool.Enabled {
 		return
@@ -51,7 +52,7 @@ func (d *Daemon) keepWaiting() {
 		}
 		use, err := d.images.Use(spec.Image)
 		if err != nil {
-			continue // they say so when they come
+			continue // their jobs report it
 		}
 		digest := use.Image.Digest
 		wanted = append(wanted, pool.Wanted{
@@ -71,7 +72,7 @@ func leased(use *images.Use, err error) (func(), error) {
 	return use.Release, nil
 }
 
-// waiting is what the pool says of itself, for GET /pool/sandboxes.
+// waiting is the pool's state, for GET /pool/sandboxes.
 func (d *Daemon) waiting() job.SandboxStats {
 	s := d.pool.Stats()
 	return job.SandboxStats{

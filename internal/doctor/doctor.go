@@ -128,7 +128,7 @@ func parts(ctx context.Context, cfg *config.Config) []finding {
 		out = append(out, finding{worse, "tsubod", "does not answer on " + cfg.Socket, "start it: tsubod"})
 	} else {
 		out = append(out, finding{good, "tsubod", "answers on " + cfg.Socket, ""})
-		_ = conn.Close() // it has told what it had to
+		_ = conn.Close() // the answer is complete
 	}
 	out = append(out, records(ctx, cfg, err == nil))
 	images, _ := filepath.Glob(filepath.Join(cfg.DataDir, "images", "records", "*.json"))

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock makes the data directory, root's alone, and locks it against every other process that calls Lock. Closing the file unlocks it.
+// Lock makes the data directory, root's alone, and locks it against every other process that calls
+// Lock. Closing the file unlocks it.
 func Lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("field data_dir: %w", err)

@@ -1,4 +1,5 @@
-// Package owned reports whether a path is in the hands of root alone, so that nobody else can replace what the daemon finds there.
+// Package owned reports whether a path is in the hands of root alone, so that nobody else can
+// replace what the daemon finds there.
 package owned
 
 import (
@@ -12,12 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrOthers reports a path that somebody besides root, or besides the user of this process, could replace.
+// ErrOthers reports a path that somebody besides root, or besides the user of this process, could
+// replace.
 var ErrOthers = errors.New("is not in the hands of root alone")
 
-// Dir reports an error unless path and every directory above it belong to root or to the user of this process and are writable
-// by their owner only. A sticky directory such as /tmp counts as writable. Links in path are resolved once; the directories are
-// looked at by descriptor, none is followed. What does not exist is no error, since only their owner can make it.
+// Dir reports an error unless path and every directory above it belong to root or to the user of
+// this process and are writable by their owner only. A sticky directory such as /tmp counts as
+// writable. Links in path are resolved once; the directories are looked at by descriptor, none is
+// followed. What does not exist is no error, since only their owner can make it.
 func Dir(path string) error { return look(path, "/", unix.S_IFDIR) }
 
 // File is Dir for a regular file.

@@ -1,5 +1,6 @@
-// Package breaker keeps jobs from being launched where no launch works (wire.md 2.7): it opens after a row of failures, lets one trial through
-// after a pause, and closes after a row of trials that worked.
+// Package breaker keeps jobs from being launched where no launch works (wire.md 2.7): it opens
+// after a row of failures, lets one trial through after a pause, and closes after a row of trials
+// that worked.
 package breaker
 
 import (
@@ -16,7 +17,8 @@ const (
 	Successes = 2                // of such trials, and it closes
 )
 
-// Breaker is closed as its zero value. Only launches count: a program that fails was launched well. It is safe for concurrent use.
+// Breaker is closed as its zero value. Only launches count: a program that fails was launched well.
+// It is safe for concurrent use.
 type Breaker struct {
 	mu        sync.Mutex
 	open      bool
@@ -60,7 +62,7 @@ func (p *Permit) take() bool {
 	return true
 }
 
-// Launched says that the launch worked.
+// Launched reports that the launch worked.
 func (p *Permit) Launched() {
 	b := p.b
 	b.mu.Lock()
@@ -76,7 +78,7 @@ func (p *Permit) Launched() {
 	}
 }
 
-// Failed says that the launch did not work and that tsubo or the host was at fault.
+// Failed reports that the launch did not work and that tsubo or the host was at fault.
 func (p *Permit) Failed() {
 	b := p.b
 	b.mu.Lock()
@@ -96,7 +98,8 @@ func (p *Permit) Failed() {
 	}
 }
 
-// Unknown says that the launch came to nothing for another reason: cancelled, timed out, an image that cannot run.
+// Unknown reports that the launch came to nothing for another reason: cancelled, timed out, an
+// image that cannot run.
 func (p *Permit) Unknown() {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
@@ -121,8 +124,9 @@ func (b *Breaker) State() job.Breaker {
 	return s
 }
 
-// Group is a breaker for each key, so that launches that fail for what one image or job type brings along refuse no other. Its zero
-// value is ready; it is safe for concurrent use. Keys are never forgotten: they must be few.
+// Group is a breaker for each key, so that launches that fail for what one image or job type brings
+// along refuse no other. Its zero value is ready; it is safe for concurrent use. Keys are never
+// forgotten: they must be few.
 type Group struct {
 	mu    sync.Mutex
 	byKey map[string]*Breaker
@@ -143,8 +147,8 @@ func (g *Group) Allow(key string) *Permit {
 	return b.Allow()
 }
 
-// State is the state of the breaker that is worst off: an open one before a half-open and a closed one, then the one with most
-// failures.
+// State is the state of the breaker that is worst off: an open one before a half-open and a closed
+// one, then the one with most failures.
 func (g *Group) State() job.Breaker {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package events is the live output of jobs: one hub per job that remembers what happened lately, for any number of readers, each at
-// its own pace.
+// Package events is the live output of jobs: one hub per job that remembers what happened lately,
+// for any number of readers, each at its own pace.
 package events
 
 import (
@@ -22,8 +22,9 @@ const (
 	textMost = 16 << 10
 )
 
-// Hub is the event stream of one job: what happened lately, for any number of readers, each at its own pace. It has no goroutine.
-// A hub is closed by End, with the job's record, or by Abandon, without: readers see a stream that ended without a result.
+// Hub is the event stream of one job: what happened lately, for any number of readers, each at its
+// own pace. It has no goroutine. A hub is closed by End, with the job's record, or by Abandon,
+// without: readers see a stream that ended without a result.
 type Hub struct {
 	mu      sync.Mutex
 	events  []job.Event // the last ones; their IDs are consecutive
@@ -44,7 +45,8 @@ type textStream struct {
 	tail []byte // the beginning of a character, which waits for the rest of it, however long
 }
 
-// New makes the stream of a job whose outputs are kept up to these many bytes. Its first event is EventQueued.
+// New makes the stream of a job whose outputs are kept up to these many bytes. Its first event is
+// EventQueued.
 func New(stdout, stderr int64) *Hub {
 	h := &Hub{
 		out: textStream{kind: job.EventStdout, left: stdout},
@@ -107,7 +109,8 @@ func (h *Hub) say(kind job.EventKind, data []byte) {
 	}
 }
 
-// flush publishes the beginning of a character whose rest never came, unless the cap cut it: the record does not have it then. h.mu is held.
+// flush publishes the beginning of a character whose rest never came, unless the cap cut it: the
+// record does not have it then. h.mu is held.
 func (h *Hub) flush(s *textStream) {
 	if len(s.tail) > 0 && !s.cut {
 		h.publish(job.Event{Kind: s.kind, Text: job.Decode(s.tail)})
@@ -138,7 +141,7 @@ func (h *Hub) notify() {
 	}
 }
 
-// End says the last event and closes the stream.
+// End publishes the last event and closes the stream.
 func (h *Hub) End(rec *job.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,8 +177,9 @@ func (h *Hub) size() int {
 	return n
 }
 
-// Read is the stream after the event with this ID, until its end, ctx's, or the reader's. An ID that was never given, as one of an
-// earlier life of the daemon, means from the beginning. What the hub no longer has is told by an EventGap.
+// Read is the stream after the event with this ID, until its end, ctx's, or the reader's. An ID
+// that was never given, as one of an earlier life of the daemon, means from the beginning. An
+// EventGap reports what the hub no longer has.
 func (h *Hub) Read(ctx context.Context, after uint64) iter.Seq[job.Event] {
 	return func(yield func(job.Event) bool) {
 		if after > h.newest() {
@@ -210,7 +214,8 @@ func (h *Hub) newest() uint64 {
 	return h.last
 }
 
-// since is some of the events after one ID; when there are none, the channel that is closed at the next change, nil when none will come.
+// since is some of the events after one ID; when there are none, the channel that is closed at the
+// next change, nil when none will come.
 func (h *Hub) since(after uint64) ([]job.Event, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -246,7 +251,8 @@ const (
 	keptHubFor   = time.Minute
 )
 
-// Ended holds the hubs of jobs that ended lately, for readers that lost their connection at the wrong moment. The owner's mutex guards it.
+// Ended holds the hubs of jobs that ended lately, for readers that lost their connection at the
+// wrong moment. The owner's mutex guards it.
 type Ended struct {
 	byID  map[string]*Hub
 	order []endedStream // oldest first

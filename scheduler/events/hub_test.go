@@ -158,7 +158,8 @@ func (h *Hub) check(t *testing.T) []job.Event {
 	return nil
 }
 
-// The beginning of a character waits for its rest, however long that takes; at the end it is shown as what it is, unless the cap cut it.
+// The beginning of a character waits for its rest, however long that takes; at the end it is shown
+// as what it is, unless the cap cut it.
 func TestIncompleteTailWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(many, 5)
@@ -192,7 +193,8 @@ func TestIncompleteTailWaits(t *testing.T) {
 	})
 }
 
-// Readers wait for what comes, each at its own pace; none is left when it is over, and none slows the job.
+// Readers wait for what comes, each at its own pace; none is left when it is over, and none slows
+// the job.
 func TestManyReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(many, many)

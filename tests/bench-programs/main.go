@@ -1,6 +1,7 @@
-// Command bench-programs measures real programs: each runs natively, in the image's root on this kernel, and as a hot job through the daemon's socket.
-// The two take turns. A program whose output is not what its .out file holds, natively or in a job, is a failure. It prints a row per program and the
-// geometric mean of hot to native, and needs root.
+// Command bench-programs measures real programs: each runs natively, in the image's root on this
+// kernel, and as a hot job through the daemon's socket. The two take turns. A program whose output
+// is not what its .out file holds, natively or in a job, is a failure. It prints a row per program
+// and the geometric mean of hot to native, and needs root.
 package main
 
 import (
@@ -121,7 +122,8 @@ func (b *bench) run(ctx context.Context, bin, layouts, folder, out string) error
 	return report(all, out)
 }
 
-// unpack makes a root for the native runs of each language: the image's own, with what a sandbox mounts.
+// unpack makes a root for the native runs of each language: the image's own, with what a sandbox
+// mounts.
 func (b *bench) unpack(ctx context.Context, dir, layouts string, languages []*language) error {
 	quiet := slog.New(slog.DiscardHandler)
 	store, err := rootfs.Open(filepath.Join(dir, "roots"), rootfs.Options{MkfsErofs: "/nonexistent", Logger: quiet})
@@ -268,7 +270,8 @@ func (b *bench) measure(ctx context.Context, p *program) error {
 	return nil
 }
 
-// native runs the program in the image's root and returns its output and how long it took, in milliseconds.
+// native runs the program in the image's root and returns its output and how long it took, in
+// milliseconds.
 func (p *program) native(ctx context.Context) (string, float64, error) {
 	root := p.language.root
 	home := root + "/tmp/home"

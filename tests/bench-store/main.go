@@ -1,6 +1,8 @@
-// Command bench-store measures a store with many records beside one that holds as few as fill the pages that are measured: submit, get, first page, filtered pages.
-// The two take turns, so that both see the same machine. It prints the medians and their ratio, and fails when a ratio is over the limit
-// (of filters so narrow that the small store cannot fill the page, the ratio says nothing: they are shown without one).
+// Command bench-store measures a store with many records beside one that holds as few as fill the
+// pages that are measured: submit, get, first page, filtered pages. The two take turns, so that
+// both see the same machine. It prints the medians and their ratio, and fails when a ratio is over
+// the limit (of filters so narrow that the small store cannot fill the page, the ratio says
+// nothing: they are shown without one).
 package main
 
 import (
@@ -142,8 +144,9 @@ func page(f job.Filter) func(context.Context, *subject) error {
 
 var kinds = []string{"default", "etl", "report"}
 
-// prepare makes a store of n records in which every page that is measured is full, or as full in both: every 2nd record is uid:1's,
-// every 5th failed, and the newest page's worth of each kind looks the same whatever came before. It writes SQL because that is quicker.
+// prepare makes a store of n records in which every page that is measured is full, or as full in
+// both: every 2nd record is uid:1's, every 5th failed, and the newest page's worth of each kind
+// looks the same whatever came before. It writes SQL because that is quicker.
 func prepare(ctx context.Context, dir, name string, n int) (*subject, error) {
 	s, err := store.Open(ctx, store.Config{Dir: dir})
 	if err != nil {

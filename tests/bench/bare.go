@@ -21,9 +21,11 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// bare is a plain, attached `runsc run` per job, from this program: with the flags of runsc.Args less --detach, and the very config.json that
-// tsubod wrote for a sandbox of its own, in which only the process is another (the interpreter instead of tsubo-init) and, for the row of
-// that name, the root. Each is started in an empty network namespace of its own, made ahead, as tsubod does it. There is no leaf.
+// bare is a plain, attached `runsc run` per job, from this program: with the flags of runsc.Args
+// less --detach, and the very config.json that tsubod wrote for a sandbox of its own, in which only
+// the process is another (the interpreter instead of tsubo-init) and, for the row of that name, the
+// root. Each is started in an empty network namespace of its own, made ahead, as tsubod does it.
+// There is no leaf.
 type bare struct {
 	counter
 	label string
@@ -35,7 +37,8 @@ type bare struct {
 	next  atomic.Uint64
 }
 
-// bareSpec is the configuration that tsubod wrote, with the process of a bare run. rootDir replaces the root by a directory; "" leaves it.
+// bareSpec is the configuration that tsubod wrote, with the process of a bare run. rootDir replaces
+// the root by a directory; "" leaves it.
 func bareSpec(written []byte, rootDir string) ([]byte, error) {
 	var spec specs.Spec
 	if err := json.Unmarshal(written, &spec); err != nil {
@@ -72,8 +75,9 @@ func (b *bare) load(ctx context.Context) (sample, error) {
 	return s, err
 }
 
-// run makes a bundle, hands the command that runs it to do, on a thread in a network namespace of its own, and clears away. The bundle is made
-// before and removed after do, as tsubod's is made at boot and removed after the answer.
+// run makes a bundle, hands the command that runs it to do, on a thread in a network namespace of
+// its own, and clears away. The bundle is made before and removed after do, as tsubod's is made at
+// boot and removed after the answer.
 func (b *bare) run(ctx context.Context, spec []byte, do func(*exec.Cmd) error) (err error) {
 	id := "bench-" + strconv.FormatUint(b.next.Add(1), 10)
 	dir := filepath.Join(b.dir, b.label+"-"+id)
@@ -105,8 +109,8 @@ func (b *bare) run(ctx context.Context, spec []byte, do func(*exec.Cmd) error) (
 	return nil
 }
 
-// phases runs a program that speaks once and ends, and tells when it was heard, and when the command was over: what of a row's time is boot, and
-// what is exit and teardown.
+// phases runs a program that speaks once and ends, and tells when it was heard, and when the
+// command was over: what of a row's time is boot, and what is exit and teardown.
 func (b *bare) phases(ctx context.Context) (first, end time.Duration, err error) {
 	var spec specs.Spec
 	if err := json.Unmarshal(b.spec, &spec); err != nil {

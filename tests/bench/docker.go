@@ -21,8 +21,9 @@ const dockerVariable = "TSUBO_BENCH_DOCKER"
 
 const dockerImage = "tsubo-bench"
 
-// docker is what `docker run --rm --runtime=runsc` asks of dockerd, without the cost of its command line: make a container, start it, wait
-// for its exit. Its removal comes after the clock has stopped, as tsubo destroys after it has answered.
+// docker is what `docker run --rm --runtime=runsc` asks of dockerd, without the cost of its command
+// line: make a container, start it, wait for its exit. Its removal comes after the clock has
+// stopped, as tsubo destroys after it has answered.
 type docker struct {
 	http    *http.Client
 	version string
@@ -59,7 +60,8 @@ func newDocker(socket string) *docker {
 	}}}
 }
 
-// prepare asks for the runtime, and imports the image of the other rows, which must be one uncompressed or gzipped layer.
+// prepare asks for the runtime, and imports the image of the other rows, which must be one
+// uncompressed or gzipped layer.
 func (d *docker) prepare(ctx context.Context, layout string) error {
 	var info struct {
 		ServerVersion string
@@ -125,7 +127,8 @@ func (d *docker) once(ctx context.Context) (sample, error) {
 	return s, err
 }
 
-// container is the body of a container's creation: the limits and the confinement that a tsubo job has, as far as Docker knows them.
+// container is the body of a container's creation: the limits and the confinement that a tsubo job
+// has, as far as Docker knows them.
 func container() map[string]any {
 	return map[string]any{
 		"Image": dockerImage, "Cmd": append([]string{python}, program...), "User": "1000:1000", "NetworkDisabled": true,

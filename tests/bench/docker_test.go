@@ -109,7 +109,8 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-// TestDockerAbsent: whatever keeps Docker from being measured is said, and is no failure of the bench.
+// TestDockerAbsent: whatever keeps Docker from being measured is said, and is no failure of the
+// bench.
 func TestDockerAbsent(t *testing.T) {
 	d, socket := serveDocker(t)
 	for name, c := range map[string]struct {

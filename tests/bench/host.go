@@ -33,7 +33,8 @@ func hostFacts() map[string]any {
 	return facts
 }
 
-// virtualises tells from /proc/cpuinfo whether the processor can: a /dev/kvm may be there without it, and then no guest starts.
+// virtualises tells from /proc/cpuinfo whether the processor can: a /dev/kvm may be there without
+// it, and then no guest starts.
 func virtualises(cpuinfo string) bool {
 	for word := range strings.FieldsSeq(cpuinfo) {
 		if word == "vmx" || word == "svm" {

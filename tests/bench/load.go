@@ -38,8 +38,9 @@ func (l loaded) perSecond() float64 { return float64(len(l.took)-l.drawnDown) / 
 
 func (l loaded) cpuPerJob() float64 { return ms(l.cpu) / float64(len(l.took)) }
 
-// closedLoop keeps so many clients busy, each with one job after the other, and counts the jobs that end in the window that follows
-// the ramp: by then whatever was made ahead has been used up, and what the window still takes from it is subtracted.
+// closedLoop keeps so many clients busy, each with one job after the other, and counts the jobs
+// that end in the window that follows the ramp: by then whatever was made ahead has been used up,
+// and what the window still takes from it is subtracted.
 func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.Duration) (loaded, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,8 +98,9 @@ func closedLoop(ctx context.Context, s subject, clients int, ramp, window time.D
 	return l, nil
 }
 
-// openLoop starts a job at each of the arrivals, whether or not earlier ones have ended, and takes latency from the intended arrival: a
-// caller who comes while everything is busy has waited from then on, also if this program was late.
+// openLoop starts a job at each of the arrivals, whether or not earlier ones have ended, and takes
+// latency from the intended arrival: a caller who comes while everything is busy has waited from
+// then on, also if this program was late.
 func openLoop(ctx context.Context, s subject, schedule []time.Duration) (latency spread, tiers map[string]int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -1,6 +1,8 @@
-// Command bench is `make bench`: jobs in tsubo beside what else would run them, in one run on one machine, interleaved. It starts its own
-// tsubods, needs root, and prints a table; build/bench.json has the figures, build/bench.svg a plot of them. A target that is missed is reported
-// and is no failure; a run that measured something else than it says is: a layer of the sandbox off, or a row served by another tier.
+// Command bench is `make bench`: jobs in tsubo beside what else would run them, in one run on one
+// machine, interleaved. It starts its own tsubods, needs root, and prints a table; build/bench.json
+// has the figures, build/bench.svg a plot of them. A target that is missed is reported and is no
+// failure; a run that measured something else than it says is: a layer of the sandbox off, or a row
+// served by another tier.
 package main
 
 import (
@@ -68,7 +70,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// place finds everything that is measured, and a folder for the run whose path is short enough for a socket.
+// place finds everything that is measured, and a folder for the run whose path is short enough for
+// a socket.
 func (b *bench) place(bin, runscBin, layouts string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, as tsubod does")
@@ -116,7 +119,8 @@ func (b *bench) run(ctx context.Context, leaf string) error {
 	}
 	r.Host = hostFacts()
 	r.Memory, r.Load, r.Burst, r.Phases, r.Sweep = map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
-	// Attached runs are this program's children; what they leave for a moment is, too, so that it is collected and counted.
+	// Attached runs are this program's children; what they leave for a moment is, too, so that it
+	// is collected and counted.
 	if err := runsc.BecomeSubreaper(); err != nil {
 		return err
 	}
@@ -246,7 +250,8 @@ func (b *bench) latencies(ctx context.Context) error {
 	return nil
 }
 
-// throughputs lets each row that counts work flat out with each number of clients, the rows in turn.
+// throughputs lets each row that counts work flat out with each number of clients, the rows in
+// turn.
 func (b *bench) throughputs(ctx context.Context) error {
 	for i, clients := range b.plan.Clients {
 		if i > 0 && b.plan.Enough > 0 && time.Since(b.started) > b.plan.Enough {

@@ -47,7 +47,8 @@ func (b *bench) waits(ctx context.Context, figures map[string]number, why map[st
 	return b.rss(b.loadedTsubo(), "daemon_rss_right_after_start_mb", figures)
 }
 
-// rest measures the daemon when the one-client rows are over: what the import of the image took when it started has been given back.
+// rest measures the daemon when the one-client rows are over: what the import of the image took
+// when it started has been given back.
 func (b *bench) rest(ctx context.Context, figures map[string]number) error {
 	t := b.loadedTsubo()
 	if err := t.settle(ctx); err != nil {
@@ -105,7 +106,8 @@ func (b *bench) history(ctx context.Context, figures map[string]number, why map[
 	return b.rss(t, name, figures)
 }
 
-// queued measures what so many jobs that wait cost the daemon: more than it had before, once all were accepted.
+// queued measures what so many jobs that wait cost the daemon: more than it had before, once all
+// were accepted.
 func (b *bench) queued(ctx context.Context, figures map[string]number) error {
 	const name = "daemon_rss_for_1000_queued_mb"
 	t := b.tsubos[cold]

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// program is what every row but tsubo's runs; tsubo's get its code, pass, and start the interpreter in full.
+// program is what every row but tsubo's runs; tsubo's get its code, pass, and start the interpreter
+// in full.
 var program = []string{"-S", "-c", "pass"}
 
 const python = "/usr/bin/python3"
@@ -31,7 +32,8 @@ type counter struct{ total atomic.Int64 }
 func (c *counter) waiting() (int, error)      { return 0, nil }
 func (c *counter) cpu() (time.Duration, bool) { return time.Duration(c.total.Load()), true }
 
-// time runs a command to its end. The kernel counts the CPU of the whole tree of processes that it has collected.
+// time runs a command to its end. The kernel counts the CPU of the whole tree of processes that it
+// has collected.
 func (c *counter) time(cmd *exec.Cmd) (sample, error) {
 	start := time.Now()
 	err := cmd.Run()

@@ -45,7 +45,8 @@ func TestSpreadLeavesTheOrder(t *testing.T) {
 	}
 }
 
-// TestArrivals: in order, within the time, as many as the rate says, the same for the same seed, and not evenly spaced.
+// TestArrivals: in order, within the time, as many as the rate says, the same for the same seed,
+// and not evenly spaced.
 func TestArrivals(t *testing.T) {
 	const rate, seconds = 50, 200
 	all := arrivals(rate, seconds*time.Second, 1)
@@ -123,7 +124,8 @@ func TestInterleave(t *testing.T) {
 	}
 }
 
-// TestOpenLoopCountsFromTheIntendedArrival: the first job ends once the last has come, and has waited as long, whatever it says itself.
+// TestOpenLoopCountsFromTheIntendedArrival: the first job ends once the last has come, and has
+// waited as long, whatever it says itself.
 func TestOpenLoopCountsFromTheIntendedArrival(t *testing.T) {
 	const last = 40 * time.Millisecond
 	f := &fake{release: make(chan struct{}), holds: 3}
@@ -237,7 +239,8 @@ func TestRatios(t *testing.T) {
 	}
 }
 
-// TestCompareTakesTheSameClients: throughput is held against a bare run of as many clients, and an invalid row against nothing.
+// TestCompareTakesTheSameClients: throughput is held against a bare run of as many clients, and an
+// invalid row against nothing.
 func TestCompareTakesTheSameClients(t *testing.T) {
 	rep := &report{Rows: []*row{newRow("native"), newRow("runsc-erofs"), newRow("tsubo-hot")}}
 	for _, r := range rep.Rows {

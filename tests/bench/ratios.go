@@ -1,6 +1,7 @@
 package main
 
-// ratio is one figure beside its target. Met is null where the figure was not measured, and Why says why not.
+// ratio is one figure beside its target. Met is null where the figure was not measured, and Why
+// says why not.
 type ratio struct {
 	Value  number  `json:"value"`
 	Target float64 `json:"target"`
@@ -39,7 +40,8 @@ var targets = []target{
 	{name: "daemon_rss_for_1000_queued_mb", what: "daemon, 1,000 queued more", unit: " MB", limit: 5},
 }
 
-// judge makes ratios of the figures that were measured, by the names of targets; why says what keeps the others from being there.
+// judge makes ratios of the figures that were measured, by the names of targets; why says what
+// keeps the others from being there.
 func judge(figures map[string]number, why map[string]string) map[string]ratio {
 	all := make(map[string]ratio, len(targets))
 	for _, t := range targets {
@@ -66,7 +68,8 @@ func over(a, b number) number {
 	return measured(a.value / b.value)
 }
 
-// compare is the figures of targets that follow from the rows. A row that is invalid counts as not measured.
+// compare is the figures of targets that follow from the rows. A row that is invalid counts as not
+// measured.
 func (r *report) compare() map[string]number {
 	p50 := func(name string) number {
 		if one := r.row(name); one != nil && one.Valid {

@@ -74,10 +74,12 @@ func (r *row) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// minHitRate is the share of a row's jobs that its tier must have served, or the row is no measurement of it.
+// minHitRate is the share of a row's jobs that its tier must have served, or the row is no
+// measurement of it.
 const minHitRate = 0.99
 
-// latencies fills in a one-client row. tier is what should have served it, "" for a row that has none.
+// latencies fills in a one-client row. tier is what should have served it, "" for a row that has
+// none.
 func (r *row) latencies(samples []sample, tier string) {
 	var took, cpu, leaf, inside []float64
 	hits := 0
@@ -181,7 +183,8 @@ func (r *report) invalid() []string {
 	return names
 }
 
-// outline writes a tree of figures, its innermost maps on one line each, in the order of their keys.
+// outline writes a tree of figures, its innermost maps on one line each, in the order of their
+// keys.
 func outline(w io.Writer, indent string, tree map[string]any) {
 	keys := slices.SortedFunc(maps.Keys(tree), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a)*digits(a), len(b)*digits(b)), strings.Compare(a, b)) // numbers by their size, behind words

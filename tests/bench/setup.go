@@ -18,8 +18,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/tsubod"
 )
 
-// common is the configuration that the daemons share: one job type, of which everything that a load needs fits the budget, and output as
-// large as the sweep wants it.
+// common is the configuration that the daemons share: one job type, of which everything that a load
+// needs fits the budget, and output as large as the sweep wants it.
 const common = `max_queue_size: 2000
 memory_budget: 2g
 max_stdout_bytes: 2097152
@@ -29,13 +29,15 @@ job_types:
     timeout: 120
 `
 
-// filler is a job type that fills the budget alone, for a queue. Only the daemon without a pool has it: it would have sandboxes waiting.
+// filler is a job type that fills the budget alone, for a queue. Only the daemon without a pool has
+// it: it would have sandboxes waiting.
 const filler = `  - name: filler
     memory_limit: 1500m
     timeout: 300
 `
 
-// pools is what each tier's daemon is configured with besides: so that nothing else can serve a job.
+// pools is what each tier's daemon is configured with besides: so that nothing else can serve a
+// job.
 var pools = map[string]string{
 	cold: "pool_enabled: false\n",
 	warm: "pool_min: 0\npool_max: 0\nwarm_max: 2\n",

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// percentile is the nearest-rank one: the smallest value that at least p of all values do not exceed. It is NaN of nothing.
+// percentile is the nearest-rank one: the smallest value that at least p of all values do not
+// exceed. It is NaN of nothing.
 func percentile(sorted []float64, p float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
@@ -41,8 +42,9 @@ func spreadOf(values []float64) spread {
 // ms is a duration in milliseconds, with its fraction.
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// arrivals are the moments, from the start, at which callers who do not know of each other come at rate per second during d: a Poisson
-// process. One seed gives one schedule, so that two runs ask for the same.
+// arrivals are the moments, from the start, at which callers who do not know of each other come at
+// rate per second during d: a Poisson process. One seed gives one schedule, so that two runs ask
+// for the same.
 func arrivals(rate float64, d time.Duration, seed uint64) []time.Duration {
 	if rate <= 0 {
 		return nil

@@ -18,7 +18,8 @@ const (
 	plotBottom = 44
 )
 
-// plot draws one bar per row from its p50, on a logarithmic axis, with a line to its p99. Rows without a p50 are left out.
+// plot draws one bar per row from its p50, on a logarithmic axis, with a line to its p99. Rows
+// without a p50 are left out.
 func plot(title, foot string, rows []*row) string {
 	var shown []*row
 	low, high := math.Inf(1), math.Inf(-1)

@@ -25,8 +25,8 @@ const (
 // settleBound is how long a one-client row waits at most for the machine to come to rest.
 const settleBound = 5 * time.Second
 
-// tsubo is jobs through the real socket, by the real client, over a connection that stays open. Each tier has a daemon of its own whose
-// configuration has nothing else to offer.
+// tsubo is jobs through the real socket, by the real client, over a connection that stays open.
+// Each tier has a daemon of its own whose configuration has nothing else to offer.
 type tsubo struct {
 	tier   string
 	daemon *tsubod.Daemon
@@ -115,7 +115,8 @@ func (t *tsubo) check(e job.Enforced) error {
 	return nil
 }
 
-// lacking is what of a sandbox was off that must be on: in permissive mode only the cgroup leaf may be missing.
+// lacking is what of a sandbox was off that must be on: in permissive mode only the cgroup leaf may
+// be missing.
 func lacking(e job.Enforced, strict bool) []string {
 	var off []string
 	must := func(what string, on bool) {
@@ -153,8 +154,9 @@ func (t *tsubo) pool(ctx context.Context) (job.SandboxStats, error) {
 	return *stats, nil
 }
 
-// ready returns once at least n of what the tier needs wait, nothing more is being made, and the machine is at rest; false after the bound. The
-// daemon is asked seldom, because what its answers cost it is counted.
+// ready returns once at least n of what the tier needs wait, nothing more is being made, and the
+// machine is at rest; false after the bound. The daemon is asked seldom, because what its answers
+// cost it is counted.
 func (t *tsubo) ready(ctx context.Context, n int, bound time.Duration) (bool, error) {
 	for deadline := time.Now().Add(bound); ; pause(ctx, 25*time.Millisecond) {
 		if err := t.daemon.Settle(ctx, time.Until(deadline)); err != nil {

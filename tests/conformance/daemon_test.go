@@ -30,8 +30,8 @@ const (
 // cap of stdout and stderr in the default configuration.
 const outputCap = 64 << 10
 
-// TestDaemon compares a plain interpreter in the image's root with POST /execute: all programs with TSUBO_FULL=1, else the first variants
-// of each kind.
+// TestDaemon compares a plain interpreter in the image's root with POST /execute: all programs with
+// TSUBO_FULL=1, else the first variants of each kind.
 func TestDaemon(t *testing.T) {
 	need.Root(t)
 	d := connect(t)
@@ -41,7 +41,8 @@ func TestDaemon(t *testing.T) {
 				t.Skipf("the daemon of TSUBO_SOCKET has no job types %s and %s", l.name, sharedType)
 			}
 			n := newNative(t, l)
-			// The group returns when its parallel tests have ended, and before anything is taken down.
+			// The group returns when its parallel tests have ended, and before anything is taken
+			// down.
 			t.Run("programs", func(t *testing.T) { d.compare(t, n, l) })
 		})
 	}
@@ -78,7 +79,8 @@ func (d *daemon) has(jobType string) bool { return slices.Contains(d.types, jobT
 // sharedType is a job type with shared memory.
 const sharedType = "shared"
 
-// configuration of the daemon: the defaults, the image that the VM keeps apart, and the job types of the languages.
+// configuration of the daemon: the defaults, the image that the VM keeps apart, and the job types
+// of the languages.
 const configuration = `
 images: {preload_dirs: [/opt/tsubo/images, /opt/tsubo/more-images]}
 job_types:
@@ -97,7 +99,8 @@ func strict() bool {
 // served reports whether TestDaemon has a daemon here.
 func served() bool { return os.Getenv("TSUBO_SOCKET") != "" || strict() || need.Promised("tsubod") }
 
-// permissive is the configuration on a host that cannot enforce limits, with everything of the daemon's below dir.
+// permissive is the configuration on a host that cannot enforce limits, with everything of the
+// daemon's below dir.
 func permissive(t *testing.T, dir string) string {
 	t.Helper()
 	path := os.Getenv("TSUBO_INIT")
@@ -111,8 +114,8 @@ init_path: %s
 `, dir, need.Runsc(t), path) + strings.Replace(configuration, "/opt/tsubo/images, /opt/tsubo/more-images", images, 1)
 }
 
-// connect uses the daemon of $TSUBO_SOCKET, or starts one: where this host can enforce its limits with the defaults, else in permissive mode where
-// TSUBO_REQUIRE promises a tsubod.
+// connect uses the daemon of $TSUBO_SOCKET, or starts one: where this host can enforce its limits
+// with the defaults, else in permissive mode where TSUBO_REQUIRE promises a tsubod.
 func connect(t *testing.T) *daemon {
 	t.Helper()
 	socket := os.Getenv("TSUBO_SOCKET")

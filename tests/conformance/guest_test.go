@@ -9,8 +9,9 @@ import (
 
 func TestMain(m *testing.M) { guesttest.Main(m) }
 
-// TestGuest compares the two ways that tsubo-init can run a program: handed to an interpreter that waits, and started as a command. Under
-// runsc it does so where there is no daemon for TestDaemon, which says more and needs half the boots.
+// TestGuest compares the two ways that tsubo-init can run a program: handed to an interpreter that
+// waits, and started as a command. Under runsc it does so where there is no daemon for TestDaemon,
+// which says more and needs half the boots.
 func TestGuest(t *testing.T) {
 	for name, o := range map[string]func(*testing.T) guesttest.Options{
 		"native": func(t *testing.T) guesttest.Options { need.Root(t); return guesttest.Options{} },

@@ -19,7 +19,8 @@ type image struct {
 	env  []string
 }
 
-// unpack lays the image's layers out in a temporary directory. The image is our own: nothing here defends against it.
+// unpack lays the image's layers out in a temporary directory. The image is our own: nothing here
+// defends against it.
 func unpack(t *testing.T, layout string) image {
 	t.Helper()
 	type descriptor struct{ MediaType, Digest string }

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// native runs programs in the image's root on this kernel, with nothing of tsubo's in between, one at a time.
+// native runs programs in the image's root on this kernel, with nothing of tsubo's in between, one
+// at a time.
 type native struct {
 	mu  sync.Mutex
 	img image

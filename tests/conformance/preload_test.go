@@ -37,7 +37,8 @@ func modules(t *testing.T, o guesttest.Options, files map[string]string) guestte
 	return o
 }
 
-// NODE_OPTIONS of a job type has its effect, in its place: what it loads is loaded with the job's arguments, and finds nothing of the hook.
+// NODE_OPTIONS of a job type has its effect, in its place: what it loads is loaded with the job's
+// arguments, and finds nothing of the hook.
 func TestNodeOptionsOfType(t *testing.T) {
 	const tell = `console.log(__filename, process.argv, process.env.NODE_OPTIONS, process._preload_modules, module.parent.id, module.parent.children.map((m) => m.id), Object.keys(require.cache));`
 	o := modules(t, nodeHere(t), map[string]string{"a.js": tell, "b.js": tell})
@@ -52,7 +53,8 @@ func TestNodeOptionsOfType(t *testing.T) {
 	}
 }
 
-// What a type preloads is loaded already when the program asks for it, and else the program finds nothing of it.
+// What a type preloads is loaded already when the program asks for it, and else the program finds
+// nothing of it.
 func TestNodePreload(t *testing.T) {
 	o := nodeHere(t)
 	o.Preload = []string{"fs/promises", "node:zlib", "acorn"}

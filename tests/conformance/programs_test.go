@@ -92,8 +92,8 @@ func (l language) programs(t *testing.T) []program {
 	return list
 }
 
-// layout finds the language's image: below $TSUBO_IMAGE_LAYOUTS, in the VM, or what `make image-…` made. The image of the default language is required,
-// another where the environment says so.
+// layout finds the language's image: below $TSUBO_IMAGE_LAYOUTS, in the VM, or what `make image-…`
+// made. The image of the default language is required, another where the environment says so.
 func (l language) layout(t *testing.T) string {
 	t.Helper()
 	for _, dir := range []string{os.Getenv("TSUBO_IMAGE_LAYOUTS"), "/opt/tsubo/images", "/opt/tsubo/more-images", "../../build/images"} {
@@ -118,7 +118,8 @@ type outcome struct {
 	status         int
 }
 
-// own is what changes from one process to the next: addresses, and the process id in Node's warnings.
+// own is what changes from one process to the next: addresses, and the process id in Node's
+// warnings.
 var own = regexp.MustCompile(`0x[0-9a-f]{6,}|\(node:[0-9]+\)`)
 
 // differ compares all but that, and shows the first line that is not the same.

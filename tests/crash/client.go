@@ -57,7 +57,8 @@ func want(status int, answer []byte, err error) ([]byte, error) {
 	return answer, err
 }
 
-// submission is job i of a load: everything about it follows from the seed and the number, which are also its idempotency key.
+// submission is job i of a load: everything about it follows from the seed and the number, which
+// are also its idempotency key.
 type submission struct {
 	seed uint64
 	i    int

@@ -13,7 +13,8 @@ import (
 	"sync"
 )
 
-// fact is one line of a ledger. It is said after the thing is known, and try before it is attempted.
+// fact is one line of a ledger. It is said after the thing is known, and try before it is
+// attempted.
 type fact struct {
 	n    int
 	verb string
@@ -71,7 +72,8 @@ func (l *ledger) say(verb string, args ...string) {
 	}
 }
 
-// readLedger reads what a start has said; the last line may be torn. A file that is "" is an empty ledger.
+// readLedger reads what a start has said; the last line may be torn. A file that is "" is an empty
+// ledger.
 func readLedger(path string) ([]fact, error) {
 	if path == "" {
 		return nil, nil
@@ -160,7 +162,8 @@ func learn(facts []fact) map[string]*known {
 	return all
 }
 
-// marked says whether a line of a load over dm-log-writes gets a mark in the log. A mark for each would make the load slow.
+// marked says whether a line of a load over dm-log-writes gets a mark in the log. A mark for each
+// would make the load slow.
 func marked(n int) bool { return n%10 == 0 }
 
 // What may be tried.

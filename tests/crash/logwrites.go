@@ -15,11 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A disk over dm-log-writes keeps what is written to it, and besides a log of it in which a write appears only when a flush after it is
-// done (or when it carried FUA). So the log up to a mark is what a disk with a volatile cache may be left with when the power goes at that
-// moment: all that was flushed, nothing else.
+// A disk over dm-log-writes keeps what is written to it, and besides a log of it in which a write
+// appears only when a flush after it is done (or when it carried FUA). So the log up to a mark is
+// what a disk with a volatile cache may be left with when the power goes at that moment: all that
+// was flushed, nothing else.
 
-// logDisk is such a disk: two files of a tmpfs, each behind a loop device, and the device mapper's device over them.
+// logDisk is such a disk: two files of a tmpfs, each behind a loop device, and the device mapper's
+// device over them.
 type logDisk struct {
 	name      string // /dev/mapper/<name>
 	data, log string // files
@@ -132,7 +134,8 @@ func logMark(name, text string) error {
 	return nil
 }
 
-// Layout of the log, drivers/md/dm-log-writes.c: a superblock, then entries of one sector each, followed by their data.
+// Layout of the log, drivers/md/dm-log-writes.c: a superblock, then entries of one sector each,
+// followed by their data.
 const (
 	logMagic    = 0x6a736677736872
 	flagDiscard = 1 << 2

@@ -40,7 +40,8 @@ func (r *rounds) child(dir, before string, power bool, load int, more ...string)
 	return cmd
 }
 
-// kill ends each start at a random point of its load by SIGKILL; the next one checks it. State goes on from round to round.
+// kill ends each start at a random point of its load by SIGKILL; the next one checks it. State goes
+// on from round to round.
 func (r *rounds) kill() error {
 	dir, before := filepath.Join(r.dir, "data"), ""
 	for n := 1; n <= r.count; n++ {
@@ -94,8 +95,8 @@ func run(cmd *exec.Cmd) (facts []fact, err error) {
 	return facts, errors.Join(err, lines.Err())
 }
 
-// log loads a start on a disk over dm-log-writes, and then, for one random point of the load, puts together what had been flushed by
-// then, and starts on that.
+// log loads a start on a disk over dm-log-writes, and then, for one random point of the load, puts
+// together what had been flushed by then, and starts on that.
 func (r *rounds) log() error {
 	for n := 1; n <= r.count; n++ {
 		if err := r.logRound(n); err != nil {

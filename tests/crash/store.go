@@ -157,7 +157,8 @@ func digest(v any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkStore compares what is there after a crash with what was known before it, and says what is there.
+// checkStore compares what is there after a crash with what was known before it, and says what is
+// there.
 func checkStore(ctx context.Context, s *store.Store, before []fact, power bool, l *ledger) error {
 	var wrong []error
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
@@ -205,7 +206,8 @@ func checkStore(ctx context.Context, s *store.Store, before []fact, power bool, 
 	return contradictions(wrong)
 }
 
-// sayFound says the state of one record as what is known from now on. Its artifacts and its request must be readable, and its key taken.
+// sayFound says the state of one record as what is known from now on. Its artifacts and its request
+// must be readable, and its key taken.
 func sayFound(ctx context.Context, s *store.Store, k *known, rec *job.Record, l *ledger) error {
 	for _, a := range rec.Artifacts {
 		if err := sameBytes(ctx, s, a); err != nil {
@@ -251,8 +253,8 @@ func sameBytes(ctx context.Context, s *store.Store, a job.ArtifactRef) (err erro
 	return nil
 }
 
-// contradicts says what is wrong about a job that is in this state after a crash; "" when nothing is. After a power cut a start may be
-// forgotten, an end never (ruling 4).
+// contradicts says what is wrong about a job that is in this state after a crash; "" when nothing
+// is. After a power cut a start may be forgotten, an end never (ruling 4).
 func (k *known) contradicts(now job.Status, digest string, power bool) string {
 	switch {
 	case k.ended != "" && !now.Terminal():

@@ -37,7 +37,8 @@ type tsubod struct {
 	exited  chan error
 }
 
-// imported are the folders of data_dir that hold images. They are shared by all, because importing takes long under emulation.
+// imported are the folders of data_dir that hold images. They are shared by all, because importing
+// takes long under emulation.
 var imported = []string{"rootfs", "images"}
 
 // startTsubod starts a daemon with its state in dir, and returns once it is healthy.
@@ -108,7 +109,8 @@ func (d *tsubod) logText() string {
 	return string(text)
 }
 
-// kill ends the daemon as the kernel's OOM killer would: it has no say in it, and its sandboxes go on.
+// kill ends the daemon as the kernel's OOM killer would: it has no say in it, and its sandboxes go
+// on.
 func (d *tsubod) kill() error {
 	d.killed.Store(true)
 	if err := d.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -117,7 +119,8 @@ func (d *tsubod) kill() error {
 	return nil
 }
 
-// wipe ends everything that the daemon started, and the daemon, so that nothing keeps its disk busy.
+// wipe ends everything that the daemon started, and the daemon, so that nothing keeps its disk
+// busy.
 func (d *tsubod) wipe() error {
 	d.killed.Store(true)
 	if err := os.WriteFile(cgroup+"/cgroup.kill", []byte("1"), 0); err != nil {
@@ -162,7 +165,8 @@ func (d *tsubod) where() hoststate.Where {
 	return hoststate.Where{PID: d.cmd.Process.Pid, RunDir: runDir, JobsPath: cgroup + "/jobs"}
 }
 
-// seed imports the images once, by a daemon of its own in the folder, and keeps what a daemon that does nothing holds on its host.
+// seed imports the images once, by a daemon of its own in the folder, and keeps what a daemon that
+// does nothing holds on its host.
 func seed(seeds string) error {
 	kept := filepath.Join(seeds, "idle.json")
 	if _, err := os.Stat(kept); err == nil {
@@ -190,7 +194,8 @@ func seed(seeds string) error {
 	return nil
 }
 
-// nothingLeft compares what an idle daemon holds on its host with what one held that never ran a job.
+// nothingLeft compares what an idle daemon holds on its host with what one held that never ran a
+// job.
 func (d *tsubod) nothingLeft(seeds string) error {
 	text, err := os.ReadFile(filepath.Join(seeds, "idle.json"))
 	if err != nil {

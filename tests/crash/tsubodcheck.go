@@ -75,7 +75,8 @@ func each[T any](all []T, do func(T) error) (err error) {
 	return err
 }
 
-// checkTsubod compares what a tsubod tells and does after a crash with what was known before it, and says what is there.
+// checkTsubod compares what a tsubod tells and does after a crash with what was known before it,
+// and says what is there.
 func checkTsubod(d *tsubod, before []fact, o startOptions, l *ledger) error {
 	c := &check{d: d, l: l, o: o, all: learn(before), now: map[string]*record{}}
 	for _, step := range []func() error{c.records, c.keys, c.noKeyTwice, c.rest, c.disk, c.doctor} {
@@ -162,7 +163,8 @@ func (c *check) result(k *known, r *record) string {
 	return ""
 }
 
-// keys: a submission of an accepted job's key gives that job; one that got no answer can be repeated.
+// keys: a submission of an accepted job's key gives that job; one that got no answer can be
+// repeated.
 func (c *check) keys() error {
 	taken := map[string]string{}
 	for _, k := range c.all {
@@ -236,7 +238,8 @@ func (c *check) noKeyTwice() error {
 	return nil
 }
 
-// rest: what is left runs, but for most of what is only queued: that is cancelled, because the VM is slow.
+// rest: what is left runs, but for most of what is only queued: that is cancelled, because the VM
+// is slow.
 func (c *check) rest() error {
 	var open []string
 	for id, r := range c.now {

@@ -11,7 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Of a load: who submits at the same time, who looks at what has come of it, how many ends are waited for, and how long after it began.
+// Of a load: who submits at the same time, who looks at what has come of it, how many ends are
+// waited for, and how long after it began.
 const (
 	submitters = 8
 	watchers   = 2
@@ -30,8 +31,8 @@ type load struct {
 	ends int
 }
 
-// loadTsubod submits o.load jobs, cancels some, and watches others end. It is over when all are submitted and some have ended. A daemon that
-// is killed in between ends it, too.
+// loadTsubod submits o.load jobs, cancels some, and watches others end. It is over when all are
+// submitted and some have ended. A daemon that is killed in between ends it, too.
 func loadTsubod(ctx context.Context, d *tsubod, o startOptions, l *ledger) error {
 	ctx, cancel := context.WithTimeout(ctx, loadBound)
 	defer cancel()
@@ -90,7 +91,8 @@ func (x *load) submit(s submission) error {
 	return nil
 }
 
-// cancel cancels a job. One that was waiting has ended by then; one that was running will have soon.
+// cancel cancels a job. One that was waiting has ended by then; one that was running will have
+// soon.
 func (x *load) cancel(id string) error {
 	x.l.say(sayTry, tryFinish, id)
 	status, answer, err := x.d.do(http.MethodPost, "/jobs/"+id+"/cancel", nil)
@@ -110,7 +112,8 @@ func (x *load) cancel(id string) error {
 	return nil
 }
 
-// watch looks at the oldest of the open jobs, which run first, until stop is closed and enough have ended.
+// watch looks at the oldest of the open jobs, which run first, until stop is closed and enough have
+// ended.
 func (x *load) watch(ctx context.Context, rnd *rand.Rand, stop <-chan struct{}) error {
 	for ; ; time.Sleep(10 * time.Millisecond) {
 		x.mu.Lock()

@@ -1,5 +1,6 @@
-// Command demo is what `make demo` runs: against a tsubod that is already serving, it runs one honest job and then hostile ones,
-// prints what came of each, and then shows that nothing is left on the host. It exits 1 when a row is not as it should be.
+// Command demo is what `make demo` runs: against a tsubod that is already serving, it runs one
+// honest job and then hostile ones, prints what came of each, and then shows that nothing is left
+// on the host. It exits 1 when a row is not as it should be.
 package main
 
 import (
@@ -36,7 +37,8 @@ func main() {
 	}
 }
 
-// result is the part of an /execute answer that the demo looks at; the whole answer goes into demo.json.
+// result is the part of an /execute answer that the demo looks at; the whole answer goes into
+// demo.json.
 type result struct {
 	Success   bool            `json:"success"`
 	Output    json.RawMessage `json:"output"`

@@ -1,5 +1,6 @@
-// Command flame draws the stacks that `perf script` prints as a flame graph in SVG: a box for each frame, as wide as the share of samples
-// that it was in, callers below. It is how the pictures in docs/performance.md are made:
+// Command flame draws the stacks that `perf script` prints as a flame graph in SVG: a box for each
+// frame, as wide as the share of samples that it was in, callers below. It is how the pictures in
+// docs/performance.md are made:
 //
 //	perf record -F 4000 -g -p PIDS -- CLIENT
 //	perf script | go run ./tests/flame -title 'what' >docs/flame-what.svg
@@ -55,8 +56,8 @@ func (f *frame) call(name string) *frame {
 	return c
 }
 
-// read takes what perf script prints: for each sample a line that begins with the name of the process, a line for each frame, the
-// innermost first, and an empty one.
+// read takes what perf script prints: for each sample a line that begins with the name of the
+// process, a line for each frame, the innermost first, and an empty one.
 func read(r io.Reader, skip []string) (*frame, error) {
 	root := &frame{name: "all", calls: map[string]*frame{}}
 	var stack []string
@@ -164,7 +165,8 @@ func box(w io.Writer, f *frame, x, px float64, y int) {
 	}
 }
 
-// color tells what a frame is part of: a process, the sentry, Go's runtime, or else the kernel and what has no name.
+// color tells what a frame is part of: a process, the sentry, Go's runtime, or else the kernel and
+// what has no name.
 func color(name string) string {
 	switch {
 	case strings.HasPrefix(name, "["):

@@ -15,7 +15,8 @@ import (
 
 type object = map[string]any
 
-// runsc writes a bundle by hand, with what the daemon's bundles have that matters to init, and returns the command that runs it.
+// runsc writes a bundle by hand, with what the daemon's bundles have that matters to init, and
+// returns the command that runs it.
 func (s *Sandbox) runsc(o Options, guest string) *exec.Cmd {
 	t := s.t
 	dir := t.TempDir()

@@ -101,8 +101,9 @@ var (
 	atExit    []func()
 )
 
-// build makes the directory that is /.tsubo in every sandbox, tsubo-init and the hooks, once per test process; $TSUBO_INIT names a ready-made
-// binary, and without a toolchain it is the one in PATH.
+// build makes the directory that is /.tsubo in every sandbox, tsubo-init and the hooks, once per
+// test process; $TSUBO_INIT names a ready-made binary, and without a toolchain it is the one in
+// PATH.
 func build() (string, error) {
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "guesttest-")
@@ -211,7 +212,8 @@ func Start(t testing.TB, o Options) *Sandbox {
 		s.cmd = s.runsc(o, guest)
 	}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = theirs, nil, s.log
-	// New namespaces die with the thread that made them only when asked to; the test's own end must take the sandbox along.
+	// New namespaces die with the thread that made them only when asked to; the test's own end must
+	// take the sandbox along.
 	runtime.LockOSThread()
 	err = s.cmd.Start()
 	runtime.UnlockOSThread()
@@ -296,7 +298,8 @@ func (s *Sandbox) Log() string { return s.log.String() }
 // Pid of init on the host, in namespaces only.
 func (s *Sandbox) Pid() int { return s.cmd.Process.Pid }
 
-// Close ends the sandbox as the daemon does, by letting go of the socket, and by force when that is not enough.
+// Close ends the sandbox as the daemon does, by letting go of the socket, and by force when that is
+// not enough.
 func (s *Sandbox) Close() {
 	if s.cmd.ProcessState != nil {
 		return

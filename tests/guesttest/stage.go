@@ -33,8 +33,8 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "stage:", err)
 		os.Exit(1)
 	}
-	// Under nohup, or as a background job of a script, these are ignored, and so they would be in what is started here; runsc starts
-	// init with the default dispositions.
+	// Under nohup, or as a background job of a script, these are ignored, and so they would be in
+	// what is started here; runsc starts init with the default dispositions.
 	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
 		if signal.Ignored(sig) {
 			signal.Notify(make(chan os.Signal, 1), sig)
@@ -56,7 +56,8 @@ var dirs = []string{"code", "input", "output", "tmp", "proc", "dev", "sys", ".ts
 // capabilities are the six that init has.
 var capabilities = []int{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_KILL, unix.CAP_CHOWN, unix.CAP_DAC_READ_SEARCH}
 
-// enter makes the calling process, first of fresh mount, pid, ipc and network namespaces, into init.
+// enter makes the calling process, first of fresh mount, pid, ipc and network namespaces, into
+// init.
 func enter(conf string) error {
 	runtime.LockOSThread()
 	var s stage
@@ -127,7 +128,8 @@ func enter(conf string) error {
 		func() error { return rlimit(unix.RLIMIT_FSIZE, LimitFSIZE, LimitFSIZE) },
 		func() error { return rlimit(unix.RLIMIT_CORE, 0, 0) },
 		dropOthers,
-		// What runsc would do better, init must put right: no_new_privs is off, the umask is odd, and there are groups.
+		// What runsc would do better, init must put right: no_new_privs is off, the umask is odd,
+		// and there are groups.
 		func() error { unix.Umask(0o077); return nil },
 		func() error { return unix.Setgroups([]int{0, 4, 27}) },
 	} {
@@ -165,7 +167,8 @@ func mountPoint(source, target string) error {
 	return os.WriteFile(target, nil, public)
 }
 
-// dropOthers leaves the six capabilities in the bounding set, from which root's exec takes its permitted and effective ones.
+// dropOthers leaves the six capabilities in the bounding set, from which root's exec takes its
+// permitted and effective ones.
 func dropOthers() error {
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
 		keep := false

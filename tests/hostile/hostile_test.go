@@ -25,8 +25,9 @@ const (
 	perKind = 125             // connections; four kinds
 )
 
-// TestMemory opens 500 hostile connections. A quarter send bodies to /health, a quarter send large bodies to /execute and do not end
-// them, a quarter send half a request, and a quarter do not read their answers with inline artifacts of 8 MiB.
+// TestMemory opens 500 hostile connections. A quarter send bodies to /health, a quarter send large
+// bodies to /execute and do not end them, a quarter send half a request, and a quarter do not read
+// their answers with inline artifacts of 8 MiB.
 func TestMemory(t *testing.T) {
 	need.Root(t)
 	bin := binaries(t)
@@ -121,7 +122,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// binaries is the directory of the built binaries, $TSUBO_HOSTILE_BIN (tests/host), root's and nobody else's to write to.
+// binaries is the directory of the built binaries, $TSUBO_HOSTILE_BIN (tests/host), root's and
+// nobody else's to write to.
 func binaries(t *testing.T) string {
 	t.Helper()
 	bin := os.Getenv("TSUBO_HOSTILE_BIN")

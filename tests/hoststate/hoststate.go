@@ -1,5 +1,5 @@
-// Package hoststate counts what a running tsubod holds on its host, from outside of it, so that a test can compare before and
-// after and show that nothing leaked.
+// Package hoststate counts what a running tsubod holds on its host, from outside of it, so that a
+// test can compare before and after and show that nothing leaked.
 package hoststate
 
 import (
@@ -15,7 +15,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/procs"
 )
 
-// State is one count. Every field is read from the kernel or the file system, none from the daemon's own word.
+// State is one count. Every field is read from the kernel or the file system, none from the
+// daemon's own word.
 type State struct {
 	Processes  int `json:"processes"`   // runsc commands, sandboxes and gofers, zombies included
 	Leaves     int `json:"leaves"`      // cgroups below the daemon's jobs/
@@ -31,8 +32,9 @@ type Where struct {
 	PID      int    // of tsubod
 	RunDir   string // e.g. /run/tsubo
 	JobsPath string // host path of the cgroup that holds the leaves; "" on a host without cgroup v2
-	// Own leaves out what is not below the daemon, for a host on which there are other daemons: of processes and of their namespaces, those count
-	// whose ancestor it is, and runsc's of its run directory, whoever has them now.
+	// Own leaves out what is not below the daemon, for a host on which there are other daemons: of
+	// processes and of their namespaces, those count whose ancestor it is, and runsc's of its run
+	// directory, whoever has them now.
 	Own bool
 }
 
@@ -124,8 +126,9 @@ func countEntries(dir string) int {
 	return len(entries)
 }
 
-// Grown names every count of now that is above before, sorted, e.g. "leaves 0 → 2"; empty when nothing leaked. slackFDs
-// descriptors more are no leak: idle connections and the stock of namespaces come and go.
+// Grown names every count of now that is above before, sorted, e.g. "leaves 0 → 2"; empty when
+// nothing leaked. slackFDs descriptors more are no leak: idle connections and the stock of
+// namespaces come and go.
 func Grown(before, now State, slackFDs int) []string {
 	var out []string
 	for name, v := range map[string][3]int{
@@ -145,7 +148,8 @@ func Grown(before, now State, slackFDs int) []string {
 	return out
 }
 
-// Settle takes counts until nothing is above before, or until the deadline, and returns the last count.
+// Settle takes counts until nothing is above before, or until the deadline, and returns the last
+// count.
 func Settle(w Where, before State, slackFDs int, within time.Duration) (State, error) {
 	deadline := time.Now().Add(within)
 	for {

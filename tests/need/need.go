@@ -1,4 +1,5 @@
-// Package need skips tests that need what a machine lacks, and fails them where it has been promised.
+// Package need skips tests that need what a machine lacks, and fails them where it has been
+// promised.
 package need
 
 import (
@@ -9,7 +10,8 @@ import (
 	"testing"
 )
 
-// That skips the test when what it needs is not there, and fails it instead where TSUBO_REQUIRE promises it.
+// That skips the test when what it needs is not there, and fails it instead where TSUBO_REQUIRE
+// promises it.
 func That(t testing.TB, what string, there bool) {
 	t.Helper()
 	switch {
@@ -44,7 +46,8 @@ func Runsc(t testing.TB) string {
 	return path
 }
 
-// RootDir needs root and returns a temporary directory for what a tsubod trusts: nobody else can write to a directory above it.
+// RootDir needs root and returns a temporary directory for what a tsubod trusts: nobody else can
+// write to a directory above it.
 func RootDir(t testing.TB) string {
 	t.Helper()
 	Root(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// Dir makes a directory, for the time of the test, that everybody may go through and that has a disk below it where /var/lib has one. No other user can
-// make names in it: tsubod starts from it.
+// Dir makes a directory, for the time of the test, that everybody may go through and that has a
+// disk below it where /var/lib has one. No other user can make names in it: tsubod starts from it.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/var/lib", "tsubo-test")

@@ -1,4 +1,5 @@
-// Package procs reads from /proc what a process and all that it has started have cost: for programs that measure a daemon from outside.
+// Package procs reads from /proc what a process and all that it has started have cost: for programs
+// that measure a daemon from outside.
 package procs
 
 import (
@@ -11,7 +12,8 @@ import (
 	"time"
 )
 
-// tick is USER_HZ, the unit of the times in /proc/PID/stat on every architecture that tsubo runs on.
+// tick is USER_HZ, the unit of the times in /proc/PID/stat on every architecture that tsubo runs
+// on.
 const tick = 10 * time.Millisecond
 
 // Process is one process as it was when it was looked at.
@@ -49,7 +51,8 @@ func List() ([]Process, error) {
 	return all, nil
 }
 
-// parseStat reads proc_pid_stat(5). The name may hold anything, so what follows is counted from its closing parenthesis.
+// parseStat reads proc_pid_stat(5). The name may hold anything, so what follows is counted from its
+// closing parenthesis.
 func parseStat(pid int, stat []byte) (Process, bool) {
 	from, to := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	if from < 0 || to < from {
@@ -91,8 +94,8 @@ func Tree(all []Process, root int) []Process {
 	return tree
 }
 
-// CPU is the time that a tree has used since its root began: of what lives, and of what was collected within it. It never falls as long as
-// everything that ends is collected within the tree.
+// CPU is the time that a tree has used since its root began: of what lives, and of what was
+// collected within it. It never falls as long as everything that ends is collected within the tree.
 func CPU(tree []Process) time.Duration {
 	var sum time.Duration
 	for _, p := range tree {
@@ -110,7 +113,8 @@ func Args(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
 }
 
-// PSS is the proportional set size of a process in bytes: shared pages count by the share. It needs root for another user's process.
+// PSS is the proportional set size of a process in bytes: shared pages count by the share. It needs
+// root for another user's process.
 func PSS(pid int) (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
 }

@@ -75,7 +75,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// native runs a program of this test's with the interpreter of the host, in a folder that stands for the sandbox's root.
+// native runs a program of this test's with the interpreter of the host, in a folder that stands
+// for the sandbox's root.
 type native struct{}
 
 func (native) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error) {

@@ -14,13 +14,15 @@ import (
 	"github.com/tsubo-run/tsubo/tests/tsubod"
 )
 
-// The victim is known by its memory: it touches so much, and nothing else in the soak touches half of that.
+// The victim is known by its memory: it touches so much, and nothing else in the soak touches half
+// of that.
 const (
 	victimBytes = 128 << 20
 	victimCode  = "b = bytearray(128 << 20)\nfor i in range(0, len(b), 4096): b[i] = 1\nimport time; time.sleep(100)"
 )
 
-// killed runs a job and kills its sandbox process by SIGKILL in the middle of it. One victim lives at a time.
+// killed runs a job and kills its sandbox process by SIGKILL in the middle of it. One victim lives
+// at a time.
 func killed(ctx context.Context, s *soak) error {
 	s.victim.Lock()
 	defer s.victim.Unlock()
@@ -60,7 +62,8 @@ func killed(ctx context.Context, s *soak) error {
 	}
 }
 
-// idleKilled kills any sandbox: most of the time one that waits, else one that boots or has a job, which may then fail.
+// idleKilled kills any sandbox: most of the time one that waits, else one that boots or has a job,
+// which may then fail.
 func idleKilled(ctx context.Context, s *soak) error {
 	s.victim.Lock()
 	boxes, err := s.daemon.Sandboxes()

@@ -38,7 +38,8 @@ var kinds = []kind{
 	{"oom", 2, true, expecting("b = []\nwhile True: b.append(bytearray(8 << 20))", "small", 60, job.OOM, nil)},
 }
 
-// mix is the kind of the n-th job: by share, in an order that is the same every time. What cannot be had on this host is a short one.
+// mix is the kind of the n-th job: by share, in an order that is the same every time. What cannot
+// be had on this host is a short one.
 func mix(n int, enforced bool) kind {
 	random := rand.New(rand.NewPCG(uint64(n), 1)) //nolint:gosec // an order is no secret
 	at := random.IntN(total())
@@ -68,7 +69,8 @@ func expecting(code, jobType string, timeout int64, want job.Status, also func(*
 	}
 }
 
-// judge refuses an end that is not the expected one, unless a sandbox that was killed explains it: for each of those, one job may fail.
+// judge refuses an end that is not the expected one, unless a sandbox that was killed explains it:
+// for each of those, one job may fail.
 func (s *soak) judge(a *job.ExecuteAnswer, err error, want job.Status, also func(*job.ExecuteAnswer) bool) error {
 	if err == nil && a.Status == want && (also == nil || also(a)) {
 		return nil

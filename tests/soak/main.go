@@ -1,5 +1,6 @@
-// Command soak is `make soak`: many jobs that end in every way against a tsubod of its own, and then everything that the daemon holds on the
-// host is counted and compared with what it held before. It needs root, and exits 1 when anything is left or a job ended as it must not.
+// Command soak is `make soak`: many jobs that end in every way against a tsubod of its own, and
+// then everything that the daemon holds on the host is counted and compared with what it held
+// before. It needs root, and exits 1 when anything is left or a job ended as it must not.
 package main
 
 import (
@@ -38,7 +39,8 @@ func main() {
 	}
 }
 
-// config keeps the same sandboxes waiting at all times, so that what waits before can be compared with what waits after.
+// config keeps the same sandboxes waiting at all times, so that what waits before can be compared
+// with what waits after.
 const config = `pool_min: 2
 pool_max: 2
 warm_max: 2

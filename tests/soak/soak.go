@@ -35,8 +35,9 @@ type soak struct {
 // warmup is how many jobs go before the first count, so that whatever is made once is there.
 const warmup = 120
 
-// What may be more afterwards without being a leak: descriptors of idle connections and of namespaces made ahead, goroutines that serve such
-// connections, and what the allocator has not given back.
+// What may be more afterwards without being a leak: descriptors of idle connections and of
+// namespaces made ahead, goroutines that serve such connections, and what the allocator has not
+// given back.
 const (
 	slackFDs        = 8
 	slackGoroutines = 8
@@ -158,10 +159,12 @@ func (s *soak) work(ctx context.Context, n int, tell func(done int, of map[strin
 
 func tail(log string) string { return log[max(0, len(log)-3000):] }
 
-// settleBound is how long what jobs leave may take to be cleared away, and what is to wait to be there again.
+// settleBound is how long what jobs leave may take to be cleared away, and what is to wait to be
+// there again.
 const settleBound = 3 * time.Minute
 
-// count takes the counts once the daemon is at rest; with before it waits until nothing is above it, or the bound is over.
+// count takes the counts once the daemon is at rest; with before it waits until nothing is above
+// it, or the bound is over.
 func (s *soak) count(ctx context.Context, before *counts) (c counts, err error) {
 	s.client.Close()
 	for deadline := time.Now().Add(settleBound); ; {
@@ -249,7 +252,8 @@ func (s *soak) endByDump(ctx context.Context) (int, error) {
 
 var goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[`)
 
-// goroutines counts those in the dump of a Go program, the scheduler's own one of the thread that got the signal included.
+// goroutines counts those in the dump of a Go program, the scheduler's own one of the thread that
+// got the signal included.
 func goroutines(dump string) int { return len(goroutineRE.FindAllString(dump, -1)) }
 
 // nothing says what a daemon that was stopped has left.

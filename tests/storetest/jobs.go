@@ -98,7 +98,8 @@ func idempotency(t *testing.T, f *fixture) {
 	}
 }
 
-// Of those that come at once with one key, one makes the record and the others get it: also inside one group of writes.
+// Of those that come at once with one key, one makes the record and the others get it: also inside
+// one group of writes.
 func idempotencyRace(t *testing.T, f *fixture) {
 	const n = 32
 	records := make([]*job.Record, n)

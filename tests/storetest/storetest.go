@@ -51,7 +51,8 @@ type Store interface {
 type Implementation struct {
 	// Open opens the store that belongs to dir, an empty folder at first.
 	Open func(dir string, now func() time.Time) (Store, error)
-	// Counts returns how many accepts made a record, and how many commits they and everything else took, since Open.
+	// Counts returns how many accepts made a record, and how many commits they and everything else
+	// took, since Open.
 	Counts func(Store) (accepts, commits int64)
 	// Restore makes, from a backup, what Open needs in dir.
 	Restore func(backup, dir string) error

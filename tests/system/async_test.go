@@ -181,7 +181,8 @@ func TestAsync(t *testing.T) {
 	shared.nothingLeft(t, before)
 }
 
-// Cancel kills the sandbox at once, keeps what was written, and frees everything; a stream that was broken off goes on where it was.
+// Cancel kills the sandbox at once, keeps what was written, and frees everything; a stream that was
+// broken off goes on where it was.
 func TestCancelRunning(t *testing.T) {
 	before := shared.state(t)
 	id := shared.submit(t, map[string]any{"code": counts, "timeout": 250})
@@ -212,7 +213,8 @@ max_queue_size: 4
 default_timeout: 250
 `
 
-// One slot, and everybody in order; what is cancelled before its turn never runs; a full queue refuses and keeps nothing.
+// One slot, and everybody in order; what is cancelled before its turn never runs; a full queue
+// refuses and keeps nothing.
 func TestQueue(t *testing.T) {
 	d, err := startDaemon(need.RootDir(t), "queue", oneSlot)
 	if err != nil {
@@ -262,7 +264,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// Ruling 4 with the real daemon: over kill -9, over a stop that a second signal hurries, and over a stop in peace.
+// Ruling 4 with the real daemon: over kill -9, over a stop that a second signal hurries, and over a
+// stop in peace.
 func TestRestarts(t *testing.T) {
 	dir := need.RootDir(t)
 	extra := "  - name: again\n    retry_on_interrupt: true\n    memory_limit: 128m\n" + strings.Replace(oneSlot, "1", "2", 1)

@@ -10,8 +10,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestCallersOpenNoBreaker: what a caller or an image brings along is no failed launch. Before, three to five such jobs had every
-// caller's refused for half a minute.
+// TestCallersOpenNoBreaker: what a caller or an image brings along is no failed launch. Before,
+// three to five such jobs had every caller's refused for half a minute.
 func TestCallersOpenNoBreaker(t *testing.T) {
 	d, err := startDaemon(need.RootDir(t), "breaker", "\napi_max_payload_bytes: 100m")
 	if err != nil {

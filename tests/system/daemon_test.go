@@ -1,5 +1,6 @@
-// Package system drives the real binaries as their users do: a tsubod of its own, over its socket, on a host that can enforce
-// everything. It is compiled with `go test -c` and run as root in the VM (tests/vm/run).
+// Package system drives the real binaries as their users do: a tsubod of its own, over its socket,
+// on a host that can enforce everything. It is compiled with `go test -c` and run as root in the VM
+// (tests/vm/run).
 package system
 
 import (
@@ -63,7 +64,8 @@ func run(m *testing.M) int {
 	return status
 }
 
-// imageLeaves are the values of memory.max of the leaves that images had while the first daemon imported its own.
+// imageLeaves are the values of memory.max of the leaves that images had while the first daemon
+// imported its own.
 var imageLeaves []string
 
 // watchImageLeaves looks for such leaves until it is stopped.
@@ -123,7 +125,8 @@ func writeConfig(dir, name, extra string) (string, error) {
 	if !strings.Contains(extra, "pool_") {
 		extra += "\npool_enabled: false" // what is counted before and after must not change by itself
 	}
-	// The small job type is for programs that use up their memory: touching it is what takes long under emulation.
+	// The small job type is for programs that use up their memory: touching it is what takes long
+	// under emulation.
 	text := fmt.Sprintf(`data_dir: %s/data
 run_dir: /run/tsubo-%s
 cgroup_parent: /tsubo-%s
@@ -152,8 +155,8 @@ job_types:
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// startDaemon starts a tsubod and waits until it is healthy. All but the first get the first one's imported images, because importing
-// is what takes long under emulation.
+// startDaemon starts a tsubod and waits until it is healthy. All but the first get the first one's
+// imported images, because importing is what takes long under emulation.
 func startDaemon(dir, name, extra string) (*daemon, error) {
 	config, err := writeConfig(dir, name, extra)
 	if err != nil {

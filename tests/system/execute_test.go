@@ -56,7 +56,8 @@ func TestSharedMemoryIsCharged(t *testing.T) {
 	}
 }
 
-// What ends a job is told from the kernel's own files and from init, never from what the program prints or how it exits.
+// What ends a job is told from the kernel's own files and from init, never from what the program
+// prints or how it exits.
 func TestStatuses(t *testing.T) {
 	exit := func(n int) *int { return &n }
 	for name, c := range map[string]struct {
@@ -203,8 +204,9 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// A job that has used up its memory ends as such also where the kernel could go on for long taking away and reading again the text of the
-// program and of the sentry, which is charged to the leaf when it was not in the page cache before.
+// A job that has used up its memory ends as such also where the kernel could go on for long taking
+// away and reading again the text of the program and of the sentry, which is charged to the leaf
+// when it was not in the page cache before.
 func TestMemoryRunsOutCold(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
 		t.Fatal(err)

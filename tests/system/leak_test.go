@@ -19,8 +19,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// TestNothingIsLeft runs jobs that end in every way, several at a time, and then counts what the daemon holds on the host.
-// TSUBO_JOBS is how many, at least ten of each kind (default 60).
+// TestNothingIsLeft runs jobs that end in every way, several at a time, and then counts what the
+// daemon holds on the host. TSUBO_JOBS is how many, at least ten of each kind (default 60).
 func TestNothingIsLeft(t *testing.T) {
 	total := 60
 	if n, err := strconv.Atoi(os.Getenv("TSUBO_JOBS")); err == nil {
@@ -101,8 +101,8 @@ func (d *daemon) hangUp() (string, error) {
 	return "hang-up", nil
 }
 
-// killSentry runs a job alone and kills its sandbox process whenever the job's own limits are in force: a kill before the code's first byte is
-// a launch that failed, and is tried again.
+// killSentry runs a job alone and kills its sandbox process whenever the job's own limits are in
+// force: a kill before the code's first byte is a launch that failed, and is tried again.
 func (d *daemon) killSentry() error {
 	answer := make(chan error, 1)
 	go func() {
@@ -144,7 +144,8 @@ func (d *daemon) killSentry() error {
 	return fmt.Errorf("no end of a killed job (killed: %v)", killed)
 }
 
-// sentryOf is the sandbox process in a leaf: the one whose parent is outside of it. The others are its stubs, which run the job's threads.
+// sentryOf is the sandbox process in a leaf: the one whose parent is outside of it. The others are
+// its stubs, which run the job's threads.
 func sentryOf(leaf string) (int, error) {
 	procs, err := os.ReadFile(filepath.Join(leaf, "cgroup.procs"))
 	if err != nil {

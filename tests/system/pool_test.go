@@ -14,7 +14,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// report is a program that says everything of itself that a sandbox which has waited could have wrong.
+// report is a program that says everything of itself that a sandbox which has waited could have
+// wrong.
 const report = `
 import os, resource, socket, stat, sys
 def show(*a): print(*a, flush=True)
@@ -107,8 +108,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// pooled is three job types of one size: two have a sandbox waiting, one changes a variable that an interpreter reads when it starts, so
-// that its jobs find an empty one only.
+// pooled is three job types of one size: two have a sandbox waiting, one changes a variable that an
+// interpreter reads when it starts, so that its jobs find an empty one only.
 const pooled = `
   - name: early
     memory_limit: 64m
@@ -118,7 +119,8 @@ pool_min: 1
 pool_max: 1
 warm_max: 1`
 
-// I14: a sandbox that has waited, whichever way, is the same as one that was booted for its job, also after others of its kind were used.
+// I14: a sandbox that has waited, whichever way, is the same as one that was booted for its job,
+// also after others of its kind were used.
 func TestWaitingSandboxesAreAsNew(t *testing.T) {
 	d, err := startDaemon(need.RootDir(t), "pool", pooled)
 	if err != nil {
@@ -177,8 +179,9 @@ func TestWaitingSandboxesAreAsNew(t *testing.T) {
 	}
 }
 
-// differs is what two sandboxes of one kind may have different: what the early jobs have asked for, the sentry's number for an image's
-// descriptor, and the job's pid, which counts the threads that init's runtime has had.
+// differs is what two sandboxes of one kind may have different: what the early jobs have asked for,
+// the sentry's number for an image's descriptor, and the job's pid, which counts the threads that
+// init's runtime has had.
 var differs = regexp.MustCompile(`, \('PYTHONHASHSEED', '0'\)|hash_randomization=[01]|(ifd=)\d+|((?m)^Pid:\s+)\d+|(\['1', ')\d+`)
 
 // killWaiting kills every sandbox process of the daemon: nothing runs but what waits.

@@ -132,7 +132,8 @@ func TestStartSweepsAfterKill(t *testing.T) {
 	}
 }
 
-// The daemon's own memory is bounded by its leaf, no sandbox outlives it when the host runs out of memory, and neither dumps core.
+// The daemon's own memory is bounded by its leaf, no sandbox outlives it when the host runs out of
+// memory, and neither dumps core.
 func TestDaemonIsBounded(t *testing.T) {
 	read := func(path string) string {
 		t.Helper()
@@ -200,7 +201,8 @@ func glob(t *testing.T, pattern string) []string {
 	return found
 }
 
-// Without an image tsubod serves, and tells whoever submits what to do; with one imported through the API it runs.
+// Without an image tsubod serves, and tells whoever submits what to do; with one imported through
+// the API it runs.
 func TestImportThroughTheAPI(t *testing.T) {
 	d, err := startDaemon(need.RootDir(t), "empty", "")
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package tartest writes tar archives byte by byte, so that tests can make those that archive/tar refuses to write.
+// Package tartest writes tar archives byte by byte, so that tests can make those that archive/tar
+// refuses to write.
 package tartest
 
 import (

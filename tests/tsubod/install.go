@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 )
 
-// Install copies tsubo-init, and the sentry binary beside it if there is one, from bin into a new directory, which is the caller's to
-// remove. A clone may lie where others can write (/tmp), and tsubod executes nothing from there, or where nobody else may look (/root),
-// and then it boots sandboxes with runsc alone: what is measured must not hang on that.
+// Install copies tsubo-init, and the sentry binary beside it if there is one, from bin into a new
+// directory, which is the caller's to remove. A clone may lie where others can write (/tmp), and
+// tsubod executes nothing from there, or where nobody else may look (/root), and then it boots
+// sandboxes with runsc alone: what is measured must not hang on that.
 func Install(bin string) (dir string, err error) {
 	dir, err = os.MkdirTemp("/var/lib", "tsubo-bin-")
 	if err != nil {

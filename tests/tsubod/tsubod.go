@@ -1,4 +1,5 @@
-// Package tsubod starts a tsubod of a program's own, with state of its own, and measures it from outside: for `make bench` and `make soak`.
+// Package tsubod starts a tsubod of a program's own, with state of its own, and measures it from
+// outside: for `make bench` and `make soak`.
 package tsubod
 
 import (
@@ -79,7 +80,8 @@ func (o Options) write() (file string, err error) {
 	return file, nil
 }
 
-// Start returns once the daemon serves. A daemon that was killed may be started again in the same place, and then sweeps what it left.
+// Start returns once the daemon serves. A daemon that was killed may be started again in the same
+// place, and then sweeps what it left.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
 	file, err := o.write()
 	if err != nil {
@@ -124,7 +126,8 @@ func (d *Daemon) Log() string { return d.log.String() }
 // stopBound is longer than the daemon gives the jobs that run.
 const stopBound = time.Minute
 
-// Stop ends the daemon the way an operator does, a second time if it takes long, and removes its folders and its cgroup. It may be called twice.
+// Stop ends the daemon the way an operator does, a second time if it takes long, and removes its
+// folders and its cgroup. It may be called twice.
 func (d *Daemon) Stop() error {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -151,8 +154,8 @@ func (d *Daemon) Stop() error {
 	return errors.Join(err, os.RemoveAll(filepath.Dir(d.RunDir)))
 }
 
-// Dump ends the daemon by SIGQUIT and returns what it wrote then: the stacks of all its goroutines, if it was started with GOTRACEBACK=all.
-// What it held stays until it is started again.
+// Dump ends the daemon by SIGQUIT and returns what it wrote then: the stacks of all its goroutines,
+// if it was started with GOTRACEBACK=all. What it held stays until it is started again.
 func (d *Daemon) Dump() (string, error) {
 	before := len(d.log.String())
 	if err := d.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
@@ -172,7 +175,8 @@ type Sandbox struct {
 	Tree   []procs.Process // the first is the sentry or the gofer
 }
 
-// look is the daemon's processes and, of these, its sandboxes. A sandbox counts from its first process, before its bundle says anything.
+// look is the daemon's processes and, of these, its sandboxes. A sandbox counts from its first
+// process, before its bundle says anything.
 func (d *Daemon) look() (tree []procs.Process, boxes []Sandbox, err error) {
 	all, err := procs.List()
 	if err != nil {
@@ -202,7 +206,8 @@ func parentIn(tree []procs.Process, p procs.Process) bool {
 	return slices.ContainsFunc(tree, func(q procs.Process) bool { return q.PID == p.PID })
 }
 
-// bundleOf is the bundle that a runsc sandbox or gofer process of that root was started with, "" for any other process.
+// bundleOf is the bundle that a runsc sandbox or gofer process of that root was started with, ""
+// for any other process.
 func bundleOf(args []string, root string) string {
 	if len(args) == 0 || !strings.HasPrefix(filepath.Base(args[0]), "runsc-") || !slices.Contains(args, "--root="+root) {
 		return ""
@@ -233,14 +238,15 @@ func (d *Daemon) CPU() (time.Duration, error) {
 	return procs.CPU(procs.Tree(all, d.PID())), nil
 }
 
-// How a quiet daemon is known: two looks in a row, so far apart, that see next to no CPU used between them.
+// How a quiet daemon is known: two looks in a row, so far apart, that see next to no CPU used
+// between them.
 const (
 	quietEvery = 25 * time.Millisecond
 	quietCPU   = 10 * time.Millisecond
 )
 
-// Settle returns once the daemon and its sandboxes do nothing: what waits has booted, and what is over has been cleared away. It gives up,
-// without an error, after the bound.
+// Settle returns once the daemon and its sandboxes do nothing: what waits has booted, and what is
+// over has been cleared away. It gives up, without an error, after the bound.
 func (d *Daemon) Settle(ctx context.Context, bound time.Duration) error {
 	var before time.Duration
 	for deadline, calm := time.Now().Add(bound), 0; calm < 2 && time.Now().Before(deadline); {

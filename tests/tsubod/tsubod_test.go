@@ -45,7 +45,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestInstall: whoever the clone belongs to and whatever the umask is, everybody can execute what lies there and only its owner replace it.
+// TestInstall: whoever the clone belongs to and whatever the umask is, everybody can execute what
+// lies there and only its owner replace it.
 func TestInstall(t *testing.T) {
 	need.Root(t)
 	bin := t.TempDir()

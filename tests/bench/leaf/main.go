@@ -1,5 +1,6 @@
-// Command leaf measures what the cgroup leaf of a job costs where there are leaves, beside the native interpreter of the same machine, one
-// after the other in turn. It prints JSON: the figures are for their ratio alone, since the machine is an emulated one. It needs root and cgroup v2.
+// Command leaf measures what the cgroup leaf of a job costs where there are leaves, beside the
+// native interpreter of the same machine, one after the other in turn. It prints JSON: the figures
+// are for their ratio alone, since the machine is an emulated one. It needs root and cgroup v2.
 package main
 
 import (
@@ -59,7 +60,8 @@ func size() job.Limits {
 	return job.Limits{Memory: 128 * job.MiB, CPU: 1, PIDs: 100, NProc: job.Rlimit{Soft: 50, Hard: 50}}
 }
 
-// round measures each step once: a native interpreter, a leaf made ahead, the job's limits set and read back at the hand-over, the leaf removed.
+// round measures each step once: a native interpreter, a leaf made ahead, the job's limits set and
+// read back at the hand-over, the leaf removed.
 func round(ctx context.Context, tree *limits.Tree, i int, took map[string][]time.Duration) error {
 	var leaf *limits.Leaf
 	for _, step := range []struct {
@@ -88,7 +90,8 @@ const (
 	apply  = "apply_and_read_back_ms"
 )
 
-// figures are the medians, and the one ratio that matters: what lies between a job's arrival and its code.
+// figures are the medians, and the one ratio that matters: what lies between a job's arrival and
+// its code.
 func figures(took map[string][]time.Duration) map[string]any {
 	p50 := map[string]float64{}
 	out := map[string]any{}
