@@ -178,11 +178,12 @@ func (s *Server) failed(c *call, what string, err error) {
 		c.refuse(http.StatusInsufficientStorage, "No space left to keep it")
 		return
 	}
-	c.refuse(http.StatusInternalServerError, what+": "+s.told(c, what, err))
+	c.refuse(http.StatusInternalServerError, what+": "+s.publicMessage(c, what, err))
 }
 
-// told logs err and returns the client's text. When the caller is gone it aborts the handler.
-func (s *Server) told(c *call, what string, err error) string {
+// publicMessage logs err and returns the client's text. When the caller is gone it aborts the
+// handler.
+func (s *Server) publicMessage(c *call, what string, err error) string {
 	var r *job.Refusal
 	if errors.As(err, &r) {
 		return r.Message

@@ -322,7 +322,7 @@ func (s *Server) executeStream(c *call, sub job.Submission, a *asked) {
 	case end.err != nil && !c.w.begun:
 		s.failed(c, "Execution error", end.err)
 	case end.err != nil:
-		err = st.fail("Execution error: " + s.told(c, "Execution error", end.err))
+		err = st.fail("Execution error: " + s.publicMessage(c, "Execution error", end.err))
 	case last != nil:
 		err = s.streamResult(st, last.ID, sub.Spec, end, a.inline)
 	default:
@@ -344,7 +344,7 @@ func (s *Server) streamResult(st *stream, id uint64, spec *job.Spec, end outcome
 	case errors.Is(err, errFull):
 		return st.fail(fullDetail)
 	case err != nil:
-		return st.fail("Execution error: " + s.told(st.c, "Execution error", err))
+		return st.fail("Execution error: " + s.publicMessage(st.c, "Execution error", err))
 	}
 	defer in.close()
 	st.begin()

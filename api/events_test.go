@@ -145,14 +145,14 @@ func TestJobEvents(t *testing.T) {
 		if events, _, _, last := story(next); strings.Join(events, " ") != "queued result" || last.data["status"] != "cancelled" {
 			t.Errorf("got %v", events)
 		}
-		// What the reader has of it nobody knows: it is told, and gets the whole output with the
+		// What the reader has of it nobody knows: it is shown, and gets the whole output with the
 		// result.
 		next, _ = r.watch(r.request("GET", "/jobs/old/events", "", "Last-Event-ID", "57"))
 		if events, _, _, last := story(next); strings.Join(events, " ") != "gap result" || last.id != "58" || last.data["stdout"] != "x" {
 			t.Errorf("got %v %v", events, last)
 		}
-		// A record says that the job waits, and no stream is there: this daemon is about to take it
-		// up.
+		// A record reports that the job waits, and no stream is there: this daemon is about to take
+		// it up.
 		r.store.put(&job.Record{ID: "waits", Caller: "uid:1001", Status: job.Queued}, nil)
 		r.do("GET", "/jobs/waits/events", "").detail(t, 503, "no stream at the moment")
 	})

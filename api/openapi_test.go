@@ -196,7 +196,7 @@ func TestOpenAPIDocumentLints(t *testing.T) {
 	}
 }
 
-// closed asks every object to say what else it may hold.
+// closed asks every object to report what else it may hold.
 func closed(t *testing.T, name string, s *openapi3.SchemaRef) {
 	t.Helper()
 	if s == nil || s.Value == nil {

@@ -123,7 +123,7 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// A layout can be wrong in many ways: each is the image's fault, says which file, shows no host
+// A layout can be wrong in many ways: each is the image's fault, reports which file, shows no host
 // path, and leaves nothing.
 func TestBadLayout(t *testing.T) {
 	inConfig := func(key string, value any) func(object) {

@@ -69,7 +69,7 @@ func spin([]string) error {
 	}
 }
 
-// hog touches 128 MiB and says so.
+// hog touches 128 MiB and reports it.
 func hog([]string) error {
 	b, err := unix.Mmap(-1, 0, 128<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -82,7 +82,7 @@ func hog([]string) error {
 	return nil
 }
 
-// forks starts sleeping processes until it cannot, and says how it ended.
+// forks starts sleeping processes until it cannot, and reports how it ended.
 func forks([]string) error {
 	for i := range 100_000 {
 		pid, err := syscall.ForkExec("/proc/self/exe", os.Args[:1], &syscall.ProcAttr{Env: []string{helperEnv + "=sleep", "GOMAXPROCS=1"}})

@@ -80,7 +80,7 @@ func TestTool(t *testing.T) {
 	})
 }
 
-// Whatever mkfs.erofs does wrong, no root comes of it, the error says what, and nothing is left.
+// Whatever mkfs.erofs does wrong, no root comes of it, the error reports what, and nothing is left.
 func TestBadMkfs(t *testing.T) {
 	requireErofs(t)
 	w := newWitness(t)

@@ -586,8 +586,8 @@ func TestPosition(t *testing.T) {
 	})
 }
 
-// The record is durable before anybody is told of the end; when it cannot be written nobody is told
-// that all is well.
+// The record is durable before anybody is shown of the end; when it cannot be written nobody is
+// shown that all is well.
 func TestFinishFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)

@@ -28,7 +28,7 @@ func ofKind(s *job.Spec, kind string) job.Submission {
 }
 
 // Ruling 4 over a stop: queued jobs stay queued, in order; a job whose code has begun is
-// failed/interrupted, or queued again when its type says so.
+// failed/interrupted, or queued again when its type reports it.
 func TestStopAndStartAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Budget: 1000 * mib, Workers: 3, Queue: 9, RetryOnInterrupt: retryB}
@@ -119,7 +119,7 @@ func TestStopAndStartAgain(t *testing.T) {
 	})
 }
 
-// Ruling 4 over a crash: the start mark says that a job may have begun.
+// Ruling 4 over a crash: the start mark reports that a job may have begun.
 func TestStartAfterACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()

@@ -282,7 +282,7 @@ func TestNoRowWithoutItsFile(t *testing.T) {
 	}
 }
 
-// A backup of a store with a damaged artifact is made all the same, and says what it lacks.
+// A backup of a store with a damaged artifact is made all the same, and reports what it lacks.
 func TestBackupOfADamagedStore(t *testing.T) {
 	dir, rec := filled(t)
 	d := rec.Artifacts[0].SHA256

@@ -127,8 +127,8 @@ func TestOnePackageCommentEach(t *testing.T) {
 	}
 }
 
-// Size limits of the house: a longer file or package says why in its package comment ("long because
-// …").
+// Size limits of the house: a longer file or package reports why in its package comment ("long
+// because …").
 const (
 	maxFileLines    = 600
 	maxPackageLines = 1500

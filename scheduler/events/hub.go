@@ -92,12 +92,12 @@ func (h *Hub) text(s *textStream, p []byte) {
 		data = append(s.tail, p...)
 	}
 	whole := job.CompletePrefix(data)
-	h.say(s.kind, data[:whole])
+	h.publishText(s.kind, data[:whole])
 	s.tail = append([]byte(nil), data[whole:]...)
 }
 
-// say publishes text in events of a bounded size. h.mu is held.
-func (h *Hub) say(kind job.EventKind, data []byte) {
+// publishText publishes text in events of a bounded size. h.mu is held.
+func (h *Hub) publishText(kind job.EventKind, data []byte) {
 	for len(data) > 0 {
 		part := data
 		if len(part) > textMost {

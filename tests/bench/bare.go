@@ -109,7 +109,7 @@ func (b *bare) run(ctx context.Context, spec []byte, do func(*exec.Cmd) error) (
 	return nil
 }
 
-// phases runs a program that speaks once and ends, and tells when it was heard, and when the
+// phases runs a program that speaks once and ends, and reports when it was heard, and when the
 // command was over: what of a row's time is boot, and what is exit and teardown.
 func (b *bare) phases(ctx context.Context) (first, end time.Duration, err error) {
 	var spec specs.Spec

@@ -11,7 +11,8 @@ import (
 )
 
 // burst sends so many jobs at once to a pool of hotWaiting, and takes from each one's time what its
-// record says that it waited in the queue. The slowest of what is left is held against a cold job.
+// record reports that it waited in the queue. The slowest of what is left is held against a cold
+// job.
 func (b *bench) burst(ctx context.Context, coldP50 number, figures map[string]number, why map[string]string) error {
 	const name = "burst_slowest_to_cold_p50"
 	t := b.tsubos[hot]

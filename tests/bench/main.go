@@ -325,7 +325,7 @@ func (b *bench) halfLoad(ctx context.Context, figures map[string]number, why map
 	return t.settle(ctx)
 }
 
-// phases tells which of runsc's costs are inside of a bare row.
+// phases reports which of runsc's costs are inside of a bare row.
 func (b *bench) phases(ctx context.Context) error {
 	all := make([][2][]float64, len(b.bares))
 	for range b.plan.Phases {
@@ -349,7 +349,7 @@ func (b *bench) note(format string, args ...any) {
 	b.report.Notes = append(b.report.Notes, fmt.Sprintf(format, args...))
 }
 
-// remarks says what the reader of the figures must know.
+// remarks reports what the reader of the figures must know.
 func (b *bench) remarks() {
 	if b.strict {
 		b.note("tsubod ran strict: every limit in force, in a leaf of its own for each sandbox.")

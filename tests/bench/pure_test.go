@@ -73,7 +73,7 @@ func TestArrivals(t *testing.T) {
 	}
 }
 
-// fake is a subject that takes the time it is told.
+// fake is a subject that takes the time it is shown.
 type fake struct {
 	label   string
 	order   *[]string

@@ -1,7 +1,7 @@
 package main
 
 // ratio is one figure beside its target. Met is null where the figure was not measured, and Why
-// says why not.
+// reports why not.
 type ratio struct {
 	Value  number  `json:"value"`
 	Target float64 `json:"target"`
@@ -40,7 +40,7 @@ var targets = []target{
 	{name: "daemon_rss_for_1000_queued_mb", what: "daemon, 1,000 queued more", unit: " MB", limit: 5},
 }
 
-// judge makes ratios of the figures that were measured, by the names of targets; why says what
+// judge makes ratios of the figures that were measured, by the names of targets; why reports what
 // keeps the others from being there.
 func judge(figures map[string]number, why map[string]string) map[string]ratio {
 	all := make(map[string]ratio, len(targets))

@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 )
 
-// number is a measured figure; what was not measured is null, and the row's notes say why.
+// number is a measured figure; what was not measured is null, and the row's notes report why.
 type number struct {
 	value    float64
 	measured bool

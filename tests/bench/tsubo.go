@@ -139,7 +139,7 @@ func lacking(e job.Enforced, strict bool) []string {
 	return off
 }
 
-// waiting is what the daemon says that waits. One whose pool is off has nothing.
+// waiting is what the daemon reports that waits. One whose pool is off has nothing.
 func (t *tsubo) waiting() (int, error) {
 	p, err := t.pool(context.Background())
 	return p.HotWaiting + p.WarmWaiting, err

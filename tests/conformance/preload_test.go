@@ -70,7 +70,7 @@ console.log(process.moduleLoadList.length - before, Object.keys(require.cache).l
 	}
 }
 
-// A module that cannot be preloaded is the type's fault, and is told by its name.
+// A module that cannot be preloaded is the type's fault, and is shown by its name.
 func TestNodeCannotPreload(t *testing.T) {
 	o := modules(t, nodeHere(t), map[string]string{
 		"busy.js":   "setInterval(() => {}, 1000);",

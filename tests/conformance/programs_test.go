@@ -47,7 +47,7 @@ type program struct {
 	stdin    string
 }
 
-// shared says whether the program needs a job type with shared memory.
+// shared reports whether the program needs a job type with shared memory.
 func (p program) shared() bool { return p.kind() == "multiprocessing" }
 
 // kind is the first word of its name.
@@ -93,7 +93,7 @@ func (l language) programs(t *testing.T) []program {
 }
 
 // layout finds the language's image: below $TSUBO_IMAGE_LAYOUTS, in the VM, or what `make image-…`
-// made. The image of the default language is required, another where the environment says so.
+// made. The image of the default language is required, another where the environment reports it.
 func (l language) layout(t *testing.T) string {
 	t.Helper()
 	for _, dir := range []string{os.Getenv("TSUBO_IMAGE_LAYOUTS"), "/opt/tsubo/images", "/opt/tsubo/more-images", "../../build/images"} {

@@ -162,8 +162,8 @@ func learn(facts []fact) map[string]*known {
 	return all
 }
 
-// marked says whether a line of a load over dm-log-writes gets a mark in the log. A mark for each
-// would make the load slow.
+// marked reports whether a line of a load over dm-log-writes gets a mark in the log. A mark for
+// each would make the load slow.
 func marked(n int) bool { return n%10 == 0 }
 
 // What may be tried.

@@ -157,8 +157,8 @@ func digest(v any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkStore compares what is there after a crash with what was known before it, and says what is
-// there.
+// checkStore compares what is there after a crash with what was known before it, and reports what
+// is there.
 func checkStore(ctx context.Context, s *store.Store, before []fact, power bool, l *ledger) error {
 	var wrong []error
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
@@ -253,8 +253,8 @@ func sameBytes(ctx context.Context, s *store.Store, a job.ArtifactRef) (err erro
 	return nil
 }
 
-// contradicts says what is wrong about a job that is in this state after a crash; "" when nothing
-// is. After a power cut a start may be forgotten, an end never (ruling 4).
+// contradicts reports what is wrong about a job that is in this state after a crash; "" when
+// nothing is. After a power cut a start may be forgotten, an end never (ruling 4).
 func (k *known) contradicts(now job.Status, digest string, power bool) string {
 	switch {
 	case k.ended != "" && !now.Terminal():

@@ -76,7 +76,7 @@ func each[T any](all []T, do func(T) error) (err error) {
 }
 
 // checkTsubod compares what a tsubod tells and does after a crash with what was known before it,
-// and says what is there.
+// and reports what is there.
 func checkTsubod(d *tsubod, before []fact, o startOptions, l *ledger) error {
 	c := &check{d: d, l: l, o: o, all: learn(before), now: map[string]*record{}}
 	for _, step := range []func() error{c.records, c.keys, c.noKeyTwice, c.rest, c.disk, c.doctor} {
@@ -113,7 +113,7 @@ func (c *check) records() error {
 	})
 }
 
-// contradicts says what is wrong about a record; "" when nothing is.
+// contradicts reports what is wrong about a record; "" when nothing is.
 func (c *check) contradicts(k *known, r *record) string {
 	again := k.kind == "again"
 	interrupted := r.Status == job.Failed && r.Error != nil && r.Error.Type == job.TypeInterrupted
@@ -352,7 +352,7 @@ func (c *check) disk() error {
 	})
 }
 
-// remember says what later starts are to find unchanged.
+// remember reports what later starts are to find unchanged.
 func (c *check) remember() {
 	n := 0
 	for id, r := range c.now {

@@ -165,8 +165,8 @@ func box(w io.Writer, f *frame, x, px float64, y int) {
 	}
 }
 
-// color tells what a frame is part of: a process, the sentry, Go's runtime, or else the kernel and
-// what has no name.
+// color reports what a frame is part of: a process, the sentry, Go's runtime, or else the kernel
+// and what has no name.
 func color(name string) string {
 	switch {
 	case strings.HasPrefix(name, "["):

@@ -17,7 +17,7 @@ import (
 // stageName is argv[0] of the test binary when it makes a namespace ready for init.
 const stageName = "guesttest-stage"
 
-// stage is what it is told.
+// stage is what it is shown.
 type stage struct {
 	Root  string      // an empty directory
 	Binds [][2]string // host paths that appear read-only below it: source, target

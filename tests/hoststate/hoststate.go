@@ -27,7 +27,7 @@ type State struct {
 	FDs        int `json:"fds"`         // descriptors of the daemon
 }
 
-// Where says where a daemon keeps what Take counts.
+// Where reports where a daemon keeps what Take counts.
 type Where struct {
 	PID      int    // of tsubod
 	RunDir   string // e.g. /run/tsubo
@@ -92,7 +92,7 @@ func Take(w Where) (State, error) {
 	return s, nil
 }
 
-// ownProcesses tells which processes are the daemon's.
+// ownProcesses reports which processes are the daemon's.
 func ownProcesses(w Where) (func(pid int) bool, error) {
 	all, err := procs.List()
 	if err != nil {

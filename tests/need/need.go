@@ -23,7 +23,7 @@ func That(t testing.TB, what string, there bool) {
 	}
 }
 
-// Promised tells whether the environment variable TSUBO_REQUIRE, a comma list, names what.
+// Promised reports whether the environment variable TSUBO_REQUIRE, a comma list, names what.
 func Promised(what string) bool {
 	return slices.Contains(strings.Split(os.Getenv("TSUBO_REQUIRE"), ","), what)
 }

@@ -256,7 +256,7 @@ var goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\
 // got the signal included.
 func goroutines(dump string) int { return len(goroutineRE.FindAllString(dump, -1)) }
 
-// nothing says what a daemon that was stopped has left.
+// nothing reports what a daemon that was stopped has left.
 func (s *soak) nothing() error {
 	all, err := procs.List()
 	if err != nil {

@@ -93,7 +93,7 @@ type event struct {
 	kind, data string
 }
 
-// events reads a job's stream until its end or until enough says so.
+// events reads a job's stream until its end or until enough reports it.
 func (d *daemon) events(t *testing.T, id string, after int, enough func(event) bool) (all []event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*slack*time.Second)

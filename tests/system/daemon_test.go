@@ -93,7 +93,7 @@ func watchImageLeaves(jobs string) (stop func() []string) {
 	return func() []string { close(quit); return <-done }
 }
 
-// unfit says why this host cannot run the tests, "" when it can.
+// unfit reports why this host cannot run the tests, "" when it can.
 func unfit() string {
 	if os.Geteuid() != 0 {
 		return "not root"

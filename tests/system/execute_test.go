@@ -56,7 +56,7 @@ func TestSharedMemoryIsCharged(t *testing.T) {
 	}
 }
 
-// What ends a job is told from the kernel's own files and from init, never from what the program
+// What ends a job is shown from the kernel's own files and from init, never from what the program
 // prints or how it exits.
 func TestStatuses(t *testing.T) {
 	exit := func(n int) *int { return &n }

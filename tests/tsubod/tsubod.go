@@ -43,7 +43,7 @@ type Daemon struct {
 	ended chan struct{} // closed once it is collected
 }
 
-// CanEnforce says whether this host has all that strict mode wants.
+// CanEnforce reports whether this host has all that strict mode wants.
 func CanEnforce() bool { return os.Geteuid() == 0 && len(limits.Probe("/tsubo-bench").Missing()) == 0 }
 
 // cgroup is where the daemon's leaves are, on a host that has them.
