@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/tsubo-run/tsubo/client"
@@ -23,7 +25,7 @@ type watcher struct {
 // watch runs the job and returns its result. When ctx ends, which cancels the job, the error is
 // exit status 130 and stderr has the job's id.
 func (w *watcher) watch(ctx context.Context, daemon *client.Client, r client.Request) (*job.ExecuteAnswer, error) {
-	for e, err := range daemon.Watch(ctx, r) {
+	for e, err := range ahead(daemon.Watch(ctx, r)) {
 		if err != nil {
 			if ctx.Err() != nil && w.id != "" {
 				w.note("interrupted: the job is cancelled; what it wrote until then: tsubo result %s", w.id)
@@ -50,6 +52,67 @@ func (w *watcher) watch(ctx context.Context, daemon *client.Client, r client.Req
 		}
 	}
 	return nil, fmt.Errorf("the stream of job %s ended without a result", w.id)
+}
+
+// ahead ranges over seq in a goroutine of its own and keeps what its reader has not taken yet. The
+// daemon cancels a job whose stream is not read, and a pager may stand still for as long as it
+// likes. The daemon's caps of stdout and stderr bound what is kept.
+func ahead(seq iter.Seq2[client.Event, error]) iter.Seq2[client.Event, error] {
+	type item struct {
+		event client.Event
+		err   error
+	}
+	return func(yield func(client.Event, error) bool) {
+		var (
+			mu     sync.Mutex
+			kept   []item
+			over   bool
+			stop   bool
+			change = make(chan struct{}, 1)
+		)
+		signal := func() {
+			select {
+			case change <- struct{}{}:
+			default:
+			}
+		}
+		go func() {
+			for e, err := range seq {
+				mu.Lock()
+				kept = append(kept, item{e, err})
+				enough := stop
+				mu.Unlock()
+				signal()
+				if enough {
+					break
+				}
+			}
+			mu.Lock()
+			over = true
+			mu.Unlock()
+			signal()
+		}()
+		for {
+			mu.Lock()
+			batch, last := kept, over
+			kept = nil
+			mu.Unlock()
+			for _, i := range batch {
+				if !yield(i.event, i.err) {
+					mu.Lock()
+					stop = true
+					mu.Unlock()
+					return
+				}
+			}
+			if last {
+				return
+			}
+			if len(batch) == 0 {
+				<-change
+			}
+		}
+	}
 }
 
 func (w *watcher) write(to io.Writer, printed *int, name, text string) error {
