@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// LimitDaemon bounds the memory of the daemon itself, in bytes, and reads the bound back.
+// LimitDaemon limits the memory of the daemon itself, in bytes, and reads the limit back.
 func (t *Tree) LimitDaemon(memory int64) (err error) {
 	d, err := t.root.sub(daemonDir)
 	if err != nil {

@@ -9,14 +9,14 @@ import (
 	devices "github.com/opencontainers/cgroups/devices/config"
 )
 
-// denyAll is the device filter of a leaf: from joining it on, a sandbox makes not one device check,
-// for the guest's devices are the sentry's own. The rule is spelt out, since opencontainers/cgroups
-// lets a failure pass in silence when there is none.
+// denyAll is the device filter of a leaf. A sandbox makes no device check after it joins the leaf,
+// because the guest's devices belong to the sentry. The rule is explicit because
+// opencontainers/cgroups ignores a failure when there is no rule.
 var denyAll = []*devices.Rule{{
 	Type: devices.WildcardDevice, Major: devices.Wildcard, Minor: devices.Wildcard, Permissions: "rwm", Allow: false,
 }}
 
-// readDeviceFilter makes sure that exactly the one filter is attached to the leaf itself.
+// readDeviceFilter checks that exactly one filter is attached to the leaf itself.
 func readDeviceFilter(d *dir) error {
 	r, err := link.QueryPrograms(link.QueryOptions{Target: int(d.f.Fd()), Attach: ebpf.AttachCGroupDevice})
 	if err != nil {

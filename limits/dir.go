@@ -13,13 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read from one cgroup file. The longest that this package reads is
-// cgroup.procs of a full leaf.
+// maxFile limits what is read from one cgroup file. cgroup.procs of a full leaf is the longest.
 const maxFile = 1 << 20
 
-// dir is an open cgroup directory. Files are opened beneath it, without following a link and
-// without leaving the mount, so that a name can never lead elsewhere. The path is for messages and
-// for opencontainers/cgroups.
+// dir is an open cgroup directory. Files are opened beneath it, without following links or leaving
+// the mount, so a name cannot lead elsewhere. The path serves messages and opencontainers/cgroups
+// only.
 type dir struct {
 	f    *os.File
 	path string
@@ -48,7 +47,7 @@ func checkMagic(f *os.File) error {
 	return nil
 }
 
-// sub opens a directory below d; name may have several elements.
+// sub opens a directory below d. name may have several elements.
 func (d *dir) sub(name string) (*dir, error) {
 	f, err := d.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -57,7 +56,7 @@ func (d *dir) sub(name string) (*dir, error) {
 	return &dir{f: f, path: join(d.path, name)}, nil
 }
 
-// join is for messages; it does not make a name safe.
+// join builds a path for messages. It does not make a name safe.
 func join(dir, name string) string { return path.Join(dir, name) }
 
 func (d *dir) open(name string, flags int) (*os.File, error) {
@@ -106,9 +105,8 @@ func (d *dir) write(name, value string) error {
 	return nil
 }
 
-// keyed reads a flat keyed file ("key value" lines) and returns the values of the keys asked for. A
-// key that is not there is an error: a kernel that does not count something must not look like a
-// count of zero.
+// keyed reads a flat keyed file ("key value" lines) and returns the values of the given keys. A
+// missing key is an error: an absent counter must not look like zero.
 func (d *dir) keyed(name string, keys ...string) ([]uint64, error) {
 	text, err := d.read(name)
 	if err != nil {
@@ -140,7 +138,7 @@ func parseKeyed(path, text string, keys ...string) ([]uint64, error) {
 	return values, nil
 }
 
-// procs lists the processes in this very cgroup.
+// procs lists the processes in this cgroup, without its descendants.
 func (d *dir) procs() ([]int, error) {
 	text, err := d.read("cgroup.procs")
 	if err != nil {
@@ -186,7 +184,7 @@ func (d *dir) children() ([]string, error) {
 	return names, nil
 }
 
-// mkdir makes a child cgroup and opens it; it is an error that wraps os.ErrExist if there is one.
+// mkdir makes a child cgroup and opens it. If the child exists, the error wraps os.ErrExist.
 func (d *dir) mkdir(name string) (*dir, error) {
 	if err := unix.Mkdirat(int(d.f.Fd()), name, 0o755); err != nil {
 		return nil, &os.PathError{Op: "mkdir", Path: join(d.path, name), Err: err}
@@ -198,7 +196,7 @@ func (d *dir) mkdir(name string) (*dir, error) {
 	return c, nil
 }
 
-// rmdir removes a child cgroup; one that is not there is no error.
+// rmdir removes a child cgroup. A missing child is no error.
 func (d *dir) rmdir(name string) error {
 	err := unix.Unlinkat(int(d.f.Fd()), name, unix.AT_REMOVEDIR)
 	if err == nil || errors.Is(err, unix.ENOENT) {
@@ -207,8 +205,7 @@ func (d *dir) rmdir(name string) error {
 	return &os.PathError{Op: "rmdir", Path: join(d.path, name), Err: err}
 }
 
-// populated reports whether a process is in this cgroup or below it. A cgroup that was removed has
-// none.
+// populated reports whether a process is in this cgroup or below it. A removed cgroup is empty.
 func (d *dir) populated() (bool, error) {
 	v, err := d.keyed("cgroup.events", "populated")
 	if gone(err) {

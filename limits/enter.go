@@ -24,9 +24,9 @@ const (
 	enteredEnv = "TSUBO_CGROUP_ENTERED"
 )
 
-// Entered is a prepared stage 2: the subtree is locked, swept and laid out, the process is in its
-// daemon/ cgroup, and a thread of its own waits in the namespaces that the program is to be
-// executed in. The rest of the process still sees the host.
+// Entered is a prepared stage 2. The subtree is locked, swept and laid out, and the process is in
+// its daemon/ cgroup. A dedicated thread waits in the namespaces in which the program will be
+// executed. The rest of the process still sees the host.
 type Entered struct {
 	Subtree string
 	lock    *os.File
@@ -39,17 +39,17 @@ type execRequest struct {
 	failed    chan error
 }
 
-// Enter makes this process the owner of the subtree (see FindSubtree): it takes the lock, kills and
-// removes what a crashed daemon left, moves the process in, and prepares the view of stage 2.
-// Leftovers are given killWait, or until ctx ends.
+// Enter makes this process the owner of the subtree (see [FindSubtree]). It takes the lock, kills
+// and removes a crashed daemon's leftovers, moves the process in, and prepares the view of stage 2.
+// Leftovers get killWait to exit, or until ctx ends.
 //
-// Errors: *MissingError (the host cannot enforce; nothing was changed), *BusyError (another
-// daemon), *ForeignError (the subtree holds what is not tsubo's; nothing was touched). After any
-// error the process is back in the cgroup that it came from, no thread is left in another namespace
-// and the lock is free, so that a permissive daemon may go on.
+// Errors: [*MissingError] (the host cannot enforce limits; nothing was changed), [*BusyError]
+// (another daemon), [*ForeignError] (the subtree is not tsubo's alone; nothing was touched). After
+// any error the process is back in its original cgroup, no thread is left in another namespace, and
+// the lock is free. A permissive daemon may then continue.
 //
-// Outside the subtree nothing is written, save the one mkdir of its last path element when it does
-// not exist.
+// Outside the subtree Enter writes nothing, except one mkdir of the last path element if it is
+// missing.
 func Enter(ctx context.Context, subtree string) (*Entered, error) {
 	if InStage2() || opened.Load() {
 		return nil, errors.New("enter the cgroup subtree: this process is in stage 2 already")
@@ -69,7 +69,7 @@ func Enter(ctx context.Context, subtree string) (*Entered, error) {
 	return e, nil
 }
 
-// enter runs on the thread that is to execute stage 2.
+// enter runs on the thread that will execute stage 2.
 func (e *Entered) enter(ctx context.Context) (err error) {
 	mount, err := findMount()
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *Entered) enter(ctx context.Context) (err error) {
 	return layOut(view)
 }
 
-// openSubtree opens the subtree in the host's view, and makes its last element if need be.
+// openSubtree opens the subtree in the host's view and makes its last element if it is missing.
 func openSubtree(root *dir, subtree string, inside bool) (d *dir, made bool, err error) {
 	if !inside {
 		if err := checkParent(subtree); err != nil {
@@ -181,7 +181,7 @@ func checkDomain(d *dir, subtree string) error {
 }
 
 // moveIn sweeps the subtree and moves this process into it. It returns the open cgroup.procs of the
-// cgroup that it came from.
+// process's original cgroup.
 func moveIn(ctx context.Context, root, host *dir, own string) (*os.File, error) {
 	origin, err := root.walk(own)
 	if err != nil {
@@ -211,8 +211,8 @@ func moveSelf(procs *os.File) error {
 	return nil
 }
 
-// clean kills and removes the daemon/ and jobs/ of a crashed daemon, and takes the controllers back
-// from the subtree's children, without which no process may enter the subtree itself.
+// clean kills and removes the daemon/ and jobs/ of a crashed daemon. It also disables the
+// controllers of the subtree's children; until then no process may enter the subtree itself.
 func clean(ctx context.Context, d *dir) error {
 	if err := errors.Join(removeChild(ctx, d, jobsDir), removeChild(ctx, d, daemonDir)); err != nil {
 		return fmt.Errorf("sweep leftovers: %w", err)
@@ -227,13 +227,12 @@ func clean(ctx context.Context, d *dir) error {
 	return nil
 }
 
-// newView takes this thread into a cgroup namespace rooted at the process's cgroup, which must be
-// the subtree, and into a mount namespace of its own, in which that view on /sys/fs/cgroup is the
-// only cgroup mount.
+// newView moves this thread into a cgroup namespace rooted at the process's cgroup, which must be
+// the subtree. It also gives the thread a mount namespace in which /sys/fs/cgroup shows that view
+// and is the only cgroup mount.
 //
-// The mount is made after the namespace on purpose: a new cgroup2 mount from the initial cgroup
-// namespace would reset the hierarchy's own mount options (nsdelegate, memory_recursiveprot) for
-// the whole host.
+// The mount must follow the namespace: a new cgroup2 mount from the initial cgroup namespace would
+// reset the hierarchy's mount options (nsdelegate, memory_recursiveprot) for the whole host.
 func newView(host *dir) (*dir, error) {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("unshare cgroup and mount namespaces: %w", err)
@@ -258,8 +257,7 @@ func newView(host *dir) (*dir, error) {
 	return view, nil
 }
 
-// detachCgroups detaches every cgroup mount (there may be several, also on top of one another) from
-// this mount namespace.
+// detachCgroups detaches every cgroup mount from this mount namespace. Mounts may be stacked.
 func detachCgroups() error {
 	for range 100 {
 		mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
@@ -277,9 +275,9 @@ func detachCgroups() error {
 	return errors.New("detach cgroup mounts: there is no end to them")
 }
 
-// layOut makes daemon/ and jobs/ in the view, moves the process into daemon/ and hands the
-// controllers down. The process must have left the root before the controllers can go to its
-// children.
+// layOut makes daemon/ and jobs/ in the view, moves the process into daemon/, and enables the
+// controllers for both. The process must leave the root first, or the kernel refuses the
+// controllers.
 func layOut(view *dir) (err error) {
 	daemon, err := view.mkdir(daemonDir)
 	if err != nil {
@@ -317,8 +315,8 @@ func layOut(view *dir) (err error) {
 	return nil
 }
 
-// handDown enables the needed controllers, and io where there is one, for d's children, and reads
-// that back.
+// handDown enables the needed controllers for d's children, and io if available, and reads them
+// back.
 func handDown(d *dir) error {
 	have, err := d.words("cgroup.controllers")
 	if err != nil {
@@ -347,17 +345,18 @@ func checkHandedDown(d *dir) error {
 	return nil
 }
 
-// Exec replaces this process with argv run from /proc/self/exe in the prepared namespaces; the pid
-// stays. env is the environment without the variable that Exec adds for Open. The files in keep
-// stay open under their numbers; argv or env must name to stage 2 which they are, and it should set
-// their close-on-exec flag again. Exec returns only if it fails.
+// Exec replaces this process with argv, run from /proc/self/exe in the prepared namespaces. The pid
+// stays. env is the environment without the variable that Exec adds for [Open]. The files in keep
+// stay open under their numbers. argv or env must pass those numbers to stage 2, which should set
+// close-on-exec again. Exec returns only if it fails.
 func (e *Entered) Exec(argv, env []string, keep ...*os.File) error {
 	failed := make(chan error)
 	e.exec <- execRequest{argv, env, keep, failed}
 	return <-failed
 }
 
-// serve waits for Exec on the prepared thread. It never ends: with the thread, the view would go.
+// serve waits for Exec on the prepared thread. It never returns, because the view would vanish with
+// the thread.
 func (e *Entered) serve() {
 	for r := range e.exec {
 		r.failed <- e.execute(r)

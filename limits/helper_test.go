@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// say writes one line to whoever started the helper.
+// say writes one line to the parent of the helper.
 func say(line string) { fmt.Println(line) }
 
 func sleep([]string) error {
@@ -95,7 +95,7 @@ func forks([]string) error {
 	return errors.New("never refused")
 }
 
-// device opens /dev/null and makes a node of it.
+// device opens /dev/null and makes a node for the same device.
 func device([]string) error {
 	f, err := os.Open("/dev/null")
 	if err == nil {

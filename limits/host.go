@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultParent is the subtree of a daemon that no service manager gave a cgroup to.
+// DefaultParent is the subtree of a daemon to which no service manager delegated a cgroup.
 const DefaultParent = "/tsubo"
 
-// needed are the controllers without which there is no leaf. cpuset is for runsc, which reads
-// cpuset.cpus.effective of the leaf and fails without it.
+// needed lists the controllers that every leaf requires. runsc needs cpuset: it reads the leaf's
+// cpuset.cpus.effective and fails without it.
 var needed = []string{"cpuset", "cpu", "memory", "pids"}
 
-// Host is what Probe saw.
+// Host is the result of [Probe].
 type Host struct {
 	Kernel      string   // release, as uname has it
 	Mount       string   // where the whole cgroup2 hierarchy is mounted; "" if nowhere
@@ -35,13 +35,13 @@ type Host struct {
 	missing []Missing
 }
 
-// Missing is one thing that this host lacks for limits to hold, and how to get it.
+// Missing is one requirement for enforcing limits that this host lacks, with its fix.
 type Missing struct {
 	What string // e.g. "cgroup v2 controller memory"
 	Fix  string // one line, for an operator
 }
 
-// Missing lists what this host lacks; nil means that Enter can succeed.
+// Missing lists the requirements that this host lacks. Nil means that [Enter] can succeed.
 func (h Host) Missing() []Missing { return slices.Clone(h.missing) }
 
 // MissingError reports that the host cannot enforce limits, and why.
@@ -59,8 +59,9 @@ func (h *Host) miss(what, fix string) { h.missing = append(h.missing, Missing{wh
 
 const fixUnified = "boot with systemd.unified_cgroup_hierarchy=1, so that cgroup v2 owns every controller"
 
-// Probe looks at this host and writes nothing. parent is cgroup_parent of the configuration, "" for
-// the default. Call it in stage 1: within the view of stage 2 there is nothing to find.
+// Probe examines this host and writes nothing. parent is cgroup_parent of the configuration. An
+// empty parent means [DefaultParent]. Call Probe in stage 1: the view of stage 2 hides the host's
+// hierarchy.
 func Probe(parent string) Host {
 	var h Host
 	var un unix.Utsname
@@ -126,8 +127,8 @@ func (h *Host) probeControllers(root *dir, v1 map[string]bool) {
 	}
 }
 
-// probeFeatures looks for files that exist in every cgroup but the root; without one to look at,
-// the kernel's release decides.
+// probeFeatures looks for files that exist in every cgroup except the root. If there is no other
+// cgroup, the kernel's release decides.
 func (h *Host) probeFeatures(root *dir) {
 	h.Kill, h.SwapMax = kernelAtLeast(h.Kernel, 5, 14), true
 	h.Peak, h.PeakReset = kernelAtLeast(h.Kernel, 5, 19), kernelAtLeast(h.Kernel, 6, 12)
@@ -160,13 +161,13 @@ func kernelAtLeast(release string, major, minor int) bool {
 	return a > major || a == major && b >= minor
 }
 
-// hostHasSwap reports whether any swap is on; a list that cannot be read counts as swap.
+// hostHasSwap reports whether any swap is on. An unreadable list counts as swap.
 func hostHasSwap() bool {
 	b, err := os.ReadFile("/proc/swaps")
 	return err != nil || strings.Count(strings.TrimSpace(string(b)), "\n") > 0
 }
 
-// v1Controllers are the controllers that a cgroup v1 hierarchy holds.
+// v1Controllers returns the controllers that a cgroup v1 hierarchy holds.
 func v1Controllers() map[string]bool {
 	held := make(map[string]bool)
 	paths, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
@@ -181,8 +182,7 @@ func v1Controllers() map[string]bool {
 	return held
 }
 
-// findMount returns where the cgroup2 hierarchy is mounted as a whole, /sys/fs/cgroup before any
-// other place.
+// findMount returns a mount point of the whole cgroup2 hierarchy. It prefers /sys/fs/cgroup.
 func findMount() (string, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Boot is the size that a sandbox is booted with, before its job is known: the shape of a waiting
+// Boot is the size with which a sandbox boots, before its job is known. It is the shape of an idle
 // sandbox.
 type Boot struct {
 	Memory int64   // bytes: what the guest will see as MemTotal
@@ -28,7 +28,7 @@ type Boot struct {
 	Background bool // nobody waits for the sandbox: its CPU weight is low until Apply
 }
 
-// BootOf is the boot size for a job's limits.
+// BootOf returns the boot size for a job's limits.
 func BootOf(l job.Limits) Boot {
 	return Boot{Memory: l.Memory, CPU: l.CPU, Tasks: int(min(l.Tasks().Hard, maxTasks))}
 }
@@ -45,8 +45,9 @@ func (g Boot) check() error {
 	return nil
 }
 
-// Leaf is the cgroup of one sandbox. Create, Apply, Lift, Baseline and Remove are for one goroutine
-// at a time; the rest may be called beside them. After Remove every method but Remove fails.
+// Leaf is the cgroup of one sandbox. Create, Apply, Lift, Baseline and Remove must not run
+// concurrently with each other. All other methods may run beside them. After Remove every method
+// except Remove fails.
 type Leaf struct {
 	ID string
 
@@ -65,9 +66,9 @@ type Leaf struct {
 	removed bool
 }
 
-// Create makes the leaf jobs/ID with the limits of a booting sandbox, reads every one of them back,
-// and leaves nothing behind when anything is not as asked. A leaf of that name is an error that
-// wraps os.ErrExist, and stays as it is.
+// Create makes the leaf jobs/ID with the limits of a booting sandbox and reads each limit back. On
+// an error it leaves nothing behind. If the leaf exists, the error wraps os.ErrExist and the leaf
+// is unchanged.
 func (t *Tree) Create(ctx context.Context, id string, g Boot) (_ *Leaf, err error) {
 	if err := job.CheckID(id); err != nil {
 		return nil, fmt.Errorf("create leaf: %w", err)
@@ -119,7 +120,7 @@ func (l *Leaf) bootLimits() size {
 	return s
 }
 
-// size is the part of the limits that changes in a leaf's life.
+// size is the part of the limits that changes during a leaf's life.
 type size struct {
 	memory int64 // bytes, a multiple of the page size
 	quota  int64 // microseconds in each cpuPeriod
@@ -131,8 +132,8 @@ func (s size) into(r *cgroups.Resources) {
 	r.CpuQuota, r.CpuPeriod, r.CpuWeight = s.quota, cpuPeriod, s.weight
 }
 
-// set writes r and reads back everything that holds the leaf, s included, also what was not written
-// this time.
+// set writes r, then reads back every limit of the leaf, including s and limits not written this
+// time.
 func (l *Leaf) set(r *cgroups.Resources, s size) error {
 	l.now = s
 	m, err := fs2.NewManager(&cgroups.Cgroup{}, l.d.path)
@@ -149,10 +150,10 @@ func (l *Leaf) set(r *cgroups.Resources, s size) error {
 	return l.verify(s)
 }
 
-// Apply is the hand-over: the job's own limits plus the sentry's Allowance, written and read back
-// together with everything that was set at boot. On an error the job must not start. The job's
-// memory may be at most what the sandbox was booted with, its tasks likewise, and its cores must be
-// of the same guest size.
+// Apply hands the leaf over to a job. It writes the job's limits plus the sentry's [Allowance] and
+// reads back every limit, including those set at boot. After an error the job must not start. The
+// job's memory and tasks must not exceed the boot size, and its cores must have the same guest
+// size.
 func (l *Leaf) Apply(lim job.Limits) error {
 	g := BootOf(lim)
 	err := g.check()
@@ -176,8 +177,7 @@ func (l *Leaf) Apply(lim job.Limits) error {
 	return nil
 }
 
-// Promote ends the time in which nobody waited for the sandbox: the leaf gets the CPU weight of a
-// job's.
+// Promote gives a background sandbox the CPU weight of a job.
 func (l *Leaf) Promote() error {
 	if l.now.weight == weight {
 		return nil
@@ -190,8 +190,8 @@ func (l *Leaf) Promote() error {
 	return nil
 }
 
-// Lift gives the guest all of its CPUs for the collection of its output: cpu.max as at boot. Memory
-// stays as it is.
+// Lift restores the boot value of cpu.max, so that the guest can collect its output on all of its
+// CPUs. Memory is unchanged.
 func (l *Leaf) Lift() error {
 	s := size{memory: l.now.memory, quota: l.bootLimits().quota, weight: l.now.weight}
 	if err := l.set(&cgroups.Resources{SkipDevices: true, CpuQuota: s.quota, CpuPeriod: cpuPeriod}, s); err != nil {
@@ -200,13 +200,13 @@ func (l *Leaf) Lift() error {
 	return nil
 }
 
-// CgroupsPath is the leaf as the bundle names it: relative to the root of the cgroup namespace.
+// CgroupsPath returns the leaf's path for the bundle, relative to the root of the cgroup namespace.
 func (l *Leaf) CgroupsPath() string { return "/" + jobsDir + "/" + l.ID }
 
-// Dir is the leaf's directory, for clone3(2) with CLONE_INTO_CGROUP. Remove closes it.
+// Dir returns the leaf's directory, for clone3(2) with CLONE_INTO_CGROUP. Remove closes it.
 func (l *Leaf) Dir() *os.File { return l.d.f }
 
-// Procs lists the processes in the leaf, those in cgroups below it included.
+// Procs lists the processes in the leaf and in cgroups below it.
 func (l *Leaf) Procs() ([]int, error) { return allProcs(l.d) }
 
 func allProcs(d *dir) ([]int, error) {
@@ -235,14 +235,14 @@ func allProcs(d *dir) ([]int, error) {
 	return slices.Clip(pids), nil
 }
 
-// Kill sends SIGKILL to every process in the leaf, through cgroup.kill: no pid is involved and no
-// fork escapes. It does not wait.
+// Kill sends SIGKILL to every process in the leaf through cgroup.kill: no pid is involved and no
+// fork escapes. Kill does not wait.
 func (l *Leaf) Kill() error { return kill(l.d) }
 
 // Wait returns once the leaf has no process, or with ctx's cause.
 func (l *Leaf) Wait(ctx context.Context) error { return waitEmpty(ctx, l.d) }
 
-// Enforced fills in Memory, Swap, CPU, PIDs and Devices as they were read back last.
+// Enforced fills in Memory, Swap, CPU, PIDs and Devices from the last read-back.
 func (l *Leaf) Enforced(e *job.Enforced) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -255,9 +255,9 @@ func (l *Leaf) forget() {
 	l.seen = job.Enforced{}
 }
 
-// Remove kills what is in the leaf, waits for it (at most killWait if ctx has no deadline) and
-// removes the leaf with every cgroup below it. It is idempotent; after an error it may be called
-// again.
+// Remove kills every process in the leaf, waits for their exit, and removes the leaf with every
+// cgroup below it. The wait is at most killWait if ctx has no deadline. Remove is idempotent; after
+// an error it may be called again.
 func (l *Leaf) Remove(ctx context.Context) error {
 	l.mu.Lock()
 	removed := l.removed
@@ -284,7 +284,7 @@ func (l *Leaf) Remove(ctx context.Context) error {
 	return err
 }
 
-// Memory is what the leaf holds now, in bytes.
+// Memory returns the leaf's current memory in bytes.
 func (l *Leaf) Memory() (int64, error) {
 	text, err := l.d.read("memory.current")
 	if err != nil {
@@ -297,14 +297,14 @@ func (l *Leaf) Memory() (int64, error) {
 	return n, nil
 }
 
-// Usage is what the leaf used since its Baseline.
+// Usage is the leaf's consumption since its Baseline.
 type Usage struct {
 	CPU time.Duration
-	// Peak is the highest memory of the leaf, sentry included, in bytes; 0 where the kernel has no
-	// figure (before 5.19).
+	// Peak is the highest memory of the leaf in bytes, including the sentry. Zero means that the
+	// kernel does not report a peak (before 5.19).
 	Peak uint64
-	// PeakSinceBaseline reports whether Peak counts from the baseline: the kernel could reset it
-	// (6.12), or it rose since. Otherwise the boot was higher than anything since, and Peak is only
+	// PeakSinceBaseline reports whether Peak counts from the baseline: the kernel could reset the
+	// peak (6.12), or the peak rose since. Otherwise the boot's peak was higher, and Peak is only
 	// an upper bound.
 	PeakSinceBaseline bool
 }

@@ -155,7 +155,7 @@ func TestOpenMountRefusesOtherFileSystems(t *testing.T) {
 	}
 }
 
-// dir never follows a link and never leaves the directory, whatever the names in it are.
+// dir never follows a link and never leaves the directory, whatever the names.
 func TestDirStaysBeneath(t *testing.T) {
 	tmp := t.TempDir()
 	outside := t.TempDir()

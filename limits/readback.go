@@ -10,15 +10,14 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// ReadbackError reports that a file does not hold what was written to it: the limit is not in
-// force.
+// ReadbackError reports that a file does not hold the written value, so the limit is not in force.
 type ReadbackError struct{ File, Want, Got string }
 
 func (e *ReadbackError) Error() string {
 	return fmt.Sprintf("%s reads %q after %q was written", e.File, e.Got, e.Want)
 }
 
-// verify reads back everything that bounds the leaf and remembers what was found in force.
+// verify reads back every limit of the leaf and remembers the values in force.
 func (l *Leaf) verify(s size) error {
 	var seen job.Enforced
 	read := func(file, want string, in *bool) error {
@@ -51,8 +50,7 @@ func (l *Leaf) verify(s size) error {
 	return err
 }
 
-// verifySwap is satisfied by a limit of 0, and where the kernel has no such limit, by a host
-// without swap.
+// verifySwap accepts a limit of 0. If the kernel has no such limit, it accepts a host without swap.
 func (l *Leaf) verifySwap(read func(file, want string, in *bool) error, in *bool) error {
 	err := read("memory.swap.max", "0", in)
 	if errors.Is(err, unix.ENOENT) {

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FindSubtree names the cgroup subtree that belongs to this daemon, as a path in the hierarchy such
-// as "/tsubo": the cgroup that the process is in if the service manager delegated it (the xattr
-// that systemd sets for Delegate=), else parent (cgroup_parent of the configuration), else
-// DefaultParent. It writes nothing; the subtree need not exist yet.
+// FindSubtree returns this daemon's cgroup subtree as a path in the hierarchy, such as "/tsubo". If
+// the service manager delegated the process's cgroup (systemd sets an xattr for Delegate=), that
+// cgroup is the subtree. Otherwise it is parent (cgroup_parent of the configuration), or
+// [DefaultParent] if parent is empty. FindSubtree writes nothing; the subtree need not exist yet.
 func FindSubtree(parent string) (string, error) {
 	mount, err := findMount()
 	if err != nil {
@@ -50,7 +50,7 @@ func findSubtree(root *dir, parent string) (subtree string, delegated bool, err 
 	return parent, false, checkParent(parent)
 }
 
-// checkParent refuses what is not a clean absolute path below the root.
+// checkParent accepts only a clean absolute path below the root.
 func checkParent(parent string) error {
 	if !path.IsAbs(parent) || path.Clean(parent) != parent || parent == "/" || strings.ContainsAny(parent, "\x00\n") {
 		return fmt.Errorf("cgroup_parent %q: must be an absolute path in the cgroup hierarchy such as %q, and not its root",
@@ -59,7 +59,8 @@ func checkParent(parent string) error {
 	return nil
 }
 
-// ownCgroup is the path of this process in the cgroup2 hierarchy, seen from its cgroup namespace.
+// ownCgroup returns the path of this process in the cgroup2 hierarchy, as seen from its cgroup
+// namespace.
 func ownCgroup() (string, error) {
 	paths, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 	if err != nil {
@@ -82,16 +83,17 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("cgroup subtree %s is in use by another tsubod: stop it, or give this one a cgroup_parent of its own", e.Subtree)
 }
 
-// ForeignError reports that the subtree holds what tsubo did not make; nothing in it was touched.
+// ForeignError reports that tsubo did not make everything in the subtree. Nothing in it was
+// touched.
 type ForeignError struct{ Subtree, Why string }
 
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("cgroup subtree %s is not tsubo's alone: %s; set cgroup_parent to a cgroup that only tsubo uses", e.Subtree, e.Why)
 }
 
-// lock takes the subtree's lock, which lives as long as the returned file in any process. It is
-// taken on cgroup.procs and not on the directory: from the descriptor of a regular file there is no
-// way up to the host's hierarchy.
+// lock takes the subtree's lock, which lives as long as the returned file is open in any process.
+// The lock is on cgroup.procs, not on the directory: the descriptor of a regular file gives no way
+// up to the host's hierarchy.
 func lock(d *dir, subtree string) (*os.File, error) {
 	f, err := d.open("cgroup.procs", unix.O_RDONLY)
 	if err != nil {
@@ -108,10 +110,10 @@ func lock(d *dir, subtree string) (*os.File, error) {
 	return f, nil
 }
 
-// checkOurs refuses a subtree in which somebody else lives: processes other than this one in it,
-// populated children that tsubo did not make and mark, or (when the subtree was not made by us or
-// for us) children at all. Sweeping one of those, or taking its controllers away, would hit other
-// people's processes.
+// checkOurs refuses a subtree with foreign users: other processes in it, or populated children that
+// tsubo did not make and mark. If tsubo did not make the subtree and it was not delegated, any
+// child is refused. Sweeping such a child, or disabling its controllers, would hit other people's
+// processes.
 func checkOurs(d *dir, subtree string, inside bool) error {
 	pids, err := d.procs()
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killWait bounds the wait for killed processes when the caller's context has no deadline of its
-// own. cgroup.kill takes 0.2 s under emulation; a process in uninterruptible sleep takes as long as
-// its device.
+// killWait limits the wait for killed processes when the caller's context has no deadline.
+// cgroup.kill takes 0.2 s under emulation; a process in uninterruptible sleep takes as long as its
+// device.
 const killWait = 20 * time.Second
 
-// kill ends every process in d and below it. A cgroup that was removed is no error.
+// kill kills every process in d and below it. A removed cgroup is no error.
 func kill(d *dir) error {
 	if err := d.write("cgroup.kill", "1"); err != nil && !gone(err) {
 		return fmt.Errorf("kill cgroup: %w", err)
@@ -22,9 +22,9 @@ func kill(d *dir) error {
 	return nil
 }
 
-// removeChild kills everything in parent/name, waits for it to be gone and removes the cgroup with
-// all its descendants. It is idempotent, tries every step even when one failed, and joins the
-// errors; what counts in the end is whether the cgroup is gone.
+// removeChild kills everything in parent/name, waits for the processes to exit, and removes the
+// cgroup with all its descendants. It is idempotent, tries every step, and joins the errors. It
+// succeeds if the cgroup is gone.
 func removeChild(ctx context.Context, parent *dir, name string) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onOwnThread runs fn on an OS thread that no other goroutine ever runs on and that ends with fn.
-// It is never the process's main thread, whose namespaces are what /proc/PID shows and what cannot
-// be thrown away. It does not wait for fn.
+// onOwnThread runs fn on a dedicated OS thread that exits with fn. It never uses the process's main
+// thread, whose namespaces appear in /proc/PID and which cannot be discarded. It does not wait for
+// fn.
 func onOwnThread(fn func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InStage2 reports whether this process was executed by Entered.Exec and has not called Open yet.
-// Open, not this, is the proof.
+// InStage2 reports whether [Entered.Exec] executed this process and [Open] has not been called yet.
+// Only Open proves it.
 func InStage2() bool { return os.Getenv(enteredEnv) != "" }
 
-// opened is set in stage 2, for Enter.
+// opened is set once this process is in stage 2. Enter checks it.
 var opened atomic.Bool
 
 // Tree is the daemon's subtree as stage 2 sees it. It is safe for concurrent use.
@@ -34,9 +34,9 @@ type Tree struct {
 	live map[string]bool // leaves that this process made and has not removed
 }
 
-// Open is stage 2: it takes over the lock and verifies the view that Enter prepared. Any doubt is
-// an error, and then the process should end. It removes its variable from the environment and makes
-// the lock close on exec again, so that no child inherits it.
+// Open is stage 2: it takes over the lock and verifies the view that [Enter] prepared. After any
+// error the process should exit. Open removes its variable from the environment and makes the lock
+// close on exec again, so that no child inherits it.
 func Open() (*Tree, error) {
 	value := os.Getenv(enteredEnv)
 	if err := os.Unsetenv(enteredEnv); err != nil {
@@ -92,8 +92,8 @@ func open(value string) (_ *Tree, err error) {
 	return t, nil
 }
 
-// checkView makes sure that root is the locked subtree, that this process is in its daemon/ cgroup,
-// and that this mount namespace shows no cgroup above or beside it.
+// checkView checks that root is the locked subtree and that this process is in its daemon/ cgroup.
+// It also checks that this mount namespace shows no cgroup above or beside the subtree.
 func checkView(root *dir, lock *os.File) error {
 	own, err := ownCgroup()
 	if err != nil {
@@ -126,7 +126,7 @@ func checkView(root *dir, lock *os.File) error {
 	return nil
 }
 
-// List names the leaves that exist.
+// List returns the names of the existing leaves.
 func (t *Tree) List() ([]string, error) {
 	names, err := t.jobs.children()
 	if err != nil {
@@ -136,8 +136,8 @@ func (t *Tree) List() ([]string, error) {
 	return names, nil
 }
 
-// Sweep kills and removes every leaf that no Leaf of this process stands for, and returns how many
-// went. It tries them all and joins the errors.
+// Sweep kills and removes every leaf without a Leaf in this process and returns the number removed.
+// It tries all leaves and joins the errors.
 func (t *Tree) Sweep(ctx context.Context) (int, error) {
 	names, err := t.List()
 	errs := []error{err}
@@ -158,7 +158,7 @@ func (t *Tree) Sweep(ctx context.Context) (int, error) {
 	return n, errors.Join(errs...)
 }
 
-// Close frees the lock and the descriptors; it removes nothing.
+// Close releases the lock and the descriptors. It removes nothing.
 func (t *Tree) Close() error {
 	return errors.Join(t.jobs.close(), t.root.close(), t.lock.Close())
 }

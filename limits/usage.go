@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Events are the leaf's own counts of limits that struck; they, and nothing from the guest, decide
-// oom and pids_limit.
+// Events are the leaf's own counts of limits that were hit. Only these counts, and nothing from the
+// guest, decide oom and pids_limit.
 type Events struct {
 	OOM     uint64 // times that memory.max could not be kept by reclaiming
 	OOMKill uint64 // processes that the OOM killer ended
 	PIDsMax uint64 // forks refused by pids.max
 }
 
-// Events reads the counts. It works as long as the leaf exists, also after everything in it has
-// died.
+// Events reads the counts. It works until the leaf is removed, even after all its processes have
+// exited.
 func (l *Leaf) Events() (Events, error) {
 	m, err := l.d.keyed("memory.events", "oom", "oom_kill")
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *Leaf) Events() (Events, error) {
 	return Events{OOM: m[0], OOMKill: m[1], PIDsMax: p[0]}, nil
 }
 
-// full is how often the leaf's memory has met memory.max: max and oom of memory.events.
+// full returns how often the leaf's memory reached memory.max: max and oom of memory.events.
 func (l *Leaf) full() (uint64, error) {
 	m, err := l.d.keyed("memory.events", "max", "oom")
 	if err != nil {
@@ -41,8 +41,8 @@ func (l *Leaf) full() (uint64, error) {
 	return m[0] + m[1], nil
 }
 
-// MemoryReached reports whether the leaf's memory has met memory.max since the Baseline. It works
-// as long as the leaf exists.
+// MemoryReached reports whether the leaf's memory reached memory.max since the Baseline. It works
+// until the leaf is removed.
 func (l *Leaf) MemoryReached() (bool, error) {
 	full, err := l.full()
 	if err != nil {
@@ -53,13 +53,13 @@ func (l *Leaf) MemoryReached() (bool, error) {
 	return full > l.full0, nil
 }
 
-// Stat is what a leaf's memory is made of.
+// Stat breaks a leaf's memory down by kind.
 type Stat struct {
 	Own    int64 // anon and shmem: bytes that only the end of processes gives back, as nothing is swapped
 	Reread int64 // workingset_refault_file: bytes of files that were read again after the limit had taken them away, in all
 }
 
-// Stat reads memory.stat. It works as long as the leaf exists.
+// Stat reads memory.stat. It works until the leaf is removed.
 func (l *Leaf) Stat() (Stat, error) {
 	m, err := l.d.keyed("memory.stat", "anon", "shmem", "workingset_refault_file")
 	if err != nil {
@@ -68,8 +68,8 @@ func (l *Leaf) Stat() (Stat, error) {
 	return Stat{Own: int64(m[0] + m[1]), Reread: int64(m[2]) * int64(os.Getpagesize())}, nil //nolint:gosec // what a machine has
 }
 
-// openPeak opens memory.peak for writing where it can be reset (a reset counts for the one
-// descriptor), else for reading.
+// openPeak opens memory.peak for writing if the kernel can reset it, else for reading. A reset
+// affects only its own descriptor.
 func (l *Leaf) openPeak() {
 	f, err := l.d.open("memory.peak", unix.O_RDWR)
 	if err != nil {
@@ -80,7 +80,7 @@ func (l *Leaf) openPeak() {
 	}
 }
 
-// Baseline starts the count of Usage anew: at hand-over, so that the boot is not the job's.
+// Baseline restarts the count of Usage at hand-over, so that the boot is not charged to the job.
 func (l *Leaf) Baseline() error {
 	cpu, err := l.d.keyed("cpu.stat", "usage_usec")
 	if err != nil {
@@ -104,8 +104,8 @@ func (l *Leaf) Baseline() error {
 	return nil
 }
 
-// Usage reads what was used since the Baseline. It works as long as the leaf exists, also after
-// everything in it has died.
+// Usage reads the consumption since the Baseline. It works until the leaf is removed, even after
+// all its processes have exited.
 func (l *Leaf) Usage() (Usage, error) {
 	cpu, err := l.d.keyed("cpu.stat", "usage_usec")
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *Leaf) Usage() (Usage, error) {
 	return u, nil
 }
 
-// readPeak needs l.mu and l.peak.
+// readPeak reads memory.peak. l.mu must be held and l.peak must be open.
 func (l *Leaf) readPeak() (uint64, error) {
 	b := make([]byte, 32)
 	n, err := unix.Pread(int(l.peak.Fd()), b, 0)

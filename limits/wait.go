@@ -12,9 +12,9 @@ import (
 )
 
 // waitEmpty returns once no process is left in d or below it, or with ctx's cause. It sleeps until
-// the kernel announces a change of cgroup.events: the file is registered with the runtime's poller
-// (kernfs raises EPOLLERR|EPOLLPRI on it), so that a wait costs neither a thread nor one of the few
-// inotify instances of a user.
+// the kernel announces a change of cgroup.events. The file is registered with the runtime's poller
+// (kernfs raises EPOLLERR|EPOLLPRI), so a wait needs neither a thread nor one of a user's few
+// inotify instances.
 func waitEmpty(ctx context.Context, d *dir) error {
 	f, err := d.open("cgroup.events", unix.O_RDONLY|unix.O_NONBLOCK)
 	if gone(err) {

@@ -1,9 +1,9 @@
-// Command tsubo-init is PID 1 of a sandbox. It takes no arguments: the daemon tells it what to do
-// over descriptor 0. Started as the job with the argument "canary" it is the job of tsubod's
-// self-test instead (package guest/canary).
+// Command tsubo-init is PID 1 of a sandbox. It takes no arguments; the daemon controls it over
+// descriptor 0. Started as the job with the argument "canary", it is the job of tsubod's self-test
+// instead (package guest/canary).
 
-// The runtime must not go looking for cgroups, nor come back to look again: the sandbox has none,
-// and each look costs system calls, as does a name for each mapping.
+// The runtime must not look for cgroups, at start or later: the sandbox has none, and each look
+// costs system calls. Naming each mapping costs system calls, too.
 //
 //go:debug containermaxprocs=0
 //go:debug decoratemappings=0
