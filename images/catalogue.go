@@ -21,7 +21,7 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// Limits bounds what the catalogue reads; those of a root's content are rootfs.Limits. Zero fields
+// Limits limits the input of the catalogue. [rootfs.Limits] limits a root's content. Zero fields
 // mean the default.
 type Limits struct {
 	Manifest       int64 // bytes of index.json, a manifest or a configuration; default 4 MiB
@@ -50,13 +50,13 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Options of a Catalogue.
+// Options configures a [Catalogue].
 type Options struct {
 	Limits Limits
 	Logger *slog.Logger // default slog.Default()
 }
 
-// Catalogue knows the imported images. Safe for concurrent use.
+// Catalogue holds the imported images. It is safe for concurrent use.
 type Catalogue struct {
 	dir    string
 	roots  *rootfs.Store
@@ -84,9 +84,9 @@ type namesFile struct {
 
 const format = 1
 
-// Open opens or makes the catalogue in dir over the roots, and removes what interrupted uploads
-// left. A record that cannot be read or whose root is gone is logged and left out: importing the
-// image again repairs it.
+// Open opens or makes the catalogue in dir over the roots and removes leftovers of interrupted
+// uploads. A record that is unreadable or lacks its root is logged and skipped; importing the image
+// again repairs it.
 func Open(dir string, roots *rootfs.Store, opts Options) (*Catalogue, error) {
 	c := &Catalogue{
 		dir: dir, roots: roots, limits: opts.Limits.withDefaults(), log: opts.Logger,
@@ -176,7 +176,7 @@ func (c *Catalogue) loadRecord(d digest.Digest) error {
 	return nil
 }
 
-// CheckName is the rule for an image's name in the catalogue.
+// CheckName checks an image's name in the catalogue.
 func CheckName(name string) error {
 	if err := job.CheckImageName(name); err != nil {
 		return invalidf("%v", err)
@@ -184,8 +184,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// List returns the images, by name, those without one last. An image with several names is listed
-// once for each.
+// List returns the images sorted by name, unnamed images last. An image with several names is
+// listed once per name.
 func (c *Catalogue) List() []job.Image {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -209,7 +209,7 @@ func (c *Catalogue) List() []job.Image {
 	return out
 }
 
-// image is what callers see of an image. c.mu is held.
+// image returns the client's view of an image. c.mu must be held.
 func (c *Catalogue) image(name string, d digest.Digest) (job.Image, error) {
 	r, ok := c.records[d]
 	if !ok {
@@ -226,7 +226,8 @@ func notFound(ref string) error {
 	return &Error{Kind: ErrNotFound, Message: fmt.Sprintf("no image %.300q; `tsubo images list` shows those there are, `tsubo images import` adds one", ref)}
 }
 
-// Resolve finds an image by name or by manifest digest; ErrNotFound if there is none.
+// Resolve finds an image by name or manifest digest. It returns [ErrNotFound] if there is no such
+// image.
 func (c *Catalogue) Resolve(ref string) (job.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,7 +248,7 @@ func (c *Catalogue) Resolve(ref string) (job.Image, error) {
 	return c.image(name, d)
 }
 
-// Use is an image in use by a sandbox: its root stays until Release.
+// Use is an image in use by a sandbox. The image's root stays until [Use.Release].
 type Use struct {
 	Image  job.Image
 	Config job.ImageConfig
@@ -255,10 +256,10 @@ type Use struct {
 	lease  *rootfs.Lease
 }
 
-// Release ends the use; further calls do nothing.
+// Release ends the use. Further calls do nothing.
 func (u *Use) Release() { u.lease.Release() }
 
-// Use leases an image by name or digest. ErrNotFound if there is none.
+// Use leases an image by name or digest. It returns [ErrNotFound] if there is no such image.
 func (c *Catalogue) Use(ref string) (*Use, error) {
 	img, err := c.Resolve(ref)
 	if err != nil {
@@ -274,7 +275,7 @@ func (c *Catalogue) Use(ref string) (*Use, error) {
 	return &Use{Image: img, Config: config, Root: lease.Root, lease: lease}, nil
 }
 
-// put records an image and gives it a name, on disk before it counts.
+// put writes an image's record and name to disk, then adds both to the catalogue.
 func (c *Catalogue) put(name string, p parsed) (job.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -312,7 +313,7 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// writeJSON replaces a file by one that is on disk.
+// writeJSON replaces a file durably by rename.
 func writeJSON(path string, v any) (err error) {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -20,8 +20,8 @@ var (
 	ErrNoSpace  = errors.New("no space for images") // (507)
 )
 
-// Error is a failure with two faces: Message is for whoever sent the image and holds no host path;
-// Error adds the cause, for the log.
+// Error separates the client's text from the log's. Message is for the client who sent the image
+// and holds no host path. Error adds the cause for the log.
 type Error struct {
 	Kind    error  // one of the above, or nil: tsubo's own failure (500)
 	Message string // names the file, blob or entry, and what to do
@@ -49,8 +49,8 @@ func invalidf(format string, args ...any) error {
 	return &Error{Kind: ErrInvalid, Message: fmt.Sprintf(format, args...)}
 }
 
-// classify gives every error that leaves this package one of the kinds, and a message fit for a
-// caller.
+// classify gives every error that leaves this package a kind and a message that is safe for the
+// client.
 func classify(err error) error {
 	var e *Error
 	switch {
@@ -61,7 +61,7 @@ func classify(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, rootfs.ErrInvalid):
-		// Texts of that kind are made for callers; what wraps them on the way is not.
+		// rootfs writes these texts for clients; the text of wrapping errors is not safe.
 		return &Error{Kind: ErrInvalid, Message: cmp.Or(rootfs.Message(err), "the image is not valid"), Cause: err}
 	case errors.Is(err, rootfs.ErrNoSpace), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return &Error{Kind: ErrNoSpace, Message: "no space left where images are kept; make room or remove images", Cause: err}

@@ -22,10 +22,10 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// ImportLayout imports the image of the OCI layout in dir under a name. A multi-platform layout
-// gives the image for linux and this machine's architecture. If the name stands for that very image
-// already, nothing is done. A name that stood for another image is moved; the other image stays,
-// known by its digest.
+// ImportLayout imports the image of the OCI layout in dir under a name. From a multi-platform
+// layout it takes the image for linux and this machine's architecture. It does nothing if the name
+// already refers to the same image. Otherwise the name moves; the earlier image stays, known by its
+// digest.
 func (c *Catalogue) ImportLayout(ctx context.Context, name, dir string) (job.Image, error) {
 	img, err := c.importLayout(ctx, name, dir)
 	return img, classify(err)
@@ -78,10 +78,9 @@ func (c *Catalogue) importLayout(ctx context.Context, name, dir string) (_ job.I
 	return c.put(name, p)
 }
 
-// Preload imports the layouts in dirs: each folder that is one, and each folder in those that are
-// not, under the folder's own name. A directory that does not exist is passed over. What cannot be
-// imported is reported with its path, all together, and stops nothing; what has not changed is left
-// alone.
+// Preload imports the layouts in dirs, each under its folder's name. A folder in dirs is a layout
+// or holds layouts. A missing directory is skipped, and an unchanged layout is left alone. Preload
+// continues after a failure and returns all failures together, with their paths.
 func (c *Catalogue) Preload(ctx context.Context, dirs []string) error {
 	var errs []error
 	for _, dir := range dirs {
@@ -121,10 +120,10 @@ func findLayouts(dir string) ([]string, error) {
 	return subs, nil
 }
 
-// ImportArchive imports the image of an OCI layout that comes as a tar stream, plain or gzipped. r
-// is read no further than maxBytes (ErrTooLarge); an error of r's own is passed on. The stream is
-// unpacked into staging first: only the members that a layout has, each once, only regular files;
-// anything else is refused.
+// ImportArchive imports the image of an OCI layout from a tar stream, plain or gzipped. It reads at
+// most maxBytes from r ([ErrTooLarge]) and passes on r's own errors. The stream is first unpacked
+// into staging. Only the members of a layout are accepted, each once, as regular files; anything
+// else is refused.
 func (c *Catalogue) ImportArchive(ctx context.Context, name string, r io.Reader, maxBytes int64) (job.Image, error) {
 	if err := CheckName(name); err != nil {
 		return job.Image{}, err
@@ -163,8 +162,8 @@ func (c *Catalogue) importArchive(ctx context.Context, name string, r io.Reader,
 
 var memberRE = regexp.MustCompile(`^(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})$`)
 
-// unpackArchive writes the members of a layout into dir. manifest.json and repositories, which
-// docker save adds, are passed over.
+// unpackArchive writes the members of a layout into dir. It skips manifest.json and repositories,
+// which docker save adds.
 func (c *Catalogue) unpackArchive(stream io.Reader, dir string) error {
 	tr := tar.NewReader(stream)
 	for n := 0; ; n++ {
@@ -216,8 +215,8 @@ func writeMember(to string, r io.Reader, hdr *tar.Header) error {
 	return err
 }
 
-// archiveError is an error of reading an upload: a limit's or the connection's own, else the
-// archive's.
+// archiveError classifies a read error of an upload: a limit's or the connection's own error stays,
+// any other is the archive's fault.
 func archiveError(err error) error {
 	var e *Error
 	var r *readError
@@ -232,14 +231,14 @@ func archiveError(err error) error {
 	return &Error{Kind: ErrInvalid, Message: "not a valid tar archive; send an OCI layout as tar or tar.gz", Cause: err}
 }
 
-// readError marks an error of the stream that an archive comes from.
+// readError marks an error of an archive's source stream.
 type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 func (e *readError) Unwrap() error { return e.err }
 
-// bounded reads at most left bytes, then fails with err; a stream of exactly that length passes. It
-// ends with its context.
+// bounded reads at most left bytes, then fails with err. A stream of exactly that length passes.
+// Reads fail once the context ends.
 type bounded struct {
 	ctx  context.Context //nolint:containedctx // of one import
 	r    io.Reader

@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layout is an OCI image layout as a source for go.podman.io/image. Its own transport (oci/layout)
-// goes by path and follows links; this one opens each file below the folder with openat2 and
-// refuses every link and everything that is no regular file.
+// layout is an OCI image layout as a source for go.podman.io/image. The library's own transport
+// (oci/layout) works by path and follows links. layout opens each file below the folder with
+// openat2 and refuses links and everything except regular files.
 type layout struct {
 	dir         *os.File
 	maxManifest int64
@@ -72,8 +72,8 @@ func (l *layout) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.Blo
 	return nil, nil
 }
 
-// GetManifest implements types.ImageSource. Its media type is what the content shows; the
-// descriptor's does not count.
+// GetManifest implements types.ImageSource. The content decides the media type; the descriptor's is
+// ignored.
 func (l *layout) GetManifest(_ context.Context, instance *digest.Digest) ([]byte, string, error) {
 	if instance == nil {
 		return l.index, imgspecv1.MediaTypeImageIndex, nil
@@ -89,13 +89,13 @@ func (l *layout) GetManifest(_ context.Context, instance *digest.Digest) ([]byte
 	return b, manifest.GuessMIMEType(b), nil
 }
 
-// GetBlob implements types.ImageSource; what it returns is an *os.File.
+// GetBlob implements types.ImageSource. The reader is an *os.File.
 func (l *layout) GetBlob(_ context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	f, size, err := l.openBlob(info.Digest)
 	return f, size, err
 }
 
-// openBlob opens a blob's file; whether the content is the digest's is for its reader to check.
+// openBlob opens a blob's file. The reader must check the digest.
 func (l *layout) openBlob(d digest.Digest) (*os.File, int64, error) {
 	name, err := blobName(d)
 	if err != nil {
@@ -104,8 +104,8 @@ func (l *layout) openBlob(d digest.Digest) (*os.File, int64, error) {
 	return l.open(name)
 }
 
-// blobName is where a layout keeps the blob of a digest. Only sha256 is taken, so that one content
-// has one name.
+// blobName returns a blob's path in a layout. Only sha256 is accepted, so that each content has one
+// name.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
 		return "", invalidf("digest %.80q: must be sha256:<64 lower-case hex digits>", string(d))
@@ -161,7 +161,7 @@ func (l *layout) readFile(name string, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// checkBlob verifies a small blob that was read whole.
+// checkBlob verifies a small blob that is in memory.
 func checkBlob(what string, b []byte, d digest.Digest, size int64) error {
 	if int64(len(b)) != size {
 		return invalidf("%s %s has %d bytes, its descriptor says %d: the layout is corrupt; make it again", what, d, len(b), size)

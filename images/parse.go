@@ -32,14 +32,14 @@ type parsedLayer struct {
 	compression rootfs.Compression
 }
 
-// platform is what tsubo runs.
+// platform returns the platform of tsubo's images.
 func platform() *types.SystemContext {
 	return &types.SystemContext{OSChoice: "linux", ArchitectureChoice: runtime.GOARCH}
 }
 
-// choose finds the manifest for this platform: index.json names it, or an index that names it. An
-// index in an index in an index is refused, and so is a layout with several images for the
-// platform, because a folder stands for one image.
+// choose finds this platform's manifest, listed in index.json or in an index that index.json lists.
+// Deeper nesting is refused. A layout with several images for the platform is refused, too, because
+// a folder stands for one image.
 func (l *layout) choose(ctx context.Context) (digest.Digest, error) {
 	blob := l.index
 	for depth := range 3 {
@@ -131,7 +131,7 @@ func (l *layout) parse(ctx context.Context, d digest.Digest, limits Limits) (par
 	return parseConfig(d, blob, img.LayerInfos(), limits)
 }
 
-// imageConfig is all that is read of an image's configuration.
+// imageConfig is the used part of an image's configuration.
 type imageConfig struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
@@ -193,8 +193,9 @@ func parseLayer(info types.BlobInfo, diffID digest.Digest) (parsedLayer, error) 
 	return l, nil
 }
 
-// checkConfig takes what jobs get of the image's configuration. Names that a shell could not set
-// are passed on; an entry without a name or without "=" is left out, as container engines do.
+// checkConfig extracts the part of the image's configuration that jobs get. Names that a shell
+// could not set are passed on. An entry without a name or without "=" is skipped, as container
+// engines do.
 func checkConfig(env []string, workingDir string, limits Limits) (job.ImageConfig, error) {
 	total, count := 0, len(env)
 	var kept []string

@@ -8,9 +8,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// layoutRef is what go.podman.io/image asks of a source besides its content: where it is. A layout
-// here has no address: it is open already, and cannot be opened, written or deleted through its
-// reference.
+// layoutRef is the address that go.podman.io/image requires of a source. A layout has no address:
+// it is already open, and its reference cannot open, write or delete it.
 type layoutRef struct{}
 
 var (

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// build is one build under way, shared by everybody who asked for its key.
+// build is a build in progress. All callers with the same key share it.
 type build struct {
 	cancel  context.CancelCauseFunc
 	waiters int // guarded by Store.mu
@@ -25,12 +25,12 @@ type build struct {
 	err     error // valid after done
 }
 
-// Build makes the root of key from src, or returns the one that is there; a key stands for one
-// content. Callers with the same key at the same time share one build, which is given up when the
-// last of them has gone. On any failure nothing is left behind. A directory root is built again as
-// EROFS once mkfs.erofs can be had, unless it is in use.
+// Build makes the root of key from src, or returns the existing root. A key identifies one content.
+// Concurrent callers with the same key share one build, which is cancelled when its last caller
+// leaves. A failed build leaves nothing behind. A directory root is rebuilt as EROFS once
+// mkfs.erofs is available, unless the root is in use.
 //
-// Errors: ErrInvalid when the layers are at fault, ErrNoSpace, ErrConfig, or the context's.
+// Errors: [ErrInvalid] if the layers are at fault, [ErrNoSpace], [ErrConfig], or the context's.
 func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, error) {
 	if err := checkKey(key); err != nil {
 		return Root{}, err
@@ -57,8 +57,8 @@ func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, er
 		bctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 		b = &build{cancel: cancel, done: make(chan struct{})}
 		s.builds[key] = b
-		// The blobs are the first caller's, who may leave before the build ends: it has descriptors
-		// of its own.
+		// The blobs belong to the first caller, who may leave before the build ends, so the build
+		// duplicates the descriptors.
 		src, err := src.dup()
 		if err != nil {
 			delete(s.builds, key)
@@ -92,8 +92,8 @@ func (s *Store) Build(ctx context.Context, key string, src TreeSource) (Root, er
 	return Root{}, context.Cause(ctx)
 }
 
-// BuildTree is Build for a small root of given files, all owned by root; parents that are not
-// listed are 0755 directories.
+// BuildTree is [Store.Build] for a small root of given files, all owned by root. Unlisted parents
+// are 0755 directories.
 func (s *Store) BuildTree(ctx context.Context, key string, files map[string]GuestFile) (Root, error) {
 	l, err := treeLayer(files)
 	if err != nil {
@@ -137,7 +137,7 @@ func (src TreeSource) close() {
 	}
 }
 
-// usable returns the root of key that there is no reason to build again. s.mu is held.
+// usable returns the root of key if it need not be rebuilt. s.mu must be held.
 func (s *Store) usable(key string) (Root, bool) {
 	root, ok := s.roots[key]
 	if !ok || root.check() != nil {
@@ -149,7 +149,7 @@ func (s *Store) usable(key string) (Root, bool) {
 	return root, true
 }
 
-// run does one build and wakes everybody who waits.
+// run does one build and wakes all its waiters.
 func (s *Store) run(ctx context.Context, key string, src TreeSource, b *build) {
 	defer src.close()
 	b.root, b.err = s.make(ctx, key, src)
@@ -277,8 +277,8 @@ func (s *Store) makeImage(ctx context.Context, work *os.File, commit string) (si
 	if err := f.Sync(); err != nil {
 		return 0, "", fmt.Errorf("sync image: %w", err)
 	}
-	// Nobody is left who could put another file in its place: the children are dead and out/ is
-	// theirs alone.
+	// Nothing can replace the file any more: the children are dead and only they had access to
+	// out/.
 	if err := os.Rename(filepath.Join(work.Name(), "out", "root.erofs"), filepath.Join(commit, "root.erofs")); err != nil { //nolint:gosec // below the state directory
 		return 0, "", fmt.Errorf("move image: %w", err)
 	}
@@ -308,8 +308,8 @@ func (s *Store) mkfs(ctx context.Context, work *os.File) error {
 	return err
 }
 
-// takeTree makes work/tree the directory root commit/tree, owned by the image's own ids, and syncs
-// it.
+// takeTree turns work/tree into the directory root commit/tree, owned by the image's own ids, and
+// syncs it.
 func (s *Store) takeTree(work *os.File, commit string) error {
 	tree, err := openBeneath(work, "tree", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -328,7 +328,7 @@ func (s *Store) takeTree(work *os.File, commit string) error {
 	return nil
 }
 
-// commit puts staging/commit in its place by one rename.
+// commit moves staging/commit into place by one rename.
 func (s *Store) commit(rec record, staging string) (Root, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -359,7 +359,7 @@ func (s *Store) commit(rec record, staging string) (Root, error) {
 	return root, nil
 }
 
-// stage returns a new path in staging that Sweep leaves alone until unstage. s.mu is held.
+// stage returns a new path in staging that Sweep ignores until unstage. s.mu must be held.
 func (s *Store) stage() string {
 	name := rand.Text()
 	s.live[name] = true
@@ -372,8 +372,8 @@ func (s *Store) unstage(path string) {
 	delete(s.live, filepath.Base(path))
 }
 
-// full reports whether the store's file system has no room left, for programs that do not report
-// why they failed.
+// full reports whether the store's file system is full. It serves programs that do not report why
+// they failed.
 func (s *Store) full() bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.stagingDir(), &st); err != nil {
@@ -416,7 +416,7 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// openBeneath opens a path below dir without following any link.
+// openBeneath opens a path below dir without following links.
 func openBeneath(dir *os.File, name string, flags uint64) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
 		Flags: flags | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,

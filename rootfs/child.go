@@ -20,8 +20,8 @@ import (
 // MaybeChild.
 const childName = "unpack-child"
 
-// Descriptors of a child: 0 the request, 1 the answer, 2 what goes wrong, 3 the work directory,
-// then what its step needs.
+// Descriptors of a child: 0 is the request, 1 the answer, 2 error output, 3 the work directory. The
+// step's own descriptors follow.
 const (
 	workFD  = 3
 	filesFD = 4
@@ -30,7 +30,7 @@ const (
 // idRange is the number of ids that an image may use: 0 to 65535.
 const idRange = 1 << 16
 
-// request is what a child gets, as JSON on its standard input.
+// request is a child's input, as JSON on its standard input.
 type request struct {
 	Layers      []layerRequest `json:"layers,omitempty"` // descriptors filesFD, filesFD+1, …
 	MountPoints bool           `json:"mount_points,omitempty"`
@@ -47,8 +47,8 @@ type layerRequest struct {
 	Compression Compression `json:"compression"`
 }
 
-// answer is a child's report, as JSON on its standard output. It is believed only as far as the
-// failure goes: an image that a taken-over unpacker calls good is still only an image in a sandbox.
+// answer is a child's report, as JSON on its standard output. Only a failure is believed: if a
+// compromised unpacker calls an image good, that image still runs only in a sandbox.
 type answer struct {
 	OK      bool   `json:"ok"`
 	Kind    string `json:"kind,omitempty"` // "invalid", "space", "config" or ""
@@ -59,7 +59,7 @@ type answer struct {
 
 const maxAnswer = 64 << 10
 
-// err is the answer as an error of this package's kinds.
+// err converts the answer to an error of this package's kinds.
 func (a answer) err() error {
 	msg := printable(a.Message, 1024)
 	switch {
@@ -75,9 +75,9 @@ func (a answer) err() error {
 	return errors.New(msg)
 }
 
-// child starts one step and waits for its end. Nothing of it is left when it returns: the child is
-// PID 1 of its PID namespace. raw is for a step that ends as another program and gives no answer;
-// its output's tail is then in the error.
+// child starts one step and waits for its exit. No process remains when child returns: the child is
+// PID 1 of its PID namespace. raw marks a step that executes another program and gives no answer;
+// the error then holds the tail of the output.
 func (s *Store) child(ctx context.Context, step string, work *os.File, files []*os.File, req request, raw bool) (answer, error) {
 	in, err := json.Marshal(req)
 	if err != nil {
@@ -117,8 +117,7 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
 	}
 
-	// The parent-death signal follows the thread that forks, so that thread must not end before the
-	// child does.
+	// The parent-death signal follows the forking thread, so that thread must outlive the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
@@ -142,8 +141,8 @@ func (s *Store) child(ctx context.Context, step string, work *os.File, files []*
 	return a, a.err()
 }
 
-// killed reports whether a child was killed, which nobody does but this package (its context has
-// the reason) and the kernel at a limit.
+// killed reports whether a child was killed. Only this package (its context has the reason) and the
+// kernel, at a limit, kill children.
 func killed(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -153,7 +152,7 @@ func killed(err error) bool {
 	return ok && ws.Signaled() && (ws.Signal() == syscall.SIGKILL || ws.Signal() == syscall.SIGXCPU)
 }
 
-// exitError is a child that ended badly without an answer.
+// exitError reports a child that failed without an answer.
 type exitError struct {
 	step   string
 	err    error
@@ -182,8 +181,8 @@ func startError(err error) error {
 	return fmt.Errorf("start unpacker: %w", err)
 }
 
-// printable is s in one line for an error message: control and non-ASCII bytes escaped, at most
-// limit bytes of it.
+// printable returns s as one line for an error message: control and non-ASCII bytes escaped, at
+// most limit bytes of s.
 func printable(s string, limit int) string {
 	s = strings.TrimSpace(s)
 	if len(s) > limit {

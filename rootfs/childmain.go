@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaybeChild runs this process as a child of this package and exits, if it was started as one; else
-// it returns at once. A main that opens a Store (and a TestMain) calls it before anything else.
+// MaybeChild runs this process as a child of this package and exits, if it was started as a child.
+// Otherwise it returns at once. A main that opens a [Store] (and a TestMain) must call it first.
 func MaybeChild() {
 	if len(os.Args) > 1 && os.Args[1] == childName {
 		os.Exit(ChildMain(os.Args[2:]))
 	}
 }
 
-// ChildMain is the child: args is the step. It returns the exit status.
+// ChildMain runs the step in args and returns the exit status.
 func ChildMain(args []string) int {
 	runtime.LockOSThread()
 	a, err := childStep(args)
@@ -81,7 +81,7 @@ func childStep(args []string) (answer, error) {
 	return answer{}, fmt.Errorf("unknown step %q", args[0])
 }
 
-// inOwnUserNamespace refuses to go on as the host's root, whoever started this process.
+// inOwnUserNamespace refuses to run as the host's root, whatever started this process.
 func inOwnUserNamespace() error {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
@@ -93,8 +93,8 @@ func inOwnUserNamespace() error {
 	return nil
 }
 
-// limitSelf sets the resource limits, and the oom_score_adj of a job: with the daemon's, which is
-// inherited, an image would outlive every job when the host runs out of memory.
+// limitSelf sets the resource limits and the oom_score_adj of a job. With the daemon's inherited
+// score, an image build would outlive every job when the host runs out of memory.
 func limitSelf(l Limits) error {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0); err != nil {
 		return fmt.Errorf("set oom_score_adj: %w", err)
@@ -129,9 +129,9 @@ func limitSelf(l Limits) error {
 	return nil
 }
 
-// confine makes the work directory the only file tree there is and gives up every capability but
-// keep. There is no way back: leaving a chroot takes CAP_SYS_CHROOT, a chrooted process cannot make
-// another user namespace to regain it, and no descriptor of a directory outside is open.
+// confine makes the work directory the only visible file tree and drops every capability except
+// keep. The process cannot undo this: leaving a chroot takes CAP_SYS_CHROOT, a chrooted process
+// cannot make another user namespace, and no descriptor of an outside directory is open.
 func confine(keep ...int) error {
 	if err := unix.Fchdir(workFD); err != nil {
 		return fmt.Errorf("enter work directory: %w", err)
@@ -162,9 +162,9 @@ func confine(keep ...int) error {
 	return filterSystemCalls()
 }
 
-// allThreads makes a system call on every thread of the process. A binary built with cgo (tests
-// under the race detector; never a release) cannot do that: there it holds for the calling thread,
-// which is locked and does all the work on files.
+// allThreads makes a system call on every thread of the process. A cgo binary (tests under the race
+// detector; never a release) cannot do that. There the call affects only the calling thread, which
+// is locked and does all file work.
 func allThreads(trap, a1, a2 uintptr) error {
 	_, _, errno := syscall.AllThreadsSyscall6(trap, a1, a2, 0, 0, 0, 0)
 	if errno == syscall.ENOTSUP {
@@ -176,9 +176,8 @@ func allThreads(trap, a1, a2 uintptr) error {
 	return nil
 }
 
-// execMkfs becomes mkfs.erofs, which reads /tree and writes /out/root.erofs in a file tree with
-// nothing else of ours, and with no other capability than to read what the image's modes forbid its
-// owner to read.
+// execMkfs executes mkfs.erofs, which reads /tree and writes /out/root.erofs. Its file tree holds
+// nothing else of tsubo's. Its only capability allows reading files whose modes deny their owner.
 func execMkfs(req request) error {
 	if err := mkfsRoot(workFD, filesFD); err != nil {
 		return err

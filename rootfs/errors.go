@@ -25,7 +25,7 @@ var (
 	ErrNotFound = errors.New("no such root")
 )
 
-// kindError is an error of one of the kinds above whose text is only its message.
+// kindError is an error of one of the kinds above. Its text is only its message.
 type kindError struct {
 	kind error
 	msg  string
@@ -41,8 +41,9 @@ func (e *kindError) Unwrap() []error {
 	return []error{e.kind, e.err}
 }
 
-// Message is the text of an error of one of the kinds above, fit for whoever brought the image: it
-// holds no host path, and nothing of what wraps the error on the way. Other errors have none ("").
+// Message returns the text of an error of one of the kinds above, safe for the client who sent the
+// image. The text holds no host path and nothing from wrapping errors. Message returns "" for other
+// errors.
 func Message(err error) string {
 	var k *kindError
 	if !errors.As(err, &k) {
@@ -55,7 +56,7 @@ func invalidf(format string, args ...any) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf(format, args...)}
 }
 
-// toolError is what mkfs.erofs did wrong; err is in the text.
+// toolError reports a failure of mkfs.erofs. Its text includes err.
 func (t tool) toolError(doing string, err error) error {
 	return &kindError{kind: ErrTool, err: err, msg: fmt.Sprintf("%s mkfs.erofs %s: %v; install another version of erofs-utils, or none for directory roots",
 		doing, t.version, err)}
@@ -70,7 +71,7 @@ func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
-// withSpace gives err the kind ErrNoSpace when it means that the disk is full.
+// withSpace gives err the kind [ErrNoSpace] if the disk is full.
 func withSpace(doing string, err error) error {
 	if err == nil {
 		return nil

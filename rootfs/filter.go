@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed are the system calls of a child that unpacks, verifies or writes an image: files below
-// its root, memory, threads, time and its own end. All others fail with EPERM. Names that an
-// architecture does not have are passed over.
+// allowed lists the system calls of a child that unpacks, verifies or writes an image: files below
+// its root, memory, threads, time and exit. All others fail with EPERM. Names unknown to an
+// architecture are skipped.
 var allowed = []string{
 	// files
 	"access", "chmod", "chown", "close", "close_range", "copy_file_range", "dup", "dup2", "dup3", "faccessat", "faccessat2", "fadvise64", "fallocate",
@@ -38,8 +38,8 @@ var allowed = []string{
 const newNamespaces = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWUTS
 
-// filterSystemCalls takes every other system call from all threads of the process for ever,
-// whatever it executes later. more are allowed, too.
+// filterSystemCalls denies all threads of the process every other system call for good, also after
+// execve. more are allowed in addition.
 func filterSystemCalls(more ...string) error {
 	here, err := arch.GetInfo("")
 	if err != nil {
@@ -58,11 +58,11 @@ func filterSystemCalls(more ...string) error {
 					{Name: "prctl", Conditions: bpf.ArgumentConditions{{Argument: 0, Operation: bpf.Equal, Value: unix.PR_SET_NAME}}},
 					{Name: "ioctl", Conditions: bpf.ArgumentConditions{{Argument: 1, Operation: bpf.Equal, Value: unix.TCGETS}}},
 					{Name: "ioctl", Conditions: bpf.ArgumentConditions{{Argument: 1, Operation: bpf.Equal, Value: unix.FICLONE}}},
-					// FIFOs alone: a node takes a capability besides, and a socket has nobody to
-					// speak to.
+					// Only FIFOs: a device node takes a capability besides, and a socket would have
+					// no peer.
 					{Name: "mknodat", Conditions: bpf.ArgumentConditions{{Argument: 2, Operation: bpf.BitsNotSet, Value: unix.S_IFMT &^ unix.S_IFIFO}}},
 				}},
-				// glibc then uses clone, whose flags are looked at.
+				// glibc falls back to clone, whose flags the filter checks.
 				{Action: bpf.ActionErrno | bpf.Action(unix.ENOSYS), Names: []string{"clone3"}},
 			},
 		},

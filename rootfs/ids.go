@@ -17,10 +17,10 @@ import (
 // idSpan is the host ids first..last.
 type idSpan struct{ first, last uint64 }
 
-// FreeIDs returns the first id of a range for Options.IDBase that nobody else on the host has: the
-// lowest multiple of its size from 1<<20 on that no user, no group, and no subordinate range of etc
-// (/etc: passwd, group, subuid, subgid) lies in. A file that is missing has none. Users that only a
-// directory service knows are not seen.
+// FreeIDs returns the first id of an unused range for [Options].IDBase: the lowest multiple of the
+// range's size, from 1<<20 on, without any user, group or subordinate range of etc. etc is /etc,
+// with passwd, group, subuid and subgid. A missing file is empty. Users known only to a directory
+// service are not seen.
 func FreeIDs(etc string) (uint32, error) {
 	var taken []idSpan
 	for _, f := range []struct {
@@ -49,8 +49,8 @@ func FreeIDs(etc string) (uint32, error) {
 	return uint32(base), nil
 }
 
-// spans are the ids of the lines that have a number in field id, and, where number is not 0, a
-// count in that field.
+// spans returns the ids of the lines with a number in field id. If number is not 0, that field
+// holds a count.
 func spans(data []byte, id, number int) []idSpan {
 	var all []idSpan
 	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {

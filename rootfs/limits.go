@@ -2,7 +2,7 @@ package rootfs
 
 import "time"
 
-// Limits bounds what one build may take. Zero fields mean the default; there is no "unlimited".
+// Limits limits the resources of one build. Zero fields mean the default; there is no "unlimited".
 type Limits struct {
 	UnpackedBytes int64         // bytes of all layers' tar streams together, and of all files together; default 8 GiB
 	Entries       int           // tar entries of all layers together; default 1,000,000

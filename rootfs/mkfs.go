@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// tool is the mkfs.erofs found on this host, or why there is none to use.
+// tool is the host's mkfs.erofs, or the reason why none is usable.
 type tool struct {
 	file    *os.File // opened once, so that what was examined is what runs; nil: directory roots
 	version string   // "1.5"
@@ -23,8 +23,8 @@ type tool struct {
 
 var versionRE = regexp.MustCompile(`mkfs\.erofs (?:\(erofs-utils\) )?v?(\d+)\.(\d+)(?:\.\d+)?`)
 
-// findTool looks for a usable mkfs.erofs: path, or mkfs.erofs on PATH when path is "". It does not
-// fail: what is missing, cannot be read or is known to be bad means directory roots and a reason.
+// findTool looks for a usable mkfs.erofs at path, or on PATH if path is empty. It does not fail: a
+// missing, unreadable or known bad tool means directory roots and a reason.
 func findTool(ctx context.Context, path string) tool {
 	if path == "" {
 		path = "mkfs.erofs"
@@ -85,14 +85,14 @@ func exitText(err error) string {
 	return err.Error()
 }
 
-// imageEpoch is the superblock's build time: later than any time stamp in a tree, because
-// mkfs.erofs lowers what is later. (-T would give every file one time, and then no .pyc file
-// matches its source.)
+// imageEpoch is the superblock's build time. It is later than any time stamp in a tree, because
+// mkfs.erofs lowers later stamps. (-T would give every file the same time, and no .pyc file would
+// match its source.)
 const imageEpoch = 4102444800 // 2100-01-01
 
-// mkfsArgs is the argument list of mkfs.erofs, run in mkfsRoot. Inline data is off because runsc
-// cannot execute files that have it (EFAULT), compression because runsc cannot read it, xattrs
-// because no job needs them.
+// mkfsArgs returns the arguments of mkfs.erofs, run in mkfsRoot. Inline data is off because runsc
+// cannot execute such files (EFAULT). Compression is off because runsc cannot read it. Xattrs are
+// off because no job needs them.
 func (t tool) mkfsArgs() []string {
 	args := []string{"mkfs.erofs", "-Enoinline_data", "-x-1", "-U00000000-0000-0000-0000-000000000000"}
 	if t.minor >= 5 {

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// detachedMount is a copy of the mount that f lies on, with f as its root, that belongs to no
-// namespace yet. A child in namespaces of its own can attach it though it could never reach the
-// path.
+// detachedMount copies the mount of f, with f as its root. The copy belongs to no namespace yet, so
+// a child in its own namespaces can attach it without access to the path.
 func detachedMount(f *os.File) (*os.File, error) {
 	fd, err := unix.OpenTree(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
@@ -24,16 +23,14 @@ func detachedMount(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// systemDirs are what a dynamically linked mkfs.erofs needs of the host. In the child they are
-// read-only.
+// systemDirs are the host directories that a dynamically linked mkfs.erofs needs. They are
+// read-only in the child.
 var systemDirs = []string{"usr", "lib", "lib32", "lib64", "bin"}
 
-// mkfsRoot moves the calling process into a root of its own: the host's program directories,
-// read-only; /mkfs.erofs; /tree, read-only; /out; and nothing else. work and tool are detached
-// mounts.
+// mkfsRoot moves the calling process into a root that holds only the host's program directories
+// (read-only), /mkfs.erofs, /tree (read-only) and /out. work and tool are detached mounts.
 func mkfsRoot(work, tool int) error {
-	// Any directory would do to mount the new root on; /proc is one that is there, and not needed
-	// from here on.
+	// The new root can be mounted on any directory. /proc exists and is no longer needed.
 	const root = "/proc"
 	system := make(map[string]int)
 	links := make(map[string]string)
@@ -96,7 +93,7 @@ func mkfsRoot(work, tool int) error {
 	if err := unix.Chdir(root); err != nil {
 		return fmt.Errorf("enter new root: %w", err)
 	}
-	// Both at the same place: the old root ends up on top of the new one and is taken off
+	// With both at the same place, the old root is stacked on the new root and is then detached
 	// (pivot_root(2), notes).
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("pivot_root: %w", err)

@@ -24,8 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// treeDir is where the child unpacks to, as it sees it: below the work directory, which is its
-// root.
+// treeDir is the child's unpack directory, below the work directory, which is the child's root.
 const treeDir = "/tree"
 
 // unpack is the first step: it runs in the child, chrooted.
@@ -83,7 +82,7 @@ func (u *unpacker) layer(l layerRequest, blob *os.File) error {
 	tarStream := io.TeeReader(&capped{r: stream, left: &u.bytesLeft}, diffHash)
 	unpackErr := u.entriesOf(tarStream)
 	if unpackErr == nil {
-		// What follows the end of the archive belongs to the diff id and, below, to the digest.
+		// Bytes after the end of the archive count for the diff id and, below, for the digest.
 		if _, err := io.Copy(io.Discard, tarStream); err != nil {
 			unpackErr = streamError(err)
 		}
@@ -91,7 +90,7 @@ func (u *unpacker) layer(l layerRequest, blob *os.File) error {
 	if errors.Is(unpackErr, errTooMuch) || noSpace(unpackErr) {
 		return unpackErr
 	}
-	// A wrong digest explains whatever else went wrong, so it is reported first.
+	// A wrong digest explains every other error, so it is reported first.
 	if _, err := io.Copy(io.Discard, raw); err != nil {
 		return fmt.Errorf("read blob: %w", err)
 	}
@@ -130,14 +129,15 @@ func (u *unpacker) decompress(c Compression, r io.Reader) (io.Reader, func(), er
 	return nil, nil, invalidf("compression %q is not supported: use tar, tar+gzip or tar+zstd layers", string(c))
 }
 
-// errTooMuch marks a limit that was reached.
+// errTooMuch marks an exceeded limit.
 var errTooMuch = errors.New("over a limit")
 
 func tooMuchf(format string, args ...any) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf(format, args...), err: errTooMuch}
 }
 
-// streamError is an error of reading the tar stream: the blob's fault, unless a limit was reached.
+// streamError classifies a read error of the tar stream: the blob is at fault unless a limit was
+// exceeded.
 func streamError(err error) error {
 	if errors.Is(err, ErrInvalid) {
 		return err
@@ -148,7 +148,7 @@ func streamError(err error) error {
 	return invalidf("blob is not a valid archive: %v", err)
 }
 
-// capped reads at most *left bytes and then fails, so that a stream of exactly the limit passes.
+// capped reads at most *left bytes and then fails. A stream of exactly the limit passes.
 type capped struct {
 	r    io.Reader
 	left *int64
@@ -196,8 +196,8 @@ func (u *unpacker) entriesOf(stream io.Reader) error {
 	}
 }
 
-// drop removes what an entry that is left out replaces, in this layer or a lower one: an empty file
-// takes the place, and goes. A global header replaces nothing.
+// drop removes whatever a skipped entry would replace in this layer or a lower layer. It puts an
+// empty file in the place and removes the file. A global header replaces nothing.
 func drop(ex *layer.TarExtractor, hdr *tar.Header) error {
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
 		return nil
@@ -219,10 +219,10 @@ func drop(ex *layer.TarExtractor, hdr *tar.Header) error {
 	return unix.Unlinkat(dir, name, 0)
 }
 
-// isWhiteout reports whether an entry removes what lies below, which its name alone decides.
+// isWhiteout reports whether an entry removes lower entries. Its name alone decides.
 func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(cleanName(name)), ".wh.") }
 
-// entryError distinguishes what the image did wrong from what this host could not do.
+// entryError separates faults of the image from failures of this host.
 func entryError(name string, err error) error {
 	switch {
 	case errors.Is(err, ErrInvalid):
@@ -240,10 +240,10 @@ func entryError(name string, err error) error {
 	return &kindError{kind: ErrInvalid, msg: fmt.Sprintf("entry %q cannot be unpacked: %v", name, err), err: err}
 }
 
-// sanitise checks one entry and takes from it what no image may bring: setuid and setgid bits,
-// extended attributes (file capabilities and security labels among them), and time stamps that
-// EROFS cannot hold. It reports whether the entry is kept: device nodes, FIFOs and hard links to
-// them are left out. A whiteout is kept whatever its type.
+// sanitise checks one entry and strips setuid and setgid bits, extended attributes (including file
+// capabilities and security labels), and time stamps that EROFS cannot hold. It reports whether to
+// keep the entry. Device nodes, FIFOs and hard links to them are skipped. A whiteout is kept
+// whatever its type.
 func (u *unpacker) sanitise(hdr *tar.Header) (keep bool, err error) {
 	if err := u.checkPath("entry", hdr.Name); err != nil {
 		return false, err
@@ -295,10 +295,11 @@ func (u *unpacker) sanitise(hdr *tar.Header) (keep bool, err error) {
 	return true, nil
 }
 
-// cleanName is an entry's name relative to the root, "." for the root itself.
+// cleanName returns an entry's name relative to the root, "." for the root itself.
 func cleanName(name string) string { return path.Clean(strings.TrimLeft(layer.CleanPath(name), "/")) }
 
-// checkPath refuses what no honest tool writes. An absolute path is taken as one below the root.
+// checkPath refuses names that no honest tool writes. An absolute path counts as relative to the
+// root.
 func (u *unpacker) checkPath(what, name string) error {
 	switch {
 	case name == "":
@@ -336,9 +337,9 @@ func clampTime(t time.Time) time.Time {
 	return t
 }
 
-// putMountPoints makes every mount point a real directory and /.tsubo an empty one, whatever the
-// image has there. Nothing is followed: what is no directory is removed by name, and no path has
-// more than one element.
+// putMountPoints makes every mount point a real directory and /.tsubo an empty directory, whatever
+// the image holds there. It follows no link: anything but a directory is removed by name, and every
+// path has one element.
 func putMountPoints(tree string) error {
 	points := MountPoints()
 	for _, name := range sortedKeys(points) {
@@ -360,7 +361,7 @@ func putMountPoints(tree string) error {
 	return putHome(tree)
 }
 
-// putHome makes /home/sandbox, the job's HOME, unless the image has something there or /home is no
+// putHome makes /home/sandbox, the job's HOME, unless the path exists in the image or /home is no
 // directory.
 func putHome(tree string) error {
 	home := filepath.Join(tree, "home")
@@ -385,7 +386,7 @@ func putHome(tree string) error {
 	return nil
 }
 
-// ownDir makes p a directory (or takes the one that is there) with this owner and mode.
+// ownDir makes p a directory with this owner and mode, or adopts the existing directory.
 func ownDir(p string, uid, gid int, mode fs.FileMode) error {
 	if err := os.Mkdir(p, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -396,9 +397,9 @@ func ownDir(p string, uid, gid int, mode fs.FileMode) error {
 	return os.Chmod(p, mode)
 }
 
-// finishDirs gives every directory one time stamp: those that no layer lists would otherwise carry
-// the time of this build, and the same image would give another root each time. It refuses a tree
-// that symbolic links let grow deeper than any entry's own path.
+// finishDirs gives every directory the same time stamp. Otherwise unlisted directories would carry
+// the build's time, and the same image would give a different root each time. finishDirs refuses a
+// tree that symbolic links made deeper than any entry's own path.
 func finishDirs(tree string, depth int) error {
 	epoch := []unix.Timespec{{}, {}}
 	return filepath.WalkDir(tree, func(p string, d fs.DirEntry, err error) error {

@@ -15,12 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verify is the step that compares out/root.erofs with the tree it was made from. It runs in the
-// child, chrooted, without a right to write, and reads the image with a reader of its own: neither
-// mkfs.erofs nor a kernel is believed.
+// verify compares out/root.erofs with its source tree. It runs in the child, chrooted and without
+// write access. It uses its own reader and so trusts neither mkfs.erofs nor a kernel.
 func verify() (a answer, err error) {
 	defer func() {
-		// The image is as hostile as what it was made from.
+		// The image is as hostile as its source.
 		if v := recover(); v != nil {
 			a, err = answer{}, fmt.Errorf("image cannot be read: %v", v)
 		}
@@ -60,13 +59,13 @@ type verifier struct {
 	left, right []byte
 }
 
-// differ returns what is wrong with the image, of which name is an entry.
+// differ returns an error about the image's entry name.
 func differ(name, format string, args ...any) error {
 	return fmt.Errorf("image differs from the unpacked tree at %q: %s", name, fmt.Sprintf(format, args...))
 }
 
-// dir compares the names in a directory, each entry, and everything below. It ends, also for an
-// image with loops, because it descends only where the tree has a directory.
+// dir compares the names in a directory, each entry, and everything below. It terminates even for
+// an image with loops, because it descends only where the tree has a directory.
 func (v *verifier) dir(dir string) error {
 	want, err := os.ReadDir(path.Join(treeDir, dir))
 	if err != nil {
@@ -154,8 +153,8 @@ func (v *verifier) link(name, real string) error {
 	return nil
 }
 
-// file compares content. The data must lie in the image in one piece, as -Enoinline_data promises:
-// runsc cannot execute a file whose tail is stored inline.
+// file compares content. The data must be contiguous in the image, as -Enoinline_data promises:
+// runsc cannot execute a file with an inline tail.
 func (v *verifier) file(name, real string, size int64, got *erofs.Stat, fi fs.FileInfo) error {
 	if got.Size != size {
 		return differ(name, "%d bytes, expected %d", got.Size, size)
@@ -194,7 +193,7 @@ func (v *verifier) file(name, real string, size int64, got *erofs.Stat, fi fs.Fi
 	return nil
 }
 
-// unixMode is m as stat(2) has it.
+// unixMode converts m to the mode of stat(2).
 func unixMode(m fs.FileMode) uint32 {
 	mode := uint32(m.Perm())
 	switch m.Type() {
