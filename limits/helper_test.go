@@ -224,7 +224,7 @@ func command(d *dir, helper string, env ...string) (*exec.Cmd, io.Reader) {
 	return cmd, out
 }
 
-// run runs a helper in a cgroup to its end and returns what it said.
+// run runs a helper in a cgroup to its end and returns its output.
 func run(t *testing.T, d *dir, helper string, env ...string) (string, error) {
 	t.Helper()
 	cmd, out := command(d, helper, env...)

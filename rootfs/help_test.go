@@ -9,7 +9,7 @@ import (
 	erofs "github.com/erofs/go-erofs"
 )
 
-// attributes are what the image or the host's file system says of an entry.
+// attributes are an entry's attributes in the image or in the host's file system.
 func attributes(t *testing.T, fi fs.FileInfo) (mode fs.FileMode, uid, gid uint32) {
 	t.Helper()
 	switch st := fi.Sys().(type) {

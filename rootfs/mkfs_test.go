@@ -13,7 +13,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/tartest"
 )
 
-// stub writes a mkfs.erofs that tells a version and otherwise runs a shell script, in which $real
+// stub writes a mkfs.erofs that reports a version and otherwise runs a shell script, in which $real
 // is the real one.
 func stub(t *testing.T, version, script string) string {
 	t.Helper()

@@ -45,7 +45,7 @@ func TestSpreadLeavesTheOrder(t *testing.T) {
 	}
 }
 
-// TestArrivals: in order, within the time, as many as the rate says, the same for the same seed,
+// TestArrivals: in order, within the time, as many as the rate asks, the same for the same seed,
 // and not evenly spaced.
 func TestArrivals(t *testing.T) {
 	const rate, seconds = 50, 200

@@ -83,7 +83,7 @@ func (b *bench) sweepClients() {
 	}
 }
 
-// served puts beside a figure what served its jobs, where that was said.
+// served adds to a figure the tier of its jobs, if it was reported.
 func served(point map[string]any, tiers map[string]int) {
 	for tier, n := range tiers {
 		if tier != "" {

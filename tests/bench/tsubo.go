@@ -99,7 +99,7 @@ func text(s *string) string {
 	return *s
 }
 
-// tierOf is what served a job, "" where the daemon does not say.
+// tierOf returns the tier that served a job, "" if the daemon does not report a tier.
 func tierOf(answer *job.ExecuteAnswer) string { return text(answer.Timing.Sandbox) }
 
 // check holds what was in force against what must be, and remembers the first.

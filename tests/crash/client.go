@@ -124,7 +124,7 @@ func (c *client) submit(s submission) (id string, err error) {
 	return a.JobID, nil
 }
 
-// record is what GET /executions/{id} says, and the digest of its text.
+// record is the answer of GET /executions/{id} and the digest of its text.
 type record struct {
 	job.FullAnswer
 	digest string

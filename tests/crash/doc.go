@@ -1,5 +1,5 @@
 // Command crash is the part of `make test-crash` that runs in the VM: it loads a store or a tsubod
-// with submissions, says on its standard output what a client then knows for sure (ledger.go), and
+// with submissions, writes to standard output what a client then knows for sure (ledger.go), and
 // after a crash compares that with what is there.
 //
 //	crash store -dir DIR ...   one start of package store on DIR: check what an earlier start left, then load it

@@ -72,7 +72,7 @@ func (l *ledger) say(verb string, args ...string) {
 	}
 }
 
-// readLedger reads what a start has said; the last line may be torn. A file that is "" is an empty
+// readLedger reads what a start reported; the last line may be torn. A file that is "" is an empty
 // ledger.
 func readLedger(path string) ([]fact, error) {
 	if path == "" {
@@ -117,7 +117,7 @@ func writeLedger(path string, facts []fact) error {
 	return os.WriteFile(path, []byte(b.String()), 0o600)
 }
 
-// known is what a ledger says of one job.
+// known is a ledger's knowledge of one job.
 type known struct {
 	id, key, kind string
 	accepted      bool

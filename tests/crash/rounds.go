@@ -182,7 +182,7 @@ func unmount(dir string) (err error) {
 	return err
 }
 
-// summary counts what a ledger says.
+// summary counts the facts in a ledger.
 func summary(facts []fact) string {
 	var accepted, running, ended, deleted int
 	for _, k := range learn(facts) {

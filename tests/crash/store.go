@@ -77,7 +77,7 @@ func loadStore(ctx context.Context, s *store.Store, o startOptions, l *ledger) e
 	return err
 }
 
-// storeJob takes one job as far as its number says.
+// storeJob takes one job as far as its number prescribes.
 func storeJob(ctx context.Context, s *store.Store, seed uint64, i int, l *ledger) error {
 	rnd := dice(seed, uint64(i))
 	id := fmt.Sprintf("j-%d-%d", seed, i)
@@ -147,7 +147,7 @@ func dice(seed, stream uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a round is to be repeatable, not secret
 }
 
-// digest of all that a record says.
+// digest of a record's whole content.
 func digest(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {

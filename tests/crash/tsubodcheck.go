@@ -75,7 +75,7 @@ func each[T any](all []T, do func(T) error) (err error) {
 	return err
 }
 
-// checkTsubod compares what a tsubod tells and does after a crash with what was known before it,
+// checkTsubod compares what a tsubod reports and does after a crash with what was known before it,
 // and reports what is there.
 func checkTsubod(d *tsubod, before []fact, o startOptions, l *ledger) error {
 	c := &check{d: d, l: l, o: o, all: learn(before), now: map[string]*record{}}

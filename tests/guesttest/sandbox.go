@@ -67,7 +67,7 @@ type Job struct {
 	StopAt  string // send Stop when stdout holds this
 }
 
-// Result is everything that init said.
+// Result is everything that init reported.
 type Result struct {
 	Stdout, Stderr string
 	Exit           *frames.Exit

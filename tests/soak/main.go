@@ -86,7 +86,7 @@ func place(bin, runscBin, layouts string) (o tsubod.Options, err error) {
 	return o, os.Chmod(o.Dir, 0o755) //nolint:gosec // roots below it are read by unprivileged sandboxes
 }
 
-// say reports how it goes.
+// say reports progress.
 func say(started time.Time, format string, args ...any) {
 	fmt.Printf("%6.0f s  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/hoststate"
 )
 
-// TestMix: every kind comes, about as often as its share says, and the same jobs every time.
+// TestMix: every kind comes, about as often as its share asks, and the same jobs every time.
 func TestMix(t *testing.T) {
 	const n = 10_000
 	of := map[string]int{}

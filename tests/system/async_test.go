@@ -54,7 +54,7 @@ func (d *daemon) submit(t *testing.T, request map[string]any) string {
 	return accepted.JobID
 }
 
-// status is what GET /jobs/{id} says.
+// status is the answer of GET /jobs/{id}.
 func (d *daemon) status(t *testing.T, id string) job.StatusAnswer {
 	t.Helper()
 	code, body := d.ask(t, http.MethodGet, "/jobs/"+id, "")

@@ -20,7 +20,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/pagecache"
 )
 
-// refused runs a tsubod that must not serve and returns what it says.
+// refused runs a tsubod that must not serve and returns its output.
 func refused(t *testing.T, config string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "tsubod", "--config", config)
@@ -201,7 +201,7 @@ func glob(t *testing.T, pattern string) []string {
 	return found
 }
 
-// Without an image tsubod serves, and tells whoever submits what to do; with one imported through
+// Without an image tsubod serves, and reports the fix to whoever submits; with one imported through
 // the API it runs.
 func TestImportThroughTheAPI(t *testing.T) {
 	d, err := startDaemon(need.RootDir(t), "empty", "")
