@@ -15,8 +15,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// accept submits a job that must be accepted, and returns when everything that can happen has
-// happened.
+// accept submits a job that must be accepted, and returns once the bubble is idle.
 func (b *bench) accept(s *job.Spec) {
 	b.t.Helper()
 	rec, existed, err := b.Submit(b.t.Context(), of(s))
@@ -76,7 +75,8 @@ func TestAsyncRunsAndIsKept(t *testing.T) {
 		}
 		b.accept(spec("1", "a", 1))
 		b.accept(spec("2", "a", 1))
-		if rec := b.status("1", job.Running); rec.WorkerID == "" || rec.Attempt != 0 || b.m.leases["1"].Before(time.Now()) {
+		if rec := b.status("1", job.Running); rec.WorkerID == "" || rec.Attempt != 0 ||
+			b.m.leases["1"].Before(time.Now()) {
 			t.Errorf("start mark %+v, lease until %s", rec, b.m.leases["1"])
 		}
 		b.status("2", job.Queued)
@@ -92,8 +92,10 @@ func TestAsyncRunsAndIsKept(t *testing.T) {
 			t.Error(err)
 		}
 		rec := b.status("1", job.Succeeded)
-		if rec.DurationMS == nil || *rec.DurationMS != 1000 || rec.DequeuedAt.IsZero() || rec.WorkerID == "" || rec.MaxTries != 2 || rec.Timing == nil ||
-			rec.Usage != nil || rec.Enforced.Runtime != "runsc" || len(rec.Artifacts) != 1 || rec.Stdout != "out" || !rec.StdoutTruncated ||
+		if rec.DurationMS == nil || *rec.DurationMS != 1000 || rec.DequeuedAt.IsZero() || rec.WorkerID == "" ||
+			rec.MaxTries != 2 || rec.Timing == nil ||
+			rec.Usage != nil || rec.Enforced.Runtime != "runsc" || len(rec.Artifacts) != 1 || rec.Stdout != "out" ||
+			!rec.StdoutTruncated ||
 			string(rec.Output) != "[1]" || rec.JobRef != "default@latest" || rec.StartedAt.Location() != time.UTC {
 			t.Errorf("record %+v", rec)
 		}
@@ -109,7 +111,7 @@ func TestAsyncRunsAndIsKept(t *testing.T) {
 	})
 }
 
-// A job is taken up from the store when its turn comes, by the policy of that time.
+// A job is loaded from the store when its turn comes and resolved under the current policy.
 func TestWaitingJobsComeFromTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := narrow
@@ -210,7 +212,7 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
-// A job that is there already needs no place in the queue.
+// A repeated submission needs no place in the queue.
 func TestIdempotencyKeyWhileTheQueueIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -227,7 +229,8 @@ func TestIdempotencyKeyWhileTheQueueIsFull(t *testing.T) {
 		if rec, existed, err := b.Submit(t.Context(), sub("x", "key3", "f")); err != nil || !existed || rec.ID != "3" {
 			t.Errorf("%+v %v %v", rec, existed, err)
 		}
-		if rec, existed, err := b.Submit(t.Context(), sub("x", "key3", "g")); !errors.Is(err, job.ErrFingerprint) || existed || rec != nil {
+		if rec, existed, err := b.Submit(t.Context(), sub("x", "key3", "g")); !errors.Is(err, job.ErrFingerprint) ||
+			existed || rec != nil {
 			t.Errorf("%+v %v %v", rec, existed, err)
 		}
 		var r *job.Refusal
@@ -236,7 +239,8 @@ func TestIdempotencyKeyWhileTheQueueIsFull(t *testing.T) {
 		}
 		other := sub("x", "key3", "f")
 		other.Record.Caller, other.Spec.Caller = "b", "b"
-		if rec, existed, err := b.Submit(t.Context(), other); err != nil || existed || rec.ID != "x" { // keys are a caller's own
+		// keys are scoped to their caller
+		if rec, existed, err := b.Submit(t.Context(), other); err != nil || existed || rec.ID != "x" {
 			t.Errorf("%+v %v %v", rec, existed, err)
 		}
 		if err := b.Stop(hurry()); err != nil {
@@ -245,7 +249,7 @@ func TestIdempotencyKeyWhileTheQueueIsFull(t *testing.T) {
 	})
 }
 
-// Ruling 2: nothing is written, so the key is not burned.
+// Ruling 2: nothing is stored, so the idempotency key stays free.
 func TestFullQueueKeepsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -260,7 +264,7 @@ func TestFullQueueKeepsNothing(t *testing.T) {
 		if b.m.record("5").ID != "" {
 			t.Error("it was written")
 		}
-		// What is accepted stays; another caller still gets in.
+		// Accepted jobs stay, and another caller still gets in.
 		b.accept(spec("b", "b", 1))
 		if _, _, err := b.Submit(t.Context(), of(spec("b2", "b", 1))); err == nil {
 			t.Error("and has more than a little room")
@@ -299,7 +303,8 @@ func TestAcceptedJobsAreNeverPushedOut(t *testing.T) {
 	})
 }
 
-// The room for those who have little is bounded, too, and equals do not push each other out.
+// The extra room for callers with short lines is limited, and equal callers do not displace each
+// other.
 func TestBoundOfTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Options{Budget: 1000 * mib, Workers: 1, Queue: 8})
@@ -322,7 +327,7 @@ func TestBoundOfTheQueue(t *testing.T) {
 		for _, id := range []string{"a0", "a1", "a2", "b1", "b2"} {
 			b.submit(t.Context(), spec(id, id[:1], 1))
 		}
-		b.refused("b2", job.QueueFull) // both would have two
+		b.refused("b2", job.QueueFull) // both callers would have two
 		b.finishAll("a0", "a1", "b1", "a2")
 		b.stop()
 	})
@@ -333,7 +338,7 @@ func TestCancelLetsOthersPass(t *testing.T) {
 		b := newBench(t, Options{Budget: 100 * mib, Workers: 2, Queue: 100})
 		b.accept(spec("1", "a", 50))
 		b.accept(spec("large", "b", 100))
-		b.byID["large"].overtaken = maxOvertaken // it holds the others back
+		b.byID["large"].overtaken = maxOvertaken // it blocks the others
 		b.accept(spec("2", "a", 50))
 		b.status("2", job.Queued)
 		b.cancelled("large")
@@ -343,7 +348,7 @@ func TestCancelLetsOthersPass(t *testing.T) {
 	})
 }
 
-// A slot that is free counts, also while the jobs that will take it are being written.
+// A free slot counts as room while the jobs that will take it are still being written.
 func TestManySubmittersAtOnceMeetFreeSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Options{Budget: 1000 * mib, Workers: 10, Queue: 2})
@@ -392,7 +397,8 @@ func TestAcceptFails(t *testing.T) {
 		b.stats(0, 0)
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := b.Submit(gone, of(spec("1", "a", 1))); err != nil { // whether it is in the store must be known
+		// the outcome must be known
+		if _, _, err := b.Submit(gone, of(spec("1", "a", 1))); err != nil {
 			t.Error(err)
 		}
 		b.finishAll("1")
@@ -416,9 +422,11 @@ func TestCancelAsync(t *testing.T) {
 			t.Errorf("after a failed cancel: %+v, %v", l, ok)
 		}
 		b.cancelled("queued")
-		// Terminal at once, not at the next scheduling.
-		if rec := b.m.record("queued"); rec.Status != job.Cancelled || rec.ExitCode != nil || rec.Error.Type != job.TypeCancelled ||
-			rec.Error.Message != "Execution was cancelled by user" || !rec.StartedAt.IsZero() || rec.EndedAt.IsZero() || rec.DurationMS != nil {
+		// Terminal at once, not at the next dispatch.
+		if rec := b.m.record("queued"); rec.Status != job.Cancelled || rec.ExitCode != nil ||
+			rec.Error.Type != job.TypeCancelled ||
+			rec.Error.Message != "Execution was cancelled by user" || !rec.StartedAt.IsZero() || rec.EndedAt.IsZero() ||
+			rec.DurationMS != nil {
 			t.Errorf("record %+v", rec)
 		}
 		if err := <-waiter; err != nil {
@@ -438,7 +446,7 @@ func TestCancelAsync(t *testing.T) {
 	})
 }
 
-// Cancel waits for the end, but not for ever.
+// Cancel waits for the job's end, up to cancelWait.
 func TestCancelOfAStubbornRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -467,7 +475,8 @@ func TestCancelledSyncRunIsKept(t *testing.T) {
 		b.cancelled("2")
 		b.cancelled("1")
 		for _, id := range []string{"1", "2"} {
-			if a := b.answer(id); a.record.Status != job.Cancelled || b.m.record(id).Status != job.Cancelled || a.record.Async {
+			if a := b.answer(id); a.record.Status != job.Cancelled || b.m.record(id).Status != job.Cancelled ||
+				a.record.Async {
 				t.Errorf("%s: %+v", id, a.record)
 			}
 		}
@@ -488,14 +497,15 @@ func TestCancelledSyncRunIsKept(t *testing.T) {
 	})
 }
 
-// A result that was there first wins over a cancel that comes late.
+// A result wins over a later cancel.
 func TestRealResultWinsOverCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		s := must(New(with(narrow, runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
-			<-ctx.Done()
-			return ok(), nil
-		}), m)))
+		s := must(New(with(narrow,
+			runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
+				<-ctx.Done()
+				return ok(), nil
+			}), m)))
 		if _, _, err := s.Submit(t.Context(), of(spec("1", "a", 1))); err != nil {
 			t.Fatal(err)
 		}
@@ -546,7 +556,7 @@ func TestQueueTTL(t *testing.T) {
 	})
 }
 
-// The clock of the queue may strike while the job has a goroutine that waits for another turn.
+// The queue TTL may fire while the job has a goroutine that waits for another turn.
 func TestExpiryBetweenAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -586,8 +596,8 @@ func TestPosition(t *testing.T) {
 	})
 }
 
-// The record is durable before anybody is shown of the end; when it cannot be written nobody is
-// shown that all is well.
+// The record is durable before its end is published. If it cannot be written, no success is
+// published.
 func TestFinishFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -601,7 +611,7 @@ func TestFinishFails(t *testing.T) {
 			t.Errorf("told before the record was there: %v", err)
 		default:
 		}
-		b.stats(0, 1) // its slot is not free either: what it holds is in memory
+		b.stats(0, 1) // its slot is taken, too: the result is still in memory
 		if err := <-waiter; err != nil {
 			t.Error(err)
 		}
@@ -620,7 +630,8 @@ func TestFinishFails(t *testing.T) {
 				t.Error("the stream tells a result that nobody kept")
 			}
 		}
-		if dead := b.m.dead(); len(dead) != 1 || dead[0].JobID != "2" || strings.Contains(dead[0].ErrorMessage, "state/db") {
+		if dead := b.m.dead(); len(dead) != 1 || dead[0].JobID != "2" ||
+			strings.Contains(dead[0].ErrorMessage, "state/db") {
 			t.Errorf("dead letters %+v", dead)
 		}
 		b.stats(0, 0)
@@ -709,8 +720,8 @@ func TestExecuteHandsOutItsStream(t *testing.T) {
 	})
 }
 
-// 500 waiters and 200 readers, most of whom give up at some time: the jobs do not notice, and
-// nothing is left (goleak).
+// 500 waiters and 200 readers, most of whom give up early, must not affect the jobs or leak
+// goroutines (goleak).
 func TestWaitersAndReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -770,10 +781,11 @@ func TestWaitersAndReaders(t *testing.T) {
 
 func TestMemoryOfTheQueue(t *testing.T) {
 	m := newMemory()
-	o := with(Options{Budget: 1000 * mib, Workers: 1, Queue: 10000}, runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
-	}), m)
+	o := with(Options{Budget: 1000 * mib, Workers: 1, Queue: 10000},
+		runnerFunc(func(ctx context.Context, _ *job.Spec, _ job.Observer) (*job.Result, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}), m)
 	o.Store = drain{m}
 	s := must(New(o))
 	heap := func() int64 {
@@ -804,7 +816,7 @@ func TestMemoryOfTheQueue(t *testing.T) {
 	}
 }
 
-// drain is a Store that accepts and holds nothing in memory.
+// drain is a Store that accepts everything and keeps nothing.
 type drain struct{ *memory }
 
 func (drain) Accept(context.Context, *job.Record, *job.Request) (*job.Record, error) { return nil, nil }

@@ -8,7 +8,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// duration_ms follows the monotonic clock: the wall clock jumps by two days while the job runs.
+// duration_ms uses the monotonic clock: the wall clock jumps by two days during the run.
 func TestDurationIgnoresTheWallClock(t *testing.T) {
 	s := &Scheduler{}
 	started := time.Now()
@@ -28,8 +28,8 @@ func TestDurationIgnoresTheWallClock(t *testing.T) {
 	}
 }
 
-// jump moves the wall clock's part of t and leaves the monotonic one. Package time keeps the
-// seconds above 30 bits of nanoseconds.
+// jump moves the wall clock part of t and keeps the monotonic part. Package time stores the seconds
+// above 30 bits of nanoseconds.
 func jump(t time.Time, by time.Duration) time.Time {
 	*(*uint64)(unsafe.Pointer(&t)) += uint64(by/time.Second) << 30
 	return t

@@ -1,15 +1,15 @@
-// Package scheduler decides which job runs when: admission, order, fairness between callers,
-// retries, and the causes for which a run is cut short. It declares the Runner and the Store that
-// it needs and knows nothing of sandboxes.
+// Package scheduler decides which job runs when. It owns admission, order, fairness between
+// callers, retries and cancellation. It declares the [Runner] and the [Store] that it needs and
+// knows nothing about sandboxes.
 //
-// Jobs run while the sum of their leaf limits fits the memory budget and a slot is free; the rest
-// wait in a bounded queue with one line per caller, served in turn (wire.md rulings 2 and 11). A
-// synchronous run occupies the goroutine of its caller; an asynchronous job is in the store before
-// it is accepted and has a goroutine of the scheduler from its turn to its end. While it waits,
-// only a few hundred bytes of it are in memory: what it is comes back from the store.
+// Jobs run while the sum of their leaf limits fits the memory budget and a slot is free. The others
+// wait in a bounded queue. Each caller has a line of its own, and callers take turns (wire.md
+// rulings 2 and 11). A synchronous run occupies its caller's goroutine. An asynchronous job is
+// stored before it is accepted and gets a goroutine of the scheduler when its turn comes. Until
+// then it takes only a few hundred bytes of memory; its request is read back from the store.
 //
 // The package is long because every change of a job's state happens here, under one mutex.
 //
-// The end of a job is published in this order: the record is in the store, then the event stream
-// ends with it, then waiters are released.
+// A job's end is published in this order: the record is stored, the event stream ends with the
+// record, waiters are released.
 package scheduler

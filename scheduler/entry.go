@@ -8,57 +8,60 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// entry is one job from the moment in which it asks for a place until its end has been published.
+// entry is one job from its admission until its end has been published.
 type entry struct {
 	id, caller, kind string
 	async            bool
 	created          time.Time
 
-	// What the job is. Of an asynchronous job that waits all three are nil: they are in the store.
+	// All three are nil while an asynchronous job waits: the store has them.
 	record  *job.Record
 	request *job.Request
 	spec    *job.Spec
 
-	need    int64           // bytes of the budget
-	cleared <-chan struct{} // closed when the last attempt holds none of them any more; nil when that is so already
-	longest time.Duration   // startup_timeout + timeout
-	turn    chan turn       // of the goroutine that waits for the job's turn, holds one; nil while the job has no goroutine
-	held    bool            // it has a place and may not run yet: it is being written to the store
-	at      place
-	// engaged: somebody works on it, so that it counts in Scheduler.busy.
+	need int64 // bytes of the budget
+	// cleared is closed when the last attempt has freed its memory. Nil means that it already has.
+	cleared <-chan struct{}
+	longest time.Duration // startup_timeout + timeout
+	// turn wakes the goroutine that waits for the job's turn. Its capacity is 1. It is nil while
+	// the job has no goroutine.
+	turn chan turn
+	held bool // it has a place, but the store is still writing it
+	at   place
+	// engaged is set while a goroutine works on the entry. It then counts in Scheduler.busy.
 	engaged bool
 	gone    bool // its end has been published
 
-	ctx    context.Context // of its runs; its cause is why they are cut short
+	ctx    context.Context // of the job's runs; its cause is why they were cancelled
 	cancel context.CancelCauseFunc
 	hub    *events.Hub
-	done   chan struct{} // closed when the job's end has been published; then
-	final  job.Status    // it ended so,
-	err    error         // or this is why it has no end here
+	done   chan struct{} // closed when the job's end has been published
+	final  job.Status    // status after done is closed, if err is nil
+	err    error         // why the job has no end in this process
 
-	expiry    *time.Timer // of an asynchronous job in the queue, nil for none
-	attempt   int         // index of the present or next attempt, over all lives of the daemon
-	tries     int         // attempts so far in this life
-	marked    bool        // the store has it as running
-	begun     time.Time   // its turn came, this attempt
-	first     time.Time   // its turn came, first attempt
-	overtaken int         // how often a later job went first because this one did not fit
+	expiry    *time.Timer // queue TTL of an asynchronous job; nil means none
+	attempt   int         // index of the current or next attempt, across restarts of the daemon
+	tries     int         // attempts since the daemon started
+	marked    bool        // the store has the job as running
+	begun     time.Time   // when this attempt got its slot
+	first     time.Time   // when the first attempt got its slot
+	overtaken int         // later jobs that started first because this job did not fit
 }
 
-// place is where an entry is.
+// place is an entry's position between queue and slot.
 type place int
 
 const (
-	outside place = iota // not in the queue, holds nothing: between two attempts, or ending
+	outside place = iota // not queued and without a slot: between two attempts, or ending
 	queued
-	running // holds a slot and its need of the budget
+	running // holds a slot and its share of the budget
 )
 
-// turn is what becomes of a waiting job: the zero value lets it run.
+// turn is the outcome of waiting for a slot. The zero value means that the job may run.
 type turn struct {
 	refusal   *job.Refusal
 	cancelled bool
 }
 
-// forget lets go of what the job is, while an asynchronous one waits.
+// forget drops the record, request and spec of an asynchronous job that waits.
 func (e *entry) forget() { e.record, e.request, e.spec = nil, nil, nil }

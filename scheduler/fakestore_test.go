@@ -11,7 +11,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// memory is a Store in memory. It fails every call for which fail returns an error.
+// memory is an in-memory Store. A call fails if fail returns an error.
 type memory struct {
 	mu      sync.Mutex
 	order   []string
@@ -22,11 +22,12 @@ type memory struct {
 	saved   int
 	renewed int
 	fail    func(op, id string) error
-	slow    chan struct{} // Accept waits for it when it is not nil
+	slow    chan struct{} // if not nil, Accept blocks until it is closed
 }
 
 func newMemory() *memory {
-	return &memory{records: map[string]*job.Record{}, request: map[string]*job.Request{}, leases: map[string]time.Time{}}
+	return &memory{records: map[string]*job.Record{}, request: map[string]*job.Request{},
+		leases: map[string]time.Time{}}
 }
 
 func (m *memory) check(op, id string) error {
@@ -125,7 +126,7 @@ func (m *memory) Request(_ context.Context, id string) (*job.Request, error) {
 	return &found, nil
 }
 
-// become is the one way in which the status of a kept record changes.
+// become is the only function that changes the status of a stored record.
 func (m *memory) become(op, id string, next job.Status, change func(*job.Record)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -205,7 +206,7 @@ func (m *memory) dead() []job.DeadLetter {
 	return slices.Clone(m.letters)
 }
 
-// failing makes the given operations fail n times in all.
+// failing makes the given operations fail n times in total.
 func (m *memory) failing(n int, ops ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

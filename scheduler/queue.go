@@ -2,16 +2,16 @@ package scheduler
 
 import "slices"
 
-// maxOvertaken is how many jobs may go before one that was at the head of the lines and did not
-// fit; then everybody waits for it.
+// maxOvertaken limits how many later jobs may pass a job at the head of its line that does not fit.
+// After that, all jobs wait until it fits.
 const maxOvertaken = 16
 
-// queue holds one line per caller. The callers are served in turn, whatever the length of their
-// lines. The zero value is empty.
+// queue holds one line per caller. The callers take turns, regardless of the lengths of their
+// lines. The zero value is an empty queue.
 type queue struct {
-	lines []*line // in the order of the callers' turns; none is empty
+	lines []*line // in the order of the callers' turns; no line is empty
 	count int
-	held  int // of count
+	held  int // entries in count that may not run yet
 }
 
 type line struct {
@@ -19,12 +19,12 @@ type line struct {
 	entries []*entry
 }
 
-// head is the index of the line's first entry that may run, -1 for none.
+// head returns the index of the first entry that may run, or -1 for none.
 func (l *line) head() int { return slices.IndexFunc(l.entries, func(e *entry) bool { return !e.held }) }
 
 func (q *queue) len() int { return q.count }
 
-// ready counts the entries that may run.
+// ready returns the number of entries that may run.
 func (q *queue) ready() int { return q.count - q.held }
 
 func (q *queue) push(e *entry) {
@@ -32,13 +32,13 @@ func (q *queue) push(e *entry) {
 	l.entries = append(l.entries, e)
 }
 
-// pushFront puts e before all others of its caller.
+// pushFront puts e at the front of its caller's line.
 func (q *queue) pushFront(e *entry) {
 	l := q.enter(e)
 	l.entries = slices.Insert(l.entries, 0, e)
 }
 
-// enter counts e and returns the line that it belongs in.
+// enter counts e and returns its caller's line.
 func (q *queue) enter(e *entry) *line {
 	e.at = queued
 	q.count++
@@ -53,7 +53,7 @@ func (q *queue) enter(e *entry) *line {
 	return l
 }
 
-// release lets a held entry run when its turn comes.
+// release makes a held entry eligible to run.
 func (q *queue) release(e *entry) {
 	if e.held {
 		e.held = false
@@ -61,8 +61,8 @@ func (q *queue) release(e *entry) {
 	}
 }
 
-// next removes and returns the job whose turn it is among those that need at most room bytes, nil
-// for none.
+// next removes and returns the next job, in turn order, that needs at most room bytes. It returns
+// nil for none.
 func (q *queue) next(room int64) *entry {
 	for i, l := range q.lines {
 		k := l.head()
@@ -82,7 +82,7 @@ func (q *queue) next(room int64) *entry {
 			}
 		}
 		q.take(i, k)
-		if len(l.entries) > 0 { // its caller's next turn comes after everybody else's
+		if len(l.entries) > 0 { // the caller goes to the end of the round
 			j := slices.Index(q.lines, l)
 			q.lines = append(slices.Delete(q.lines, j, j+1), l)
 		}
@@ -91,7 +91,7 @@ func (q *queue) next(room int64) *entry {
 	return nil
 }
 
-// take removes entry k of line i, and the line with its last entry.
+// take removes entry k of line i, and removes the line if that leaves it empty.
 func (q *queue) take(i, k int) {
 	l := q.lines[i]
 	e := l.entries[k]
@@ -100,7 +100,7 @@ func (q *queue) take(i, k int) {
 	if e.held {
 		q.held--
 	}
-	if k == 0 { // no copying of a long line
+	if k == 0 { // do not copy a long line
 		l.entries[0], l.entries = nil, l.entries[1:]
 	} else {
 		l.entries = slices.Delete(l.entries, k, k+1)
@@ -110,7 +110,7 @@ func (q *queue) take(i, k int) {
 	}
 }
 
-// remove takes e out and reports whether it was in.
+// remove removes e and reports whether it was queued.
 func (q *queue) remove(e *entry) bool {
 	if e.at != queued {
 		return false
@@ -120,7 +120,8 @@ func (q *queue) remove(e *entry) bool {
 	return true
 }
 
-// position is the place of a queued job in the order of turns, from 1, as if every job fitted.
+// position returns the 1-based position of a queued job in turn order, assuming that every job
+// fits.
 func (q *queue) position(e *entry) int {
 	mine := slices.IndexFunc(q.lines, func(l *line) bool { return l.caller == e.caller })
 	k := slices.Index(q.lines[mine].entries, e)
@@ -136,9 +137,9 @@ func (q *queue) position(e *entry) int {
 	return n
 }
 
-// displace removes and returns the newest synchronous job of the longest line that has one, if that
-// line is longer than the one of caller, who came last, so that equals never push each other out;
-// nil when there is none. What the store has accepted stays.
+// displace removes and returns the newest synchronous job of the longest line that has such a job.
+// It returns nil for none. The line must be longer than the line of caller, the newest arrival, so
+// that callers with equal lines never displace each other. Jobs that the store has accepted stay.
 func (q *queue) displace(caller string) *entry {
 	most := q.waiting(caller)
 	from, at := -1, -1
@@ -161,7 +162,7 @@ func (q *queue) displace(caller string) *entry {
 	return e
 }
 
-// waiting is the length of a caller's line.
+// waiting returns the length of a caller's line.
 func (q *queue) waiting(caller string) int {
 	if l := q.line(caller); l != nil {
 		return len(l.entries)

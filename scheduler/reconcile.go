@@ -8,13 +8,13 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// maxInterrupts bounds how often a job is begun again whose daemon did not survive it.
+// maxInterrupts limits how often a job is started again after daemon crashes.
 const maxInterrupts = 10
 
-// reconcile puts in order what an earlier life of the daemon left (ruling 4). A job that was
-// running is of a holder that is gone, since the state directory has one daemon at a time: it is
-// queued again when its type allows it, else failed/interrupted. Queued jobs come back as entries,
-// in the order in which they were accepted; what cannot run any more ends here.
+// reconcile recovers the jobs that an earlier daemon left behind (ruling 4). The state directory
+// has one daemon at a time, so the holder of a running job is gone. Such a job is queued again if
+// its type allows that; otherwise it becomes failed/interrupted. reconcile returns queued jobs as
+// entries, in the order of their acceptance. Jobs that can no longer run end here.
 func (s *Scheduler) reconcile(ctx context.Context) ([]*entry, error) {
 	stray, err := s.opt.Store.Running(ctx)
 	if err != nil {
@@ -40,25 +40,26 @@ func (s *Scheduler) reconcile(ctx context.Context) ([]*entry, error) {
 		}
 	}
 	if len(stray)+len(waiting) > 0 {
-		s.log.Info("jobs of an earlier life", "queued", len(entries), "were running", len(stray))
+		s.log.Info("recovered the jobs of an earlier daemon", "queued", len(entries), "running", len(stray))
 	}
 	return entries, nil
 }
 
-// interrupted deals with a job that was running when the daemon ended.
+// interrupted requeues or ends a job that was running when the daemon ended.
 func (s *Scheduler) interrupted(ctx context.Context, rec *job.Record) error {
 	if s.opt.RetryOnInterrupt(rec.JobType) && rec.Attempt+1 < maxInterrupts {
 		return s.opt.Store.Requeue(ctx, rec.ID)
 	}
-	result := job.FailedResult(job.TypeInterrupted, job.PhaseExecution, "Execution was interrupted by a server restart before it was complete")
+	result := job.FailedResult(job.TypeInterrupted, job.PhaseExecution,
+		"Execution was interrupted by a server restart before it was complete")
 	e := &entry{record: rec, attempt: rec.Attempt, first: rec.DequeuedAt}
-	result.StartedAt = rec.DequeuedAt // it may have begun then, and nobody knows better
+	result.StartedAt = rec.DequeuedAt // the earliest time at which the code may have started
 	ended := s.complete(e, result)
 	ended.WorkerID = rec.WorkerID
 	return s.opt.Store.Finish(ctx, ended, nil)
 }
 
-// restore makes the entry of a job that was queued; nil for one that has been ended instead.
+// restore returns the entry of a queued job, or nil if it ended the job instead.
 func (s *Scheduler) restore(ctx context.Context, rec *job.Record) (*entry, error) {
 	req, err := s.opt.Store.Request(ctx, rec.ID)
 	if err != nil {
@@ -72,7 +73,8 @@ func (s *Scheduler) restore(ctx context.Context, rec *job.Record) (*entry, error
 	spec, result, err := s.resolve(rec.ID, rec, req)
 	if err == nil {
 		if need := spec.Limits.Memory + s.opt.Allowance; spec.Limits.Memory <= 0 || need > s.opt.Budget {
-			result, err = job.FailedResult(job.TypeConfig, job.PhaseStartup, s.tooLarge(need).Message), errors.New("too large")
+			result, err = job.FailedResult(job.TypeConfig, job.PhaseStartup, s.tooLarge(need).Message),
+				errors.New("too large")
 		}
 	}
 	if err != nil {
@@ -80,7 +82,7 @@ func (s *Scheduler) restore(ctx context.Context, rec *job.Record) (*entry, error
 		return nil, s.opt.Store.Finish(ctx, s.complete(e, result), nil)
 	}
 	e := s.newEntry(job.Submission{Record: rec, Request: req, Spec: spec}, true)
-	if !rec.DequeuedAt.IsZero() { // it has been begun before
+	if !rec.DequeuedAt.IsZero() { // an earlier attempt exists
 		e.attempt = rec.Attempt + 1
 	}
 	e.forget()

@@ -7,8 +7,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// complete is the record of an entry whose job ended with r: a copy of e.record with the outcome
-// filled in.
+// complete returns a copy of e.record with the outcome r filled in.
 func (s *Scheduler) complete(e *entry, r *job.Result) *job.Record {
 	rec := *e.record
 	rec.Status, rec.ExitCode, rec.Error = r.Status, r.ExitCode, r.Error
@@ -44,7 +43,7 @@ func (s *Scheduler) complete(e *entry, r *job.Result) *job.Record {
 		rec.Usage = &usage
 	}
 	enforced := r.Enforced
-	if enforced.Runtime == "" { // it ended before anything was started
+	if enforced.Runtime == "" { // the job ended before anything was started
 		enforced.Runtime = s.opt.Runtime
 	}
 	rec.Enforced = &enforced
@@ -62,15 +61,16 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// deadLetter is the entry of the dead letter queue for a job that failed unexpectedly inside tsubo
-// (wire.md 2.6): what identifies the job, and nothing of what it holds.
+// deadLetter returns the dead letter queue's entry for a job that failed unexpectedly inside tsubo
+// (wire.md 2.6). It identifies the job without any of the job's data.
 func (s *Scheduler) deadLetter(e *entry, kind job.ErrorType, message string) *job.DeadLetter {
 	rec, req := e.record, e.request
 	if rec == nil {
 		rec = &job.Record{ID: e.id, Caller: e.caller, JobType: e.kind}
 	}
 	summary := map[string]any{
-		"job_type": rec.JobType, "code_hash": rec.CodeHash, "input_hash": rec.InputHash, "has_idempotency_key": rec.IdempotencyKey != "",
+		"job_type": rec.JobType, "code_hash": rec.CodeHash, "input_hash": rec.InputHash,
+		"has_idempotency_key": rec.IdempotencyKey != "",
 	}
 	if req != nil {
 		summary["code_size_bytes"], summary["input_size_bytes"] = len(req.Code), len(req.Input)
@@ -91,11 +91,12 @@ func (s *Scheduler) deadLetter(e *entry, kind job.ErrorType, message string) *jo
 		summary["parent_execution_id"] = rec.ParentID
 	}
 	data, err := json.Marshal(summary)
-	if err != nil { // of strings and numbers it does not fail
+	if err != nil { // does not happen with strings and numbers
 		data = []byte("{}")
 	}
 	return &job.DeadLetter{
 		JobID: e.id, Caller: e.caller, Summary: data, ErrorType: string(kind), ErrorMessage: job.Sanitize(message),
-		RetryCount: max(0, e.tries-1), CreatedAt: time.Now().UTC(), ClientIP: rec.ClientIP, CorrelationID: rec.CorrelationID,
+		RetryCount: max(0, e.tries-1), CreatedAt: time.Now().UTC(), ClientIP: rec.ClientIP,
+		CorrelationID: rec.CorrelationID,
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// hurry is a context that is over.
+// hurry returns a context that has ended.
 func hurry() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -27,8 +27,8 @@ func ofKind(s *job.Spec, kind string) job.Submission {
 	return sub
 }
 
-// Ruling 4 over a stop: queued jobs stay queued, in order; a job whose code has begun is
-// failed/interrupted, or queued again when its type reports it.
+// Ruling 4 across a stop: queued jobs stay queued, in order. A job whose code has begun is
+// failed/interrupted, or is queued again if its type allows it.
 func TestStopAndStartAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Budget: 1000 * mib, Workers: 3, Queue: 9, RetryOnInterrupt: retryB}
@@ -102,7 +102,7 @@ func TestStopAndStartAgain(t *testing.T) {
 		if l, ok := b2.Live("q3"); !ok || l.Caller != "q3" || l.Position != 3 {
 			t.Errorf("%+v %v", l, ok)
 		}
-		b2.finishAll("again", "q1", "q2", "q3", "booting") // a has two in its line
+		b2.finishAll("again", "q1", "q2", "q3", "booting") // caller a has two jobs
 		for _, id := range []string{"again", "booting", "q1", "q2", "q3"} {
 			b2.status(id, job.Succeeded)
 		}
@@ -119,12 +119,13 @@ func TestStopAndStartAgain(t *testing.T) {
 	})
 }
 
-// Ruling 4 over a crash: the start mark reports that a job may have begun.
+// Ruling 4 across a crash: the start mark means that a job may have begun.
 func TestStartAfterACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		add := func(id, caller, kind string, s job.Status, attempt int, memory int64) {
-			rec := &job.Record{ID: id, Caller: caller, JobType: kind, Status: s, Async: true, Attempt: attempt, CreatedAt: time.Now().UTC(), IdempotencyKey: "key-" + id}
+			rec := &job.Record{ID: id, Caller: caller, JobType: kind, Status: s, Async: true, Attempt: attempt,
+				CreatedAt: time.Now().UTC(), IdempotencyKey: "key-" + id}
 			if s == job.Running {
 				rec.DequeuedAt, rec.WorkerID = time.Now().UTC(), "another life"
 			}
@@ -141,7 +142,8 @@ func TestStartAfterACrash(t *testing.T) {
 		add("gone", "b", "default", job.Queued, 0, 1)
 		add("large", "b", "default", job.Queued, 0, 5000)
 		add("q2", "b", "default", job.Queued, 0, 1)
-		o := Options{Budget: 1000 * mib, Workers: 1, Queue: 1, RetryOnInterrupt: retryB} // the bound is for those who come, not for what is there
+		// the limit applies to new jobs, not to stored jobs
+		o := Options{Budget: 1000 * mib, Workers: 1, Queue: 1, RetryOnInterrupt: retryB}
 		o.Resolve = func(rec *job.Record, req *job.Request) (*job.Spec, error) {
 			if rec.ID == "gone" {
 				return nil, job.Refuse(job.NotFound, "Job type 'x' not found")
@@ -151,7 +153,8 @@ func TestStartAfterACrash(t *testing.T) {
 		b := newBenchOn(t, o, m)
 		for _, id := range []string{"r1", "poison"} {
 			rec := b.failedAs(id, job.TypeInterrupted)
-			if rec.EndedAt.IsZero() || rec.StartedAt.IsZero() || rec.DurationMS == nil || rec.IdempotencyKey == "" || rec.WorkerID != "another life" {
+			if rec.EndedAt.IsZero() || rec.StartedAt.IsZero() || rec.DurationMS == nil || rec.IdempotencyKey == "" ||
+				rec.WorkerID != "another life" {
 				t.Errorf("%+v", rec)
 			}
 		}
@@ -220,7 +223,7 @@ func TestStopTwiceAndFirst(t *testing.T) {
 	})
 }
 
-// A job that is being accepted while the daemon stops is accepted all the same: it is in the store.
+// A job that is being written while the daemon stops is still accepted: the store has it.
 func TestStopWhileAccepting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, narrow)
@@ -303,8 +306,8 @@ func TestHolderNamesTheLife(t *testing.T) {
 	}
 }
 
-// Cancels, waiters, stops and restarts at once: no accepted job is lost or run after its end, and
-// every one ends in the end.
+// With concurrent cancels, waiters, stops and restarts, every accepted job ends, and none is lost
+// or run after its end.
 func TestRestartStorm(t *testing.T) {
 	m := newMemory()
 	o := Options{Budget: 100 * mib, Workers: 4, Queue: 50, RetryDelay: time.Millisecond, RetryOnInterrupt: retryB}
@@ -356,7 +359,8 @@ func TestRestartStorm(t *testing.T) {
 			accepted[id] = true
 		}
 	}
-	s := must(New(with(o, runnerFunc(func(context.Context, *job.Spec, job.Observer) (*job.Result, error) { return ok(), nil }), m)))
+	s := must(New(with(o, runnerFunc(
+		func(context.Context, *job.Spec, job.Observer) (*job.Result, error) { return ok(), nil }), m)))
 	for id := range accepted {
 		if err := s.Wait(t.Context(), id); err != nil {
 			t.Error(err)
@@ -369,7 +373,8 @@ func TestRestartStorm(t *testing.T) {
 		t.Error(err)
 	}
 	if s.used != 0 || len(s.byID) != 0 || s.busy != 0 || s.queue.len() != 0 || s.queue.held != 0 {
-		t.Errorf("left: %d bytes, %d ids, %d busy, %d queued, %d held", s.used, len(s.byID), s.busy, s.queue.len(), s.queue.held)
+		t.Errorf("left: %d bytes, %d ids, %d busy, %d queued, %d held", s.used, len(s.byID), s.busy, s.queue.len(),
+			s.queue.held)
 	}
 	if len(accepted) < 60 {
 		t.Errorf("only %d were accepted", len(accepted))

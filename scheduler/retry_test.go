@@ -47,11 +47,11 @@ func TestLaunchIsTriedAgain(t *testing.T) {
 		}
 		b.accept(spec("1", "a", 1))
 		b.status("1", job.Queued)
-		b.stats(0, 0) // it holds no slot while it waits
+		b.stats(0, 0) // no slot is held during the delay
 		if l, ok := b.Live("1"); !ok || l.Status != job.Pending || l.Position != 1 {
 			t.Errorf("%+v %v", l, ok)
 		}
-		b.accept(spec("2", "a", 1)) // others go on
+		b.accept(spec("2", "a", 1)) // other jobs continue
 		b.status("2", job.Running)
 		time.Sleep(899 * time.Millisecond)
 		if n := len(b.f.order()); n != 2 {
@@ -62,7 +62,7 @@ func TestLaunchIsTriedAgain(t *testing.T) {
 		b.finishAll("2")
 		time.Sleep(2200 * time.Millisecond) // 2 s and 10 % for the third
 		synctest.Wait()
-		if got := strings.Join(b.f.order(), " "); got != "1 2 1 3" { // 1 came before 3, and failed again
+		if got := strings.Join(b.f.order(), " "); got != "1 2 1 3" { // 1 ran before 3 and failed again
 			t.Error(got)
 		}
 		b.finishAll("3")
@@ -91,7 +91,8 @@ func TestRetriesEnd(t *testing.T) {
 			b.submit(t.Context(), spec("s", "a", 1))
 			time.Sleep(time.Minute)
 			rec := b.failedAs("1", job.TypeUnavailable)
-			if strings.Contains(rec.Error.Message, "/var") || rec.Attempt != tries-1 || *rec.Error.Phase != job.PhaseStartup {
+			if strings.Contains(rec.Error.Message, "/var") || rec.Attempt != tries-1 ||
+				*rec.Error.Phase != job.PhaseStartup {
 				t.Errorf("%+v %+v", rec, rec.Error)
 			}
 			if a := b.answer("s"); a.err != nil || a.result.Error.Type != job.TypeUnavailable {
@@ -100,7 +101,8 @@ func TestRetriesEnd(t *testing.T) {
 			if n := len(b.f.order()); n != 2*min(tries, 5) && tries < 3 {
 				t.Errorf("%d launches of two jobs with %d attempts each", n, tries)
 			}
-			if len(b.m.dead()) != 0 { // wire.md 2.6: infrastructure that failed as it may is no dead letter
+			// wire.md 2.6: an expected infrastructure failure is no dead letter
+			if len(b.m.dead()) != 0 {
 				t.Errorf("dead letters %+v", b.m.dead())
 			}
 			b.stop()
@@ -125,7 +127,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// What is never tried again, whoever failed.
+// These outcomes are never retried.
 func TestNoRetry(t *testing.T) {
 	result := func(s job.Status, e job.ErrorType) func(string) (*job.Result, error) {
 		return func(string) (*job.Result, error) {
@@ -138,13 +140,16 @@ func TestNoRetry(t *testing.T) {
 		launch  error
 		kind    job.ErrorType
 	}{
-		"the program failed":              {result(job.Failed, job.TypeRuntime), nil, job.TypeRuntime},
-		"timeout":                         {result(job.Timeout, job.TypeExecutionTimeout), nil, job.TypeExecutionTimeout},
-		"startup timeout":                 {result(job.Timeout, job.TypeStartupTimeout), nil, job.TypeStartupTimeout},
-		"oom":                             {result(job.OOM, job.TypeOOM), nil, job.TypeOOM},
-		"tsubo failed after the start":    {result(job.Failed, job.TypeInternal), nil, job.TypeInternal},
-		"the image is not there":          {nil, fmt.Errorf("run: %w", job.Refuse(job.NotFound, "There is no image")), job.TypeConfig},
-		"an error after the code's start": {func(string) (*job.Result, error) { return nil, errLaunch }, nil, job.TypeInternal},
+		"the program failed": {result(job.Failed, job.TypeRuntime), nil, job.TypeRuntime},
+		"timeout": {result(job.Timeout, job.TypeExecutionTimeout), nil,
+			job.TypeExecutionTimeout},
+		"startup timeout":              {result(job.Timeout, job.TypeStartupTimeout), nil, job.TypeStartupTimeout},
+		"oom":                          {result(job.OOM, job.TypeOOM), nil, job.TypeOOM},
+		"tsubo failed after the start": {result(job.Failed, job.TypeInternal), nil, job.TypeInternal},
+		"the image is not there": {nil, fmt.Errorf("run: %w", job.Refuse(job.NotFound, "There is no image")),
+			job.TypeConfig},
+		"an error after the code's start": {func(string) (*job.Result, error) { return nil, errLaunch }, nil,
+			job.TypeInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,7 +180,8 @@ func TestRefusedForItsRequirements(t *testing.T) {
 		s := spec("1", "a", 1)
 		s.Requirements = []string{"numpy"}
 		_, r, err := b.Execute(t.Context(), of(s), true, nil)
-		if err != nil || r.Status != job.Failed || *r.ExitCode != -1 || r.Stderr != job.RequirementsDisabled || len(b.f.order()) != 0 {
+		if err != nil || r.Status != job.Failed || *r.ExitCode != -1 || r.Stderr != job.RequirementsDisabled ||
+			len(b.f.order()) != 0 {
 			t.Errorf("%v %+v, ran %v", err, r, b.f.order())
 		}
 		if rec := b.m.record("1"); rec.Enforced.Runtime != "runsc" {
@@ -202,7 +208,7 @@ func TestCancelBetweenAttempts(t *testing.T) {
 		if len(b.f.order()) != 2 {
 			t.Errorf("ran %v", b.f.order())
 		}
-		// The same while it waits for a slot after its pause.
+		// The same while the job waits for a slot after its delay.
 		b.f.failLaunches(1)
 		b.accept(spec("2", "a", 1))
 		b.accept(spec("block", "a", 1))
@@ -258,7 +264,8 @@ func TestBreakerStopsLaunches(t *testing.T) {
 		time.Sleep(breaker.Pause)
 		b.accept(spec("trial", "a", 1))
 		b.status("trial", job.Running)
-		if s := b.Breaker(); s.State != "half_open" || s.SuccessCount != 1 { // the launch counts, not the end of the program
+		// the launch counts, not the program's outcome
+		if s := b.Breaker(); s.State != "half_open" || s.SuccessCount != 1 {
 			t.Errorf("%+v", s)
 		}
 		b.accept(spec("trial2", "a", 1))
@@ -271,8 +278,7 @@ func TestBreakerStopsLaunches(t *testing.T) {
 	})
 }
 
-// A trial that comes to nothing, because its caller went, does not keep the breaker waiting for its
-// outcome.
+// The breaker does not wait forever for a trial whose caller left.
 func TestCancelledTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Budget: 1000 * mib, Workers: 10, Queue: 100, MaxTries: 1}
@@ -307,7 +313,8 @@ func TestStartMarkFails(t *testing.T) {
 		b.status("1", job.Succeeded)
 		b.m.failing(2, "begin")
 		s := of(spec("2", "a", 1))
-		s.Record.CodeHash, s.Record.IdempotencyKey, s.Record.CorrelationID, s.Record.ParentID = "hash", "secret-key", "corr", "parent"
+		s.Record.CodeHash, s.Record.IdempotencyKey, s.Record.CorrelationID, s.Record.ParentID = "hash", "secret-key",
+			"corr", "parent"
 		seven := int64(7)
 		s.Request.Timeout, s.Request.Code, s.Request.Input = &seven, "secret code", []byte(`{"secret":1}`)
 		if _, _, err := b.Submit(t.Context(), s); err != nil {
@@ -319,14 +326,16 @@ func TestStartMarkFails(t *testing.T) {
 			t.Error("dispatched without its start mark")
 		}
 		dead := b.m.dead()
-		if len(dead) != 1 || dead[0].ErrorType != "internal_error" || dead[0].RetryCount != 1 || dead[0].CorrelationID != "corr" {
+		if len(dead) != 1 || dead[0].ErrorType != "internal_error" || dead[0].RetryCount != 1 ||
+			dead[0].CorrelationID != "corr" {
 			t.Fatalf("dead letters %+v", dead)
 		}
 		var summary map[string]any
 		if err := json.Unmarshal(dead[0].Summary, &summary); err != nil {
 			t.Fatal(err)
 		}
-		want := `map[code_hash:hash code_size_bytes:11 correlation_id:corr has_idempotency_key:true input_hash: input_size_bytes:12 job_type:default parent_execution_id:parent timeout:7]`
+		want := `map[code_hash:hash code_size_bytes:11 correlation_id:corr has_idempotency_key:true input_hash: ` +
+			`input_size_bytes:12 job_type:default parent_execution_id:parent timeout:7]`
 		if got := fmt.Sprint(summary); got != want {
 			t.Errorf("summary\n got %s\nwant %s", got, want)
 		}
@@ -343,7 +352,7 @@ func TestLoadFails(t *testing.T) {
 		b.m.failing(2, "request")
 		b.finishAll("1")
 		time.Sleep(10 * time.Second)
-		b.status("2", job.Running) // what passes is waited out
+		b.status("2", job.Running) // temporary failures are retried
 		b.m.fail = func(op, id string) error {
 			if op == "request" {
 				return job.ErrNotFound
@@ -373,24 +382,26 @@ func TestRunnerPanicsBeforeTheStart(t *testing.T) {
 	})
 }
 
-// The watchdog's own end is a timeout, whatever the runner takes it for, and what was written is
-// kept.
+// A run that the watchdog ended is a timeout, even if the runner reports a cancel, and keeps its
+// output.
 func TestOverdueRunKeepsItsOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		s := must(New(with(narrow, runnerFunc(func(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result, error) {
-			o.Started()
-			<-ctx.Done()
-			r := ended(job.CancelRequested, context.Cause(ctx), job.PhaseExecution)
-			r.Stdout = "partial"
-			return r, nil
-		}), m)))
+		s := must(New(with(narrow,
+			runnerFunc(func(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result, error) {
+				o.Started()
+				<-ctx.Done()
+				r := ended(job.CancelRequested, context.Cause(ctx), job.PhaseExecution)
+				r.Stdout = "partial"
+				return r, nil
+			}), m)))
 		if _, _, err := s.Submit(t.Context(), of(spec("1", "a", 1))); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if rec := m.record("1"); rec.Status != job.Timeout || rec.Error.Type != job.TypeExecutionTimeout || *rec.ExitCode != 124 || rec.Stdout != "partial" {
+		if rec := m.record("1"); rec.Status != job.Timeout || rec.Error.Type != job.TypeExecutionTimeout ||
+			*rec.ExitCode != 124 || rec.Stdout != "partial" {
 			t.Errorf("%+v %+v", rec, rec.Error)
 		}
 		if err := s.Stop(t.Context()); err != nil {

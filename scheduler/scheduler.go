@@ -17,54 +17,55 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// Runner runs one job to its end. It owns the job's own deadlines (startup_timeout, timeout). When
-// ctx is cancelled it ends the job at once and reports what there is of it, by context.Cause(ctx),
-// which is one of the causes of package job. An error means that tsubo failed before the code's
-// first byte, never that the program did: the job may be tried again; a *job.Refusal among them is
-// shown to the caller. The job's share of the budget is free again when Run has returned and
+// Runner runs one job to its end and enforces the job's own deadlines (startup_timeout, timeout).
+//
+// When ctx is cancelled, Run ends the job at once and returns its partial result, by
+// context.Cause(ctx), which is one of package job's causes. An error means that tsubo failed before
+// the code's first byte, never that the program failed; the job may be retried. A *job.Refusal
+// error is shown to the caller. The job's share of the budget is free once Run has returned and
 // Result.Cleared is closed.
 type Runner interface {
 	Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Result, error)
 }
 
-// Options of a Scheduler. All are required except where noted.
+// Options configures a [Scheduler]. All fields are required except where noted.
 type Options struct {
 	Runner Runner
 	Store  Store
-	// Resolve makes the Spec of a job that was accepted earlier, by the policy of today. A
+	// Resolve returns the Spec of a job that was accepted earlier, under the current policy. A
 	// *job.Refusal ends the job.
 	Resolve func(*job.Record, *job.Request) (*job.Spec, error)
 	// RetryOnInterrupt reports whether jobs of a type are run again after an interruption. Nil
-	// means that none is.
+	// means never.
 	RetryOnInterrupt func(jobType string) bool
 
-	Budget    int64 // bytes that the leaves of all running jobs may have together
-	Allowance int64 // bytes that a leaf holds beyond its job's own memory limit
-	Workers   int   // jobs that run at the same time
-	// Room is called, in order and quickly enough to be called under a lock, how many bytes of the
-	// budget jobs leave. nil: nobody asks.
+	Budget    int64 // bytes for the leaves of all running jobs together
+	Allowance int64 // bytes that a leaf may hold beyond its job's memory limit
+	Workers   int   // maximum of concurrent runs
+	// Room receives the number of budget bytes that jobs leave free. Calls are in order and made
+	// under a lock, so Room must return quickly. Nil means no calls.
 	Room  func(bytes int64)
-	Queue int // jobs that wait
+	Queue int // maximum of waiting jobs
 
-	MaxTries   int           // attempts in all when the infrastructure fails; 0: 2
-	RetryDelay time.Duration // before the second attempt, twice as much before each further one; 0: 1 s
-	QueueTTL   time.Duration // longest wait of an asynchronous job; 0: without bound
+	MaxTries   int           // attempts in all when the infrastructure fails; zero means 2
+	RetryDelay time.Duration // before the second attempt, doubled for each further one; zero means 1 s
+	QueueTTL   time.Duration // longest wait of an asynchronous job; zero means no limit
 	Runtime    string        // Enforced.Runtime of jobs that end before anything is started
-	Holder     string        // names this daemon's life in leases; "": made up here
-	Log        *slog.Logger  // nil: none
+	Holder     string        // identifies this daemon process in leases; empty means generated
+	Log        *slog.Logger  // nil means no log
 }
 
 const (
-	// overdueAfter is how long past startup_timeout + timeout the scheduler itself ends a run
-	// (wire.md 2.2).
+	// overdueAfter is the time after startup_timeout + timeout at which the scheduler itself ends a
+	// run (wire.md 2.2).
 	overdueAfter = 60 * time.Second
-	// killWait is how long Stop waits for runs that it has cancelled.
+	// killWait limits how long Stop waits for runs that it has cancelled.
 	killWait = 15 * time.Second
-	// leaseFor is how long a start mark is good without being renewed.
+	// leaseFor is the lifetime of a start mark without renewal.
 	leaseFor = time.Minute
 )
 
-// Scheduler is safe for concurrent use.
+// Scheduler admits, queues and runs jobs. It is safe for concurrent use.
 type Scheduler struct {
 	opt     Options
 	log     *slog.Logger
@@ -74,14 +75,14 @@ type Scheduler struct {
 	state    state
 	queue    queue
 	running  map[*entry]struct{}
-	byID     map[string]*entry // queued, running and between
+	byID     map[string]*entry // queued, running, and between attempts
 	ended    events.Ended
 	used     int64         // bytes of the budget in use
-	busy     int           // entries that somebody works on: Stop waits for them
-	mean     time.Duration // moving mean of how long runs take, 0 before the first has ended
+	busy     int           // engaged entries; Stop waits for them
+	mean     time.Duration // moving mean of run times, zero before the first run has ended
 	stopping chan struct{} // closed by Stop
-	drained  chan struct{} // closed when stopping and nobody works on anything
-	leases   chan struct{} // closed when the goroutine of the leases has ended
+	drained  chan struct{} // closed when stopping and busy is 0
+	leases   chan struct{} // closed when renewLeases has returned
 }
 
 type state int
@@ -92,7 +93,7 @@ const (
 	closing
 )
 
-// New checks the options and returns a Scheduler that refuses everything until Start.
+// New checks the options and returns a [Scheduler] that refuses all jobs until Start.
 func New(o Options) (*Scheduler, error) {
 	switch {
 	case o.Runner == nil || o.Store == nil || o.Resolve == nil:
@@ -102,7 +103,8 @@ func New(o Options) (*Scheduler, error) {
 	case o.Budget <= 0 || o.Allowance < 0:
 		return nil, fmt.Errorf("scheduler: budget of %d bytes with an allowance of %d", o.Budget, o.Allowance)
 	case o.MaxTries < 0 || o.RetryDelay < 0 || o.QueueTTL < 0:
-		return nil, fmt.Errorf("scheduler: %d attempts, delay %s, queue ttl %s: none may be negative", o.MaxTries, o.RetryDelay, o.QueueTTL)
+		return nil, fmt.Errorf("scheduler: %d attempts, delay %s, queue ttl %s: none may be negative", o.MaxTries,
+			o.RetryDelay, o.QueueTTL)
 	}
 	if o.MaxTries == 0 {
 		o.MaxTries = 2
@@ -126,16 +128,15 @@ func New(o Options) (*Scheduler, error) {
 	}, nil
 }
 
-// holder is "<host>-<boot id>-<pid>": another life of the daemon, on this host or another, has
-// another one.
+// holder returns "<host>-<boot id>-<pid>", which is unique to this daemon process.
 func holder() string {
 	host, _ := os.Hostname()
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return fmt.Sprintf("%s-%s-%d", host, strings.TrimSpace(string(boot)), os.Getpid())
 }
 
-// Start puts in order what the store has from an earlier life (see reconcile), then lets jobs in.
-// It does nothing after Stop and when it is called again.
+// Start recovers the stored jobs of an earlier daemon (see reconcile), then admits jobs. It does
+// nothing after Stop or on a second call.
 func (s *Scheduler) Start(ctx context.Context) error {
 	s.mu.Lock()
 	started := s.state != notStarted
@@ -164,9 +165,9 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	return nil
 }
 
-// Drain lets no job in and starts none any more, and waits until nothing runs, or for ctx. Queued
-// jobs that the store has stay there; those of waiting callers are refused. It may be called first,
-// often, and concurrently.
+// Drain stops admitting and starting jobs and waits until no job runs, or for ctx. Queued jobs stay
+// in the store; queued synchronous runs are refused. Drain may be called before Start, repeatedly
+// and concurrently.
 func (s *Scheduler) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	if s.state != closing {
@@ -191,22 +192,22 @@ func (s *Scheduler) Drain(ctx context.Context) error {
 	}
 }
 
-// turnAway ends the wait of an entry that Drain took out of the queue. s.mu is held.
+// turnAway ends the wait of an entry that Drain removed from the queue. s.mu must be held.
 func (s *Scheduler) turnAway(e *entry) {
 	switch {
 	case e.turn != nil:
 		e.turn <- turn{refusal: s.unready()}
 	case e.held:
-		// Submit finds out when the store has answered.
+		// Submit notices when the store returns.
 	default:
 		s.dismiss(e, s.unready())
 	}
 }
 
-// Stop is Drain, and when ctx is done before it is over, it cancels what runs with job.ErrShutdown
-// and waits a bounded time more. What was cut short is then failed/interrupted, or queued again
-// where its code had not begun or its type allows it. The error names how many runs are still
-// there.
+// Stop drains the scheduler. If ctx ends first, Stop cancels the runs with job.ErrShutdown and
+// waits up to killWait more. A cancelled job becomes failed/interrupted; it is queued again if its
+// code had not begun or its type allows it. The error contains the number of runs that are still
+// alive.
 func (s *Scheduler) Stop(ctx context.Context) error {
 	if s.Drain(ctx) == nil {
 		return nil
@@ -227,7 +228,8 @@ func (s *Scheduler) Stop(ctx context.Context) error {
 	}
 }
 
-// Live returns where a job is that waits or runs here.
+// Live returns the state of a job that waits or runs in this process. ok is false for any other
+// job.
 func (s *Scheduler) Live(id string) (job.Live, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,9 +249,9 @@ func (s *Scheduler) Live(id string) (job.Live, bool) {
 	return live, true
 }
 
-// Running returns the records of the synchronous runs that have a sandbox, or are about to get it:
-// the store has none of theirs before their end. Status is job.Running, StartedAt is when the run's
-// turn came. The records are the caller's own.
+// Running returns the records of the synchronous runs that have a slot; the store has no record of
+// such a run before its end. Status is job.Running and StartedAt is the time at which the run got
+// its slot. The caller owns the records.
 func (s *Scheduler) Running() []*job.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,9 +267,9 @@ func (s *Scheduler) Running() []*job.Record {
 	return all
 }
 
-// Wait returns when the job is not here any more: its record is in the store then. It returns an
-// error when ctx ends first, which does nothing to the job, or when the daemon stops before the job
-// has ended.
+// Wait returns when the job has left the scheduler; its record is then in the store. It returns an
+// error if ctx ends first, which does not affect the job, or if the daemon stops before the job has
+// ended.
 func (s *Scheduler) Wait(ctx context.Context, id string) error {
 	s.mu.Lock()
 	e := s.visible(id)
@@ -283,10 +285,12 @@ func (s *Scheduler) Wait(ctx context.Context, id string) error {
 	}
 }
 
-// Events is the live stream of a job after the event with the given ID, 0 for all. ok is false for
-// a job that is neither here nor ended a moment ago. The stream ends with job.EventResult, else it
-// is broken: then ctx ended, the daemon stopped, or the record could not be written. A slow reader
-// slows nobody; job.EventGap reports what it missed. It may be ranged over once.
+// Events returns the live stream of a job, beginning after the event with ID after. Zero means all
+// events. ok is false if the job neither is here nor ended a moment ago.
+//
+// A complete stream ends with job.EventResult. Without that event the stream was cut: ctx ended,
+// the daemon stopped, or the record could not be written. A slow reader does not slow the job;
+// job.EventGap reports the events that the reader missed. The stream may be ranged over once.
 func (s *Scheduler) Events(ctx context.Context, id string, after uint64) (stream iter.Seq[job.Event], ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,7 +304,8 @@ func (s *Scheduler) Events(ctx context.Context, id string, after uint64) (stream
 	return h.Read(ctx, after), true
 }
 
-// visible is the job with this id, unless it is not accepted yet. s.mu is held.
+// visible returns the job with this ID, or nil if there is none or it is not accepted yet. s.mu
+// must be held.
 func (s *Scheduler) visible(id string) *entry {
 	if e := s.byID[id]; e != nil && !e.held {
 		return e
@@ -308,17 +313,18 @@ func (s *Scheduler) visible(id string) *entry {
 	return nil
 }
 
-// Stats is GET /pool/stats.
+// Stats returns the queue's part of GET /pool/stats.
 func (s *Scheduler) Stats() job.QueueStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return job.QueueStats{Pending: s.queue.len(), Running: len(s.running), MaxWorkers: s.opt.Workers, MaxQueueSize: s.opt.Queue}
+	return job.QueueStats{Pending: s.queue.len(), Running: len(s.running), MaxWorkers: s.opt.Workers,
+		MaxQueueSize: s.opt.Queue}
 }
 
-// Breaker is the state of the launch breaker.
+// Breaker returns the state of the launch breaker.
 func (s *Scheduler) Breaker() job.Breaker { return s.breaker.State() }
 
-// dispatch gives their turn to waiting jobs while they fit. s.mu is held.
+// dispatch starts waiting jobs while they fit. s.mu must be held.
 func (s *Scheduler) dispatch() {
 	for len(s.running) < s.opt.Workers {
 		e := s.queue.next(s.opt.Budget - s.used)
@@ -336,7 +342,7 @@ func (s *Scheduler) dispatch() {
 	}
 }
 
-// acquireSlot gives the entry a slot and its share of the budget. s.mu is held.
+// acquireSlot gives the entry a slot and its share of the budget. s.mu must be held.
 func (s *Scheduler) acquireSlot(e *entry) {
 	e.at = running
 	e.begun = time.Now()
@@ -350,7 +356,7 @@ func (s *Scheduler) acquireSlot(e *entry) {
 	s.use(e.need)
 }
 
-// use takes bytes of the budget, or gives them back. s.mu is held.
+// use takes bytes from the budget; a negative number returns them. s.mu must be held.
 func (s *Scheduler) use(bytes int64) {
 	s.used += bytes
 	if s.opt.Room != nil {
@@ -358,7 +364,7 @@ func (s *Scheduler) use(bytes int64) {
 	}
 }
 
-// releaseSlot takes them back. s.mu is held.
+// releaseSlot returns the entry's slot and its share of the budget. s.mu must be held.
 func (s *Scheduler) releaseSlot(e *entry) {
 	if e.at != running {
 		return
@@ -379,8 +385,8 @@ func (s *Scheduler) releaseSlot(e *entry) {
 	}
 }
 
-// clear gives bytes back once what held them is gone. The slot is free before: whoever waits for it
-// may begin where memory allows.
+// clear returns bytes to the budget once cleared is closed. The slot is free earlier, so the next
+// job may start if its memory fits.
 func (s *Scheduler) clear(cleared <-chan struct{}, bytes int64) {
 	<-cleared
 	s.mu.Lock()
@@ -389,7 +395,8 @@ func (s *Scheduler) clear(cleared <-chan struct{}, bytes int64) {
 	s.dispatch()
 }
 
-// dismiss publishes the job's end: err is nil when its record is in the store. s.mu is held.
+// dismiss releases the entry and wakes its waiters. err is nil if the record is stored. s.mu must
+// be held.
 func (s *Scheduler) dismiss(e *entry, err error) {
 	if e.gone {
 		return
@@ -406,7 +413,7 @@ func (s *Scheduler) dismiss(e *entry, err error) {
 	}
 	delete(s.byID, e.id)
 	if err != nil {
-		e.hub.Abandon() // nothing after an end
+		e.hub.Abandon() // no effect after End
 	}
 	e.err = err
 	close(e.done)
@@ -414,7 +421,7 @@ func (s *Scheduler) dismiss(e *entry, err error) {
 	s.closeIfDrained()
 }
 
-// engage marks the entry as worked on: Stop waits until it is dismissed. s.mu is held.
+// engage marks the entry as being worked on; Stop waits until it is dismissed. s.mu must be held.
 func (s *Scheduler) engage(e *entry) {
 	if !e.engaged {
 		e.engaged = true
@@ -441,14 +448,14 @@ func (s *Scheduler) unready() *job.Refusal {
 	return r
 }
 
-// retryAfter is when a refused caller may try again (ruling 27). s.mu is held.
+// retryAfter returns when a refused caller may try again (ruling 27). s.mu must be held.
 func (s *Scheduler) retryAfter() time.Duration {
 	return retryAfter(s.queue.len(), s.opt.Workers, s.mean, rand.Float64()) //nolint:gosec // not a secret
 }
 
-// retryAfter is the time in which the queue drains: its length × mean / slots, from 1 to 30 s, up
-// to a fifth more or less by random, which is in [0, 1), so that refused callers do not return
-// together. Zero mean is unknown. The result is whole seconds.
+// retryAfter returns the time in which the queue drains: queued × mean / slots, from 1 s to 30 s,
+// in whole seconds. random, in [0, 1), varies the result by up to a fifth, so that refused callers
+// do not return together. A zero mean is unknown.
 func retryAfter(queued, slots int, mean time.Duration, random float64) time.Duration {
 	const (
 		unknown = 10 * time.Second
@@ -462,7 +469,7 @@ func retryAfter(queued, slots int, mean time.Duration, random float64) time.Dura
 	return min(most, max(time.Second, (guess+time.Second-1).Truncate(time.Second)))
 }
 
-// renewLeases keeps the start marks of running jobs good until the last of them has ended.
+// renewLeases renews the leases of running jobs until the scheduler has drained.
 func (s *Scheduler) renewLeases() {
 	defer close(s.leases)
 	tick := time.NewTicker(leaseFor / 3)

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake runs each job until its context is cancelled or the test lets it end.
+// fake runs each job until its context is cancelled or the test ends the job.
 type fake struct {
 	mu       sync.Mutex
 	started  []string
@@ -26,7 +26,7 @@ type fake struct {
 	causes   map[string]error
 	outcome  func(id string) (*job.Result, error)
 	stubborn bool                  // does not end when cancelled
-	launch   func(id string) error // before the code's first byte; nil: every launch works
+	launch   func(id string) error // runs before the code's first byte; nil means that every launch works
 }
 
 func newFake() *fake {
@@ -89,7 +89,8 @@ func ok() *job.Result {
 const mib = job.MiB
 
 func spec(id, caller string, memory int64) *job.Spec {
-	return &job.Spec{ID: id, Caller: caller, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, Limits: job.Limits{Memory: memory * mib, Stdout: 1 << 16, Stderr: 1 << 16}}
+	return &job.Spec{ID: id, Caller: caller, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
+		Limits: job.Limits{Memory: memory * mib, Stdout: 1 << 16, Stderr: 1 << 16}}
 }
 
 type answer struct {
@@ -112,7 +113,7 @@ func newBench(t *testing.T, o Options) *bench {
 	return newBenchOn(t, o, newMemory())
 }
 
-// newBenchOn starts a scheduler over what a store has.
+// newBenchOn starts a scheduler on an existing store.
 func newBenchOn(t *testing.T, o Options, m *memory) *bench {
 	t.Helper()
 	f := newFake()
@@ -127,7 +128,7 @@ func newBenchOn(t *testing.T, o Options, m *memory) *bench {
 	return &bench{Scheduler: s, f: f, m: m, t: t, answers: map[string]chan answer{}}
 }
 
-// with completes options.
+// with fills in the required options.
 func with(o Options, r Runner, m *memory) Options {
 	o.Runner, o.Store, o.Runtime = r, m, "runsc"
 	if o.Resolve == nil {
@@ -150,7 +151,7 @@ func must(s *Scheduler, err error) *Scheduler {
 	return s
 }
 
-// of is the submission of a job.
+// of returns the submission of a job.
 func of(s *job.Spec) job.Submission {
 	return job.Submission{
 		Record:  &job.Record{ID: s.ID, Caller: s.Caller, JobType: "default", JobRef: "default@latest"},
@@ -159,7 +160,7 @@ func of(s *job.Spec) job.Submission {
 	}
 }
 
-// submit executes in a goroutine and returns when everything that can happen has happened.
+// submit calls Execute in a goroutine and returns once the bubble is idle.
 func (b *bench) submit(ctx context.Context, s *job.Spec) {
 	c := make(chan answer, 1)
 	b.answers[s.ID] = c
@@ -216,7 +217,8 @@ func (b *bench) stop() {
 		b.t.Error(err)
 	}
 	if b.used != 0 || len(b.byID) != 0 || b.queue.len() != 0 || len(b.running) != 0 {
-		b.t.Errorf("left behind: %d bytes, %d ids, %d queued, %d running", b.used, len(b.byID), b.queue.len(), len(b.running))
+		b.t.Errorf("left behind: %d bytes, %d ids, %d queued, %d running", b.used, len(b.byID), b.queue.len(),
+			len(b.running))
 	}
 }
 
@@ -279,7 +281,8 @@ func TestFullQueueRefusesWithRetryAfter(t *testing.T) {
 		}
 		b.submit(t.Context(), spec("6", "a", 1))
 		r := b.refused("6", job.QueueFull)
-		if r.Message != "Job queue is full, try again later" || r.RetryAfter < 8*time.Second || r.RetryAfter > 12*time.Second {
+		if r.Message != "Job queue is full, try again later" || r.RetryAfter < 8*time.Second ||
+			r.RetryAfter > 12*time.Second {
 			t.Errorf("refusal %+v", r)
 		}
 		b.stats(3, 2)
@@ -316,7 +319,8 @@ func TestRetryAfterFollowsTheQueue(t *testing.T) {
 		{100, 4, 0, 0.5, 10 * time.Second},
 	} {
 		if got := retryAfter(c.queued, c.slots, c.mean, c.random); got != c.want {
-			t.Errorf("%d queued, %d slots, mean %s, random %g: %s, want %s", c.queued, c.slots, c.mean, c.random, got, c.want)
+			t.Errorf("%d queued, %d slots, mean %s, random %g: %s, want %s", c.queued, c.slots, c.mean, c.random, got,
+				c.want)
 		}
 	}
 }
@@ -405,7 +409,7 @@ func TestHangUpWhileQueuedRemovesTheJob(t *testing.T) {
 		b.submit(t.Context(), spec("1", "a", 50))
 		ctx, hangUp := context.WithCancel(t.Context())
 		b.submit(ctx, spec("large", "b", 100))
-		b.queue.lines[0].entries[0].overtaken = maxOvertaken // it holds the others back
+		b.queue.lines[0].entries[0].overtaken = maxOvertaken // it blocks the others
 		b.submit(t.Context(), spec("2", "a", 50))
 		b.stats(2, 1)
 		hangUp()
@@ -428,7 +432,8 @@ func TestHangUpCancelsTheRun(t *testing.T) {
 		b.submit(ctx, spec("1", "a", 1))
 		hangUp()
 		a := b.answer("1")
-		if a.err != nil || a.result.Status != job.Cancelled || a.result.ExitCode != nil || a.result.Error.Type != job.TypeCancelled {
+		if a.err != nil || a.result.Status != job.Cancelled || a.result.ExitCode != nil ||
+			a.result.Error.Type != job.TypeCancelled {
 			t.Errorf("got %+v", a)
 		}
 		if !errors.Is(b.f.causes["1"], job.ErrCallerGone) {
@@ -438,14 +443,15 @@ func TestHangUpCancelsTheRun(t *testing.T) {
 	})
 }
 
-// A caller who was gone before the job's turn: the runner sees it from the start.
+// The runner's context is cancelled from the start if the caller left before the job's turn.
 func TestRunnerNeverStartsForACallerWhoIsGone(t *testing.T) {
 	gone, hangUp := context.WithCancel(context.Background())
 	hangUp()
-	s := must(New(with(Options{Budget: mib, Workers: 1, Queue: 1}, runnerFunc(func(context.Context, *job.Spec, job.Observer) (*job.Result, error) {
-		t.Error("the runner was started")
-		return ok(), nil
-	}), newMemory())))
+	s := must(New(with(Options{Budget: mib, Workers: 1, Queue: 1},
+		runnerFunc(func(context.Context, *job.Spec, job.Observer) (*job.Result, error) {
+			t.Error("the runner was started")
+			return ok(), nil
+		}), newMemory())))
 	for range 200 {
 		if _, r, err := s.Execute(gone, of(spec("1", "a", 1)), false, nil); err == nil && r.Status != job.Cancelled {
 			t.Errorf("got %+v", r)
@@ -498,7 +504,8 @@ func TestOverdueRunIsEnded(t *testing.T) {
 		time.Sleep(209 * time.Second)
 		b.stats(0, 1)
 		time.Sleep(2 * time.Second)
-		if a := b.answer("1"); a.err != nil || a.result.Status != job.Timeout || a.result.Error.Type != job.TypeExecutionTimeout || *a.result.ExitCode != 124 {
+		if a := b.answer("1"); a.err != nil || a.result.Status != job.Timeout ||
+			a.result.Error.Type != job.TypeExecutionTimeout || *a.result.ExitCode != 124 {
 			t.Errorf("got %+v", a)
 		}
 		if len(b.f.order()) != 1 || len(b.m.dead()) != 0 {
@@ -511,8 +518,7 @@ func TestOverdueRunIsEnded(t *testing.T) {
 	})
 }
 
-// What is unexpected inside tsubo is an internal error, is never tried again, and leaves a dead
-// letter.
+// An unexpected failure inside tsubo is an internal error, is not retried, and is dead-lettered.
 func TestRunnerFailuresAreValues(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -520,9 +526,13 @@ func TestRunnerFailuresAreValues(t *testing.T) {
 		kind    job.ErrorType
 		message string
 	}{
-		{"error after the code had begun", func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
-		{"nothing", func(string) (*job.Result, error) { return nil, nil }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
-		{"panic", func(string) (*job.Result, error) { panic("boom") }, job.TypeInternal, "The sandbox failed; the server's log has the reason"},
+		{"error after the code had begun",
+			func(string) (*job.Result, error) { return nil, errors.New("open /var/lib/tsubo/x: secret") },
+			job.TypeInternal, "The sandbox failed; the server's log has the reason"},
+		{"nothing", func(string) (*job.Result, error) { return nil, nil }, job.TypeInternal,
+			"The sandbox failed; the server's log has the reason"},
+		{"panic", func(string) (*job.Result, error) { panic("boom") }, job.TypeInternal,
+			"The sandbox failed; the server's log has the reason"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -535,7 +545,8 @@ func TestRunnerFailuresAreValues(t *testing.T) {
 					a.result.Error.Type != c.kind || a.result.Error.Message != c.message {
 					t.Errorf("got %+v", a)
 				}
-				if dead := b.m.dead(); len(dead) != 1 || len(b.f.order()) != 1 || strings.Contains(dead[0].ErrorMessage, "tsubo/x") {
+				if dead := b.m.dead(); len(dead) != 1 || len(b.f.order()) != 1 ||
+					strings.Contains(dead[0].ErrorMessage, "tsubo/x") {
 					t.Errorf("ran %v, dead letters %+v", b.f.order(), dead)
 				}
 				b.stop()
@@ -556,7 +567,8 @@ func TestStop(t *testing.T) {
 			}
 			b.refused("queued", job.Unready)
 			b.submit(t.Context(), spec("new", "a", 1))
-			if r := b.refused("new", job.Unready); r.RetryAfter < time.Second || !strings.Contains(r.Message, "shutting down") {
+			if r := b.refused("new", job.Unready); r.RetryAfter < time.Second ||
+				!strings.Contains(r.Message, "shutting down") {
 				t.Errorf("refusal %+v", r)
 			}
 			b.finishAll("running")
@@ -585,7 +597,8 @@ func TestStop(t *testing.T) {
 			if err := b.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			if a := b.answer("1"); a.result.Status != job.Failed || a.result.Error.Type != job.TypeInterrupted || *a.result.ExitCode != -1 {
+			if a := b.answer("1"); a.result.Status != job.Failed || a.result.Error.Type != job.TypeInterrupted ||
+				*a.result.ExitCode != -1 {
 				t.Errorf("got %+v", a)
 			}
 			if !errors.Is(b.f.causes["1"], job.ErrShutdown) {
@@ -613,7 +626,8 @@ func TestStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil || !strings.Contains(err.Error(), "not ready yet") {
+		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil ||
+			!strings.Contains(err.Error(), "not ready yet") {
 			t.Errorf("before Start: %v", err)
 		}
 		if err := s.Stop(t.Context()); err != nil {
@@ -622,7 +636,8 @@ func TestStop(t *testing.T) {
 		if err := s.Start(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil || !strings.Contains(err.Error(), "shutting down") {
+		if _, _, err := s.Execute(t.Context(), of(spec("1", "a", 1)), true, nil); err == nil ||
+			!strings.Contains(err.Error(), "shutting down") {
 			t.Errorf("after Stop: %v", err)
 		}
 	})
@@ -643,10 +658,13 @@ func TestSameIDTwice(t *testing.T) {
 func TestNewChecksOptions(t *testing.T) {
 	good := with(Options{Budget: 1, Workers: 1, Queue: 1}, newFake(), newMemory())
 	for name, spoil := range map[string]func(*Options){
-		"runner": func(o *Options) { o.Runner = nil }, "store": func(o *Options) { o.Store = nil }, "resolve": func(o *Options) { o.Resolve = nil },
-		"tries": func(o *Options) { o.MaxTries = -1 }, "delay": func(o *Options) { o.RetryDelay = -1 }, "ttl": func(o *Options) { o.QueueTTL = -1 },
+		"runner": func(o *Options) { o.Runner = nil }, "store": func(o *Options) { o.Store = nil },
+		"resolve": func(o *Options) { o.Resolve = nil },
+		"tries":   func(o *Options) { o.MaxTries = -1 }, "delay": func(o *Options) { o.RetryDelay = -1 },
+		"ttl":     func(o *Options) { o.QueueTTL = -1 },
 		"budget":  func(o *Options) { o.Budget = 0 },
-		"workers": func(o *Options) { o.Workers = 0 }, "queue": func(o *Options) { o.Queue = 0 }, "allowance": func(o *Options) { o.Allowance = -1 },
+		"workers": func(o *Options) { o.Workers = 0 }, "queue": func(o *Options) { o.Queue = 0 },
+		"allowance": func(o *Options) { o.Allowance = -1 },
 	} {
 		o := good
 		spoil(&o)
@@ -656,8 +674,7 @@ func TestNewChecksOptions(t *testing.T) {
 	}
 }
 
-// Many callers that submit, hang up, cancel and stop at once: nothing is left, and no limit is ever
-// passed.
+// Concurrent submits, hang-ups, cancels and a stop never exceed a limit and leave nothing behind.
 func TestStorm(t *testing.T) {
 	var inside, most, bytes, mostBytes int64
 	var mu sync.Mutex
@@ -667,15 +684,16 @@ func TestStorm(t *testing.T) {
 		inside, bytes = inside+n, bytes+b
 		most, mostBytes = max(most, inside), max(mostBytes, bytes)
 	}
-	s := must(New(with(Options{Budget: 100 * mib, Workers: 3, Queue: 8}, runnerFunc(func(ctx context.Context, sp *job.Spec, _ job.Observer) (*job.Result, error) {
-		add(1, sp.Limits.Memory)
-		defer add(-1, -sp.Limits.Memory)
-		if sp.ID[len(sp.ID)-1]%3 == 0 {
-			<-ctx.Done()
-			return nil, context.Cause(ctx)
-		}
-		return ok(), nil
-	}), newMemory())))
+	s := must(New(with(Options{Budget: 100 * mib, Workers: 3, Queue: 8},
+		runnerFunc(func(ctx context.Context, sp *job.Spec, _ job.Observer) (*job.Result, error) {
+			add(1, sp.Limits.Memory)
+			defer add(-1, -sp.Limits.Memory)
+			if sp.ID[len(sp.ID)-1]%3 == 0 {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+			return ok(), nil
+		}), newMemory())))
 	var wg sync.WaitGroup
 	for c := range 16 {
 		wg.Go(func() {
@@ -702,7 +720,8 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%d at once with %d bytes", most, mostBytes)
 	}
 	if s.used != 0 || len(s.byID) != 0 || len(s.running) != 0 || s.queue.len() != 0 {
-		t.Errorf("left behind: %d bytes, %d ids, %d running, %d queued", s.used, len(s.byID), len(s.running), s.queue.len())
+		t.Errorf("left behind: %d bytes, %d ids, %d running, %d queued", s.used, len(s.byID), len(s.running),
+			s.queue.len())
 	}
 }
 
@@ -715,7 +734,8 @@ func (f runnerFunc) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.
 func TestMemoryIsTakenUntilTheJobIsCleared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rooms []int64
-		b := newBench(t, Options{Budget: 100 * mib, Workers: 2, Queue: 5, Room: func(n int64) { rooms = append(rooms, n/mib) }})
+		b := newBench(t, Options{Budget: 100 * mib, Workers: 2, Queue: 5,
+			Room: func(n int64) { rooms = append(rooms, n/mib) }})
 		cleared := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{})}
 		b.f.outcome = func(id string) (*job.Result, error) {
 			r := ok()
@@ -725,7 +745,7 @@ func TestMemoryIsTakenUntilTheJobIsCleared(t *testing.T) {
 		b.submit(context.Background(), spec("a", "u", 60))
 		b.submit(context.Background(), spec("b", "u", 40))
 		b.finishAll("a", "b")
-		b.answer("a") // at once, whatever is left of the job
+		b.answer("a") // immediately, whatever is left to clean up
 		b.submit(context.Background(), spec("c", "u", 60))
 		close(cleared["b"])
 		synctest.Wait()

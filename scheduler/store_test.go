@@ -14,7 +14,7 @@ import (
 	"github.com/tsubo-run/tsubo/store"
 )
 
-// The real store and the fake of these tests do the same for a scheduler.
+// The real store and the fake must behave alike for a scheduler.
 func TestLivesOverAStore(t *testing.T) {
 	t.Run("fake", func(t *testing.T) {
 		m := newMemory()
@@ -37,7 +37,7 @@ func TestLivesOverAStore(t *testing.T) {
 				}
 			}
 		}, func() Store {
-			// What a process that is killed now leaves behind.
+			// The state that a killed process would leave behind.
 			copied := t.TempDir()
 			if err := os.CopyFS(filepath.Join(copied, "state"), os.DirFS(dir)); err != nil {
 				t.Fatal(err)
@@ -53,7 +53,7 @@ func TestLivesOverAStore(t *testing.T) {
 	})
 }
 
-// clone is what a life of the daemon that ends now leaves behind.
+// clone returns the state that a killed daemon would leave behind.
 func (m *memory) clone() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,7 +66,7 @@ func (m *memory) clone() *memory {
 	return c
 }
 
-// gate is a runner whose jobs begin and wait until they are let go or cancelled.
+// gate is a runner whose jobs begin and then wait until they are released or cancelled.
 type gate struct {
 	begun chan string
 	mu    sync.Mutex
@@ -89,7 +89,8 @@ func (g *gate) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Resul
 	g.begun <- s.ID
 	r := ok()
 	r.Stdout, r.StartedAt, r.EndedAt = "out of "+s.ID, time.Now(), time.Now()
-	r.Artifacts = []job.Artifact{{Name: "f", Size: 1, SHA256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", Data: []byte("x")}}
+	r.Artifacts = []job.Artifact{{Name: "f", Size: 1,
+		SHA256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", Data: []byte("x")}}
 	select {
 	case <-g.door(s.ID):
 		return r, nil
@@ -104,8 +105,8 @@ func (g *gate) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Resul
 	}
 }
 
-// testLives takes jobs through a stop and a crash. open opens the store, crashed what is left of it
-// if the process is killed.
+// testLives runs jobs across a stop and a crash. open opens the store. crashed opens the state that
+// remains if the process is killed.
 func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -140,7 +141,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 		}
 	}
 
-	// First life.
+	// First daemon.
 	st, shut := open()
 	s, g := start(st)
 	for _, id := range []string{"done", "hard", "again"} {
@@ -154,7 +155,8 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	}
 	sub := of(spec("other", "uid:1", 1))
 	sub.Record.IdempotencyKey, sub.Record.Fingerprint = "key-hard", "f"
-	if rec, existed, err := s.Submit(ctx, sub); err != nil || !existed || rec.ID != "hard" || rec.Status != job.Running {
+	if rec, existed, err := s.Submit(ctx, sub); err != nil || !existed || rec.ID != "hard" ||
+		rec.Status != job.Running {
 		t.Errorf("same key: %+v, %v, %v", rec, existed, err)
 	}
 	sub.Record.Fingerprint = "g"
@@ -171,7 +173,8 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	if err := s.Wait(ctx, "done"); err != nil {
 		t.Error(err)
 	}
-	if rec := is(st, "done", job.Succeeded, ""); rec.Stdout != "out of done" || len(rec.Artifacts) != 1 || rec.WorkerID == "" || !rec.Async || rec.CreatedAt.IsZero() {
+	if rec := is(st, "done", job.Succeeded, ""); rec.Stdout != "out of done" || len(rec.Artifacts) != 1 ||
+		rec.WorkerID == "" || !rec.Async || rec.CreatedAt.IsZero() {
 		t.Errorf("%+v", rec)
 	}
 	<-g.begun // q0 has its slot now
@@ -215,7 +218,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	}
 	shut()
 
-	// Second life.
+	// Second daemon.
 	st, shut = open()
 	s, g = start(st)
 	for i := range 4 {
@@ -239,7 +242,7 @@ func testLives(t *testing.T, open func() (Store, func()), crashed func() Store) 
 	if _, _, err := s.Execute(ctx, of(spec("sync", "uid:1", 1)), true, nil); err != nil {
 		t.Error(err)
 	}
-	if rec := is(st, "sync", job.Succeeded, ""); rec.Async { // readable at once
+	if rec := is(st, "sync", job.Succeeded, ""); rec.Async { // readable immediately
 		t.Errorf("%+v", rec)
 	}
 	if err := s.Stop(ctx); err != nil {

@@ -11,16 +11,19 @@ import (
 	"github.com/tsubo-run/tsubo/scheduler/events"
 )
 
-// Execute runs the job in the caller's goroutine once its turn has come, and returns its record and
-// its result. The program's failure and tsubo's own are values (the latter failed with
-// service_unavailable, config_error or internal_error, exit code -1); the error is a *job.Refusal,
-// or ctx's own when the caller went away while the job was queued: in both cases nothing of the job
-// ran and nothing is kept. When ctx ends later, the run is cancelled with job.ErrCallerGone and
-// Execute still returns its result. With keep the record goes to the store afterwards, without
-// waiting for it. Once the job has a place, watch, which may be nil, gets its stream as Events
-// returns it; watch must not block. The scheduler fills the record's status, times and outcome in a
-// copy of sub.Record.
-func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
+// Execute waits for the job's turn, runs the job in the caller's goroutine, and returns its record
+// and its result.
+//
+// Failures of the program and of tsubo are both results. tsubo's are service_unavailable,
+// config_error and internal_error, with exit code -1. The error is a *job.Refusal, or ctx's error
+// if the caller left while the job was queued. In both cases no code ran and nothing is stored. If
+// ctx ends later, the run is cancelled with job.ErrCallerGone and Execute still returns its result.
+//
+// If keep is set, Execute queues the record for the store without waiting. watch receives the
+// stream, as Events returns it, once the job has a place. watch may be nil and must not block.
+// Status, times and outcome are filled in a copy of sub.Record.
+func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool,
+	watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	e, refusal := s.enter(sub, false)
 	if refusal != nil {
 		return nil, nil, refusal
@@ -46,7 +49,7 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 		stop := context.AfterFunc(ctx, func() { e.cancel(job.ErrCallerGone) })
 		defer stop()
 		if ctx.Err() != nil {
-			e.cancel(job.ErrCallerGone) // AfterFunc runs on a goroutine of its own, possibly later
+			e.cancel(job.ErrCallerGone) // AfterFunc's goroutine may run later
 		}
 		result = s.runWithRetries(ctx, e, patience.C)
 	}
@@ -54,14 +57,14 @@ func (s *Scheduler) Execute(ctx context.Context, sub job.Submission, keep bool, 
 	if keep {
 		s.opt.Store.Save(rec, e.request, result.Artifacts)
 	}
-	s.conclude(e, rec, keep) // nothing is kept of a job that nobody wants kept
+	s.conclude(e, rec, keep) // keep covers the event stream, too
 	return rec, result, nil
 }
 
-// Submit accepts an asynchronous job: when it returns, the job is in the store, synced, and will
-// run whatever happens to the caller or to the daemon. existed reports that the caller had
-// submitted the same before under its idempotency key: rec is that job's record then. The error is
-// a *job.Refusal or the store's own, job.ErrFingerprint among them: nothing is kept then.
+// Submit accepts an asynchronous job. When Submit returns, the job is in the store, synced, and
+// will run even if the caller leaves or the daemon dies. existed reports that the caller submitted
+// the same job before with this idempotency key; rec is then that job's record. The error is a
+// *job.Refusal or the store's own, such as job.ErrFingerprint. On error nothing is stored.
 func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Record, existed bool, err error) {
 	e, refusal := s.enter(sub, true)
 	if refusal != nil {
@@ -71,7 +74,7 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 		return nil, false, refusal
 	}
 	accepted := *e.record
-	// Whether it is in the store must become known, also when the caller has gone.
+	// The outcome must be known even if the caller has left.
 	existing, err := s.opt.Store.Accept(context.WithoutCancel(ctx), &accepted, sub.Request)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,14 +87,14 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 			err = job.Refuse(job.NoSpace, "The server has no space left to keep the job")
 		}
 		return existing, existing != nil, err
-	case e.at != queued: // Drain came: it stays queued in the store
+	case e.at != queued: // Drain ran meanwhile; the job stays queued in the store
 		e.held = false
 		s.dismiss(e, s.unready())
 		return &accepted, false, nil
 	}
 	rec = new(job.Record)
 	*rec = accepted
-	e.record = rec // the goroutine's own
+	e.record = rec // owned by the job's goroutine
 	s.queue.release(e)
 	s.armExpiry(e)
 	s.dispatch()
@@ -101,8 +104,8 @@ func (s *Scheduler) Submit(ctx context.Context, sub job.Submission) (rec *job.Re
 	return &accepted, false, nil
 }
 
-// known is the record that a refused submission repeats, if it does: it needs no place (wire.md
-// 1.2).
+// known returns the record that a refused submission repeats, or nil. Such a repetition needs no
+// place in the queue (wire.md 1.2).
 func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal) (*job.Record, error) {
 	if rec == nil || rec.IdempotencyKey == "" || why.Reason != job.QueueFull {
 		return nil, nil
@@ -119,14 +122,14 @@ func (s *Scheduler) known(ctx context.Context, rec *job.Record, why *job.Refusal
 	return old, nil
 }
 
-// cancelWait is how long Cancel waits for the end of a run that it has cut short.
+// cancelWait limits how long Cancel waits for the end of a cancelled run.
 const cancelWait = 5 * time.Second
 
-// Cancel ends the job with this id, wherever it is: a waiting one never starts; a running one is
-// cut short at once and keeps its partial output (ruling 1). When it returns, the record is
-// terminal in the store, unless the run takes longer than cancelWait to die, or ctx ends: then it
-// follows. It reports whether there was such a job and no end of its own came first. The error
-// reports that the store failed, or that the daemon stops: the job is still there.
+// Cancel ends the job with this ID. A waiting job never starts; a running job is killed at once and
+// keeps its partial output (ruling 1). The record is terminal in the store when Cancel returns,
+// unless the run outlives cancelWait or ctx; the record then follows. Cancel reports false if there
+// was no such job or if it ended by itself first. On error, because the store failed or the daemon
+// stops, the job still exists.
 func (s *Scheduler) Cancel(ctx context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	e := s.visible(id)
@@ -149,7 +152,7 @@ func (s *Scheduler) Cancel(ctx context.Context, id string) (bool, error) {
 		return s.awaitEnd(ctx, e)
 	}
 	s.engage(e)
-	s.dispatch() // it may have been the large job that held others back
+	s.dispatch() // the job may have held others back by its size
 	s.mu.Unlock()
 	return true, s.endQueued(ctx, e, ended(job.CancelRequested, job.ErrCancelRequested, ""))
 }
@@ -166,8 +169,8 @@ func (s *Scheduler) awaitEnd(ctx context.Context, e *entry) (bool, error) {
 	return true, nil
 }
 
-// endQueued makes terminal what has been taken out of the queue before its turn. When the store
-// fails, the job goes back to where it was.
+// endQueued makes the record of a job terminal that left the queue before its turn. If the store
+// fails, the job returns to the front of its line.
 func (s *Scheduler) endQueued(ctx context.Context, e *entry, result *job.Result) error {
 	ctx = context.WithoutCancel(ctx)
 	rec, err := s.opt.Store.Get(ctx, e.id)
@@ -195,7 +198,7 @@ func (s *Scheduler) endQueued(ctx context.Context, e *entry, result *job.Result)
 	return err
 }
 
-// armExpiry starts the clock of queue_ttl_seconds. s.mu is held.
+// armExpiry starts the queue_ttl_seconds timer. s.mu must be held.
 func (s *Scheduler) armExpiry(e *entry) {
 	if s.opt.QueueTTL > 0 {
 		e.expiry = time.AfterFunc(time.Until(e.created.Add(s.opt.QueueTTL)), func() { s.expire(e) })
@@ -204,7 +207,8 @@ func (s *Scheduler) armExpiry(e *entry) {
 
 func (s *Scheduler) expire(e *entry) {
 	s.mu.Lock()
-	if e.turn != nil || !s.queue.remove(e) { // it has a goroutine that waits, or its turn came at the same instant
+	// The job has a goroutine that waits, or its turn came in the meantime.
+	if e.turn != nil || !s.queue.remove(e) {
 		s.mu.Unlock()
 		return
 	}
@@ -215,9 +219,8 @@ func (s *Scheduler) expire(e *entry) {
 		"The job waited in the queue for longer than queue_ttl_seconds (%g)", s.opt.QueueTTL.Seconds())))
 }
 
-// enter gives the job a place: a turn at once, or one in its caller's line. When that leaves more
-// jobs waiting than the queue holds, somebody goes: a caller who floods the queue cannot keep
-// others out.
+// enter starts the job or appends it to its caller's line. If the queue overflows, one job is
+// refused, chosen so that a caller who floods the queue cannot keep others out.
 func (s *Scheduler) enter(sub job.Submission, async bool) (*entry, *job.Refusal) {
 	spec := sub.Spec
 	need := spec.Limits.Memory + s.opt.Allowance
@@ -277,12 +280,12 @@ func (s *Scheduler) newEntry(sub job.Submission, async bool) *entry {
 	return e
 }
 
-// overflow returns the entry that has to go for e's sake, which may be e itself; nil for none. s.mu
-// is held.
+// overflow returns the entry to refuse because e arrived, possibly e itself, or nil for none. s.mu
+// must be held.
 func (s *Scheduler) overflow(e *entry) *entry {
 	room := s.opt.Queue
 	if e.held && s.queue.ready() == 0 {
-		room += s.opt.Workers - len(s.running) // it will not wait, once it is written
+		room += s.opt.Workers - len(s.running) // it will not wait once it is written
 	}
 	if e.at != queued || s.queue.len() <= room {
 		return nil
@@ -290,16 +293,14 @@ func (s *Scheduler) overflow(e *entry) *entry {
 	if out := s.queue.displace(e.caller); out != nil {
 		return out
 	}
-	// Accepted jobs cannot be pushed out, so some more room is kept for those who have little in
-	// the queue.
+	// Accepted jobs cannot be displaced, so callers with few queued jobs get some extra room.
 	if s.queue.waiting(e.caller) <= max(1, s.opt.Queue/8) && s.queue.len() <= 2*s.opt.Queue {
 		return nil
 	}
 	return e
 }
 
-// await waits for the entry's turn, as long as the caller is there and for as long as its patience
-// lasts.
+// await waits for the entry's turn until ctx ends or patience fires.
 func (s *Scheduler) await(ctx context.Context, e *entry, patience <-chan time.Time) (turn, error) {
 	select {
 	case t := <-e.turn:
@@ -313,21 +314,21 @@ func (s *Scheduler) await(ctx context.Context, e *entry, patience <-chan time.Ti
 			return turn{refusal: s.impatient(e)}, nil
 		}
 	}
-	return <-e.turn, nil // it came at the same instant
+	return <-e.turn, nil // the turn came at the same instant
 }
 
-// withdraw takes the entry out of the queue and reports whether it was still there.
+// withdraw removes the entry from the queue and reports whether it was still queued.
 func (s *Scheduler) withdraw(e *entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.queue.remove(e) {
 		return false
 	}
-	s.dispatch() // it may have been the large job that held others back
+	s.dispatch() // the job may have held others back by its size
 	return true
 }
 
-// drop lets go of an entry of which nothing ran.
+// drop dismisses an entry whose code never ran.
 func (s *Scheduler) drop(e *entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -335,19 +336,22 @@ func (s *Scheduler) drop(e *entry, err error) {
 }
 
 func (s *Scheduler) tooLarge(need int64) *job.Refusal {
-	return job.Refuse(job.TooLarge, "The job needs %d bytes of memory, and all jobs together may have %d (memory_budget)", need, s.opt.Budget)
+	return job.Refuse(job.TooLarge,
+		"The job needs %d bytes of memory, and all jobs together may have %d (memory_budget)", need, s.opt.Budget)
 }
 
 func (s *Scheduler) full() *job.Refusal {
-	return &job.Refusal{Reason: job.QueueFull, Message: "Job queue is full, try again later", RetryAfter: s.retryAfter()}
+	return &job.Refusal{Reason: job.QueueFull, Message: "Job queue is full, try again later",
+		RetryAfter: s.retryAfter()}
 }
 
 func (s *Scheduler) impatient(e *entry) *job.Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &job.Refusal{
-		Reason:     job.Busy,
-		Message:    fmt.Sprintf("No slot came free within startup_timeout (%g seconds), try again later", e.spec.StartupTimeout.Seconds()),
+		Reason: job.Busy,
+		Message: fmt.Sprintf("No slot came free within startup_timeout (%g seconds), try again later",
+			e.spec.StartupTimeout.Seconds()),
 		RetryAfter: s.retryAfter(),
 	}
 }

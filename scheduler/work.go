@@ -14,20 +14,19 @@ import (
 
 const (
 	maxRetryDelay = 30 * time.Second
-	// storeBound bounds one call of the store; a write that fails is tried again after each of
-	// writeDelays.
+	// storeBound limits one call of the store. A failed write is retried after each of writeDelays.
 	storeBound = 30 * time.Second
 )
 
 var writeDelays = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second}
 
-// failure is why an attempt came to no outcome of the program's.
+// failure describes an attempt that ended before the program had a result.
 type failure struct {
-	transient bool  // another attempt may do better
-	dead      error // unexpected inside tsubo: goes to the dead letter queue when it stands
+	transient bool  // another attempt may succeed
+	dead      error // unexpected failure inside tsubo; dead-lettered if the job is not retried
 }
 
-// work takes an asynchronous job from its first turn to its end, on a goroutine of its own.
+// work runs an asynchronous job from its first turn to its end, on its own goroutine.
 func (s *Scheduler) work(e *entry) {
 	defer s.recoverPanic(e)
 	ctx := context.Background()
@@ -39,7 +38,7 @@ func (s *Scheduler) work(e *entry) {
 		result = nil
 		s.unmark(ctx, e)
 	}
-	if result == nil { // the daemon stops, and the job stays queued
+	if result == nil { // the daemon stops; the job stays queued
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.dismiss(e, s.unready())
@@ -56,13 +55,13 @@ func (s *Scheduler) work(e *entry) {
 	s.conclude(e, rec, true)
 }
 
-// interrupted reports whether the end of the daemon, and nothing else, ended the run.
+// interrupted reports whether the run ended only because the daemon stops.
 func (e *entry) interrupted(r *job.Result) bool {
 	return errors.Is(context.Cause(e.ctx), job.ErrShutdown) && r.Error != nil && r.Error.Type == job.TypeInterrupted
 }
 
-// recoverPanic ends an entry whose goroutine panicked: it must not hold its slot, nor its waiters,
-// for ever.
+// recoverPanic ends an entry whose goroutine panicked, so that its slot and its waiters are
+// released.
 func (s *Scheduler) recoverPanic(e *entry) {
 	p := recover()
 	if p == nil {
@@ -73,12 +72,12 @@ func (s *Scheduler) recoverPanic(e *entry) {
 	s.addDeadLetter(context.Background(), e, job.TypeInternal, err)
 	s.drop(e, err)
 	if !e.async {
-		panic(p) // the caller's goroutine
+		panic(p) // on the caller's goroutine
 	}
 }
 
-// conclude publishes the end of a job whose record is where it belongs. With remember its stream
-// can be read for a while longer.
+// conclude publishes the end of a job whose record is already stored. If remember is set, the job's
+// stream stays readable for a while.
 func (s *Scheduler) conclude(e *entry, rec *job.Record, remember bool) {
 	e.hub.End(rec)
 	s.mu.Lock()
@@ -90,8 +89,8 @@ func (s *Scheduler) conclude(e *entry, rec *job.Record, remember bool) {
 	s.dismiss(e, nil)
 }
 
-// load gets what the job is from the store, unless it is still here, and gives the entry its share
-// of the budget by the policy of today. A result is the end of a job that cannot be run any more.
+// load reads the job's record and request from the store, unless they are in memory, and resolves
+// the job under the current policy. A non-nil result ends a job that can no longer run.
 func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 	if e.spec != nil {
 		return nil, nil
@@ -106,7 +105,8 @@ func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 	}); err != nil {
 		e.record = rec
 		if rec == nil {
-			e.record = &job.Record{ID: e.id, Caller: e.caller, JobType: e.kind, Status: job.Queued, Async: true, CreatedAt: e.created}
+			e.record = &job.Record{ID: e.id, Caller: e.caller, JobType: e.kind, Status: job.Queued, Async: true,
+				CreatedAt: e.created}
 		}
 		err = fmt.Errorf("load the job: %w", err)
 		s.addDeadLetter(ctx, e, job.TypeInternal, err)
@@ -125,7 +125,8 @@ func (s *Scheduler) load(ctx context.Context, e *entry) (*job.Result, error) {
 	return nil, nil
 }
 
-// resolve makes the Spec of an accepted job. With an error comes the result that the job ends with.
+// resolve returns the Spec of an accepted job. On error it also returns the result with which the
+// job ends.
 func (s *Scheduler) resolve(id string, rec *job.Record, req *job.Request) (*job.Spec, *job.Result, error) {
 	spec, err := s.opt.Resolve(rec, req)
 	var refusal *job.Refusal
@@ -139,9 +140,9 @@ func (s *Scheduler) resolve(id string, rec *job.Record, req *job.Request) (*job.
 	return spec, nil, nil
 }
 
-// resize follows a configuration that has changed since the job was accepted. It reports false when
-// the job cannot fit any more. A job that has grown runs at once all the same when the budget has
-// room; else it waits for its turn again.
+// resize adapts the entry to a configuration that changed after the job was accepted. It reports
+// false if the job can no longer fit. A job that has grown keeps its slot if the budget has room;
+// otherwise it waits for another turn.
 func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 	need := spec.Limits.Memory + s.opt.Allowance
 	s.mu.Lock()
@@ -163,12 +164,12 @@ func (s *Scheduler) resize(e *entry, spec *job.Spec) bool {
 	return true
 }
 
-// runWithRetries runs the job until it has a result that stands: once, or several times when the
-// infrastructure fails. nil means that the job stays queued in the store, because the daemon stops.
+// runWithRetries runs the job, several times if the infrastructure fails, and returns the final
+// result. Nil means that the daemon stops and the job stays queued in the store.
 func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, patience <-chan time.Time) *job.Result {
 	var result *job.Result
 	for delay := time.Duration(0); ; delay = s.backoff(e.tries) {
-		if e.at != running { // only this goroutine takes a running entry's slot
+		if e.at != running { // only this goroutine releases a running entry's slot
 			t, err := s.again(ctx, e, delay, patience)
 			switch {
 			case err != nil:
@@ -178,7 +179,7 @@ func (s *Scheduler) runWithRetries(ctx context.Context, e *entry, patience <-cha
 			case t.refusal != nil && e.async:
 				return nil
 			case t.refusal != nil && result != nil:
-				return result // it is all there is
+				return result // the last attempt's result
 			case t.refusal != nil:
 				return job.FailedResult(job.TypeUnavailable, job.PhaseStartup, t.refusal.Message)
 			}
@@ -210,7 +211,7 @@ func cancelCause(e *entry) error {
 	return job.ErrCancelRequested
 }
 
-// backoff is the pause before the next attempt when there were so many (wire.md 2.2).
+// backoff returns the delay before the next attempt after this many tries (wire.md 2.2).
 func (s *Scheduler) backoff(tries int) time.Duration {
 	d := maxRetryDelay
 	if n := tries - 1; n < 16 {
@@ -219,8 +220,8 @@ func (s *Scheduler) backoff(tries int) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // not a secret
 }
 
-// again waits out a delay without a slot and gets one again, before the other jobs of the same
-// caller.
+// again waits for the delay without a slot, then queues the entry before the other jobs of its
+// caller and waits for a slot.
 func (s *Scheduler) again(ctx context.Context, e *entry, delay time.Duration, patience <-chan time.Time) (turn, error) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -253,7 +254,7 @@ func (s *Scheduler) refuseUnready() *job.Refusal {
 	return s.unready()
 }
 
-// attempt runs the job once. The result is how the job ends if no further attempt is made.
+// attempt runs the job once. The result is final if no further attempt is made.
 func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failure) {
 	e.tries++
 	if cause := context.Cause(e.ctx); cause != nil {
@@ -281,7 +282,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failur
 	cause := context.Cause(e.ctx)
 	switch {
 	case errors.Is(cause, job.ErrOverdue):
-		// The runner takes it for a cancel; it is the one deadline that has struck.
+		// The runner reports a cancellation, but the cause was this deadline.
 		s.log.Error("a run did not end by its own deadline", "id", e.id, "error", err)
 		return overrun(result, e.spec), nil
 	case err == nil && result != nil:
@@ -294,7 +295,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failur
 		return byCause(cause, e.spec, job.PhaseExecution), nil
 	case panicked:
 		return internal(), &failure{dead: err}
-	case e.hub.Begun(): // against the Runner's contract
+	case e.hub.Begun(): // violates the Runner's contract
 		return internal(), &failure{dead: fmt.Errorf("failed after the code had begun: %w", err)}
 	case errors.As(err, &refusal):
 		switch refusal.Reason {
@@ -309,7 +310,7 @@ func (s *Scheduler) attempt(ctx context.Context, e *entry) (*job.Result, *failur
 		"The sandbox could not be started; the server's log has the reason"), &failure{transient: true}
 }
 
-// launchObserver reports to the breaker that the launch worked.
+// launchObserver reports a successful launch to the breaker.
 type launchObserver struct {
 	job.Observer
 	leave *breaker.Permit
@@ -320,7 +321,7 @@ func (l launchObserver) Started() {
 	l.Observer.Started()
 }
 
-// contained calls the runner and turns its panic, and an answer that is none, into an error.
+// contained calls the runner. It turns a panic or an empty answer into an error.
 func (s *Scheduler) contained(e *entry, watch job.Observer) (result *job.Result, panicked bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -335,7 +336,7 @@ func (s *Scheduler) contained(e *entry, watch job.Observer) (result *job.Result,
 	return result, false, err
 }
 
-// mark puts the start mark of this attempt into the store, before the job is dispatched.
+// mark stores the start mark of this attempt. It runs before the job is dispatched.
 func (s *Scheduler) mark(ctx context.Context, e *entry) error {
 	if !e.async {
 		return nil
@@ -349,18 +350,18 @@ func (s *Scheduler) mark(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// unmark takes it back. When that fails the next life of the daemon takes the job for one that had
-// started.
+// unmark clears the start mark. If that fails, the next daemon treats the job as started.
 func (s *Scheduler) unmark(ctx context.Context, e *entry) {
 	if !e.marked {
 		return
 	}
-	if err := s.write(ctx, "queue a job again", e, func(ctx context.Context) error { return s.opt.Store.Requeue(ctx, e.id) }); err == nil {
+	if err := s.write(ctx, "queue a job again", e,
+		func(ctx context.Context) error { return s.opt.Store.Requeue(ctx, e.id) }); err == nil {
 		e.marked = false
 	}
 }
 
-// write calls the store, more than once when it fails in a way that may pass.
+// write calls the store and retries failures that may be temporary.
 func (s *Scheduler) write(ctx context.Context, what string, e *entry, call func(context.Context) error) error {
 	for i := 0; ; i++ {
 		bounded, cancel := context.WithTimeout(ctx, storeBound)
@@ -370,14 +371,15 @@ func (s *Scheduler) write(ctx context.Context, what string, e *entry, call func(
 			return nil
 		}
 		s.log.Error(what, "id", e.id, "error", err)
-		if i == len(writeDelays) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrTerminal) || errors.Is(err, job.ErrTransition) {
-			return err // time does not cure it
+		if i == len(writeDelays) || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrTerminal) ||
+			errors.Is(err, job.ErrTransition) {
+			return err // not temporary
 		}
 		time.Sleep(writeDelays[i])
 	}
 }
 
-// addDeadLetter puts an unexpected failure inside tsubo into the dead letter queue.
+// addDeadLetter stores an unexpected failure inside tsubo in the dead letter queue.
 func (s *Scheduler) addDeadLetter(ctx context.Context, e *entry, kind job.ErrorType, why error) {
 	ctx, cancel := context.WithTimeout(ctx, storeBound)
 	defer cancel()
@@ -390,7 +392,7 @@ func internal() *job.Result {
 	return job.FailedResult(job.TypeInternal, job.PhaseStartup, "The sandbox failed; the server's log has the reason")
 }
 
-// byCause is the result of a run that was ended from outside and left none.
+// byCause returns the result of a run that was cancelled and left no result.
 func byCause(cause error, spec *job.Spec, phase job.Phase) *job.Result {
 	switch {
 	case errors.Is(cause, job.ErrShutdown):
@@ -406,7 +408,8 @@ func ended(c job.Cause, reason error, phase job.Phase) *job.Result {
 	return &job.Result{Status: v.Status, ExitCode: v.ExitCode, Error: v.Error}
 }
 
-// overrun is a run that the watchdog ended: a timeout, with what output there is (wire.md 2.2).
+// overrun returns the result of a run that the watchdog ended: a timeout, with the output so far
+// (wire.md 2.2).
 func overrun(r *job.Result, spec *job.Spec) *job.Result {
 	out := job.Result{}
 	if r != nil {

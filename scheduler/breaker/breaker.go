@@ -1,6 +1,6 @@
-// Package breaker keeps jobs from being launched where no launch works (wire.md 2.7): it opens
-// after a row of failures, lets one trial through after a pause, and closes after a row of trials
-// that worked.
+// Package breaker implements the circuit breaker for sandbox launches (wire.md 2.7). It opens after
+// consecutive failures, allows one trial after a pause, and closes after consecutive successful
+// trials.
 package breaker
 
 import (
@@ -10,33 +10,33 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// The measures of the contract.
+// Thresholds of the wire contract.
 const (
-	Failures  = 5                // in a row, and it opens
-	Pause     = 30 * time.Second // until one launch may be tried again
-	Successes = 2                // of such trials, and it closes
+	Failures  = 5                // consecutive failures that open the breaker
+	Pause     = 30 * time.Second // until one trial is allowed
+	Successes = 2                // consecutive successful trials that close the breaker
 )
 
-// Breaker is closed as its zero value. Only launches count: a program that fails was launched well.
-// It is safe for concurrent use.
+// Breaker counts launches only: a failing program was launched successfully. The zero value is
+// closed. A Breaker is safe for concurrent use.
 type Breaker struct {
 	mu        sync.Mutex
 	open      bool
-	since     time.Time // it is open, or its last trial failed
-	trial     bool      // one is under way
+	since     time.Time // when the breaker opened or its last trial failed
+	trial     bool      // a trial is running
 	failures  int
 	successes int
-	last      time.Time // failure
+	last      time.Time // last failure
 }
 
-// Permit is the leave to launch once; exactly one of its methods counts, the first that is called.
+// Permit allows one launch. Only the first call of its methods counts.
 type Permit struct {
 	b     *Breaker
 	trial bool
 	used  bool
 }
 
-// Allow gives leave to launch, nil when there is none now.
+// Allow returns a [Permit] to launch once, or nil if no launch is allowed now.
 func (b *Breaker) Allow() *Permit {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +50,7 @@ func (b *Breaker) Allow() *Permit {
 	return &Permit{b: b, trial: true}
 }
 
-// take reports whether the permit's word still counts.
+// take reports whether this is the permit's first report. p.b.mu must be held.
 func (p *Permit) take() bool {
 	if p.used {
 		return false
@@ -62,7 +62,7 @@ func (p *Permit) take() bool {
 	return true
 }
 
-// Launched reports that the launch worked.
+// Launched reports that the launch succeeded.
 func (p *Permit) Launched() {
 	b := p.b
 	b.mu.Lock()
@@ -78,7 +78,7 @@ func (p *Permit) Launched() {
 	}
 }
 
-// Failed reports that the launch did not work and that tsubo or the host was at fault.
+// Failed reports that the launch failed because of tsubo or the host.
 func (p *Permit) Failed() {
 	b := p.b
 	b.mu.Lock()
@@ -98,15 +98,14 @@ func (p *Permit) Failed() {
 	}
 }
 
-// Unknown reports that the launch came to nothing for another reason: cancelled, timed out, an
-// image that cannot run.
+// Unknown reports that the launch ended for another reason: cancelled, timed out, or a bad image.
 func (p *Permit) Unknown() {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
 	p.take()
 }
 
-// State is what /health shows.
+// State returns the state that /health shows.
 func (b *Breaker) State() job.Breaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,15 +123,15 @@ func (b *Breaker) State() job.Breaker {
 	return s
 }
 
-// Group is a breaker for each key, so that launches that fail for what one image or job type brings
-// along refuse no other. Its zero value is ready; it is safe for concurrent use. Keys are never
-// forgotten: they must be few.
+// Group has one [Breaker] per key, so that a bad image or job type blocks no other. The zero value
+// is ready to use. A Group is safe for concurrent use. Keys are never removed, so there must be
+// few.
 type Group struct {
 	mu    sync.Mutex
 	byKey map[string]*Breaker
 }
 
-// Allow gives leave to launch once for key, nil when there is none now.
+// Allow returns a [Permit] to launch key once, or nil if no launch is allowed now.
 func (g *Group) Allow(key string) *Permit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -147,8 +146,8 @@ func (g *Group) Allow(key string) *Permit {
 	return b.Allow()
 }
 
-// State is the state of the breaker that is worst off: an open one before a half-open and a closed
-// one, then the one with most failures.
+// State returns the worst breaker's state: open before half-open before closed, then the breaker
+// with the most failures.
 func (g *Group) State() job.Breaker {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -156,7 +155,8 @@ func (g *Group) State() job.Breaker {
 	worst := (&Breaker{}).State()
 	for _, b := range g.byKey {
 		s := b.State()
-		if worst.LastFailure == nil || rank[s.State] > rank[worst.State] || s.State == worst.State && s.FailureCount > worst.FailureCount {
+		if worst.LastFailure == nil || rank[s.State] > rank[worst.State] ||
+			s.State == worst.State && s.FailureCount > worst.FailureCount {
 			worst = s
 		}
 	}

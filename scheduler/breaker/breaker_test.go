@@ -32,7 +32,7 @@ func TestBreaker(t *testing.T) {
 		for range Failures - 1 {
 			trial().Failed()
 		}
-		trial().Launched() // the row is broken
+		trial().Launched() // resets the consecutive count
 		is("closed", 0, 0)
 		early := trial()
 		for range Failures - 1 {
@@ -49,7 +49,7 @@ func TestBreaker(t *testing.T) {
 		if b.Allow() != nil {
 			t.Fatal("a permit while open")
 		}
-		early.Launched() // from before: it says nothing about now
+		early.Launched() // an old permit does not count
 		is("open", Failures, 0)
 		time.Sleep(time.Nanosecond)
 		is("half_open", Failures, 0)
@@ -58,7 +58,7 @@ func TestBreaker(t *testing.T) {
 			t.Error("two trials at once")
 		}
 		p.Unknown()
-		p.Launched() // only the first word counts
+		p.Launched() // only the first report counts
 		is("half_open", Failures, 0)
 		p = trial()
 		p.Launched()
@@ -74,7 +74,7 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
-// TestGroup: one key's failures refuse that key alone, and /health sees them.
+// TestGroup checks that one key's failures block only that key and appear in /health.
 func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Group

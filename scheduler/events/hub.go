@@ -1,5 +1,5 @@
-// Package events is the live output of jobs: one hub per job that remembers what happened lately,
-// for any number of readers, each at its own pace.
+// Package events streams the live output of jobs. Each job has one hub, which buffers recent events
+// for any number of readers.
 package events
 
 import (
@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	// A hub remembers so much: bytes of text and number of events, whichever is less.
+	// A hub buffers at most this many bytes of text and this many events.
 	hubBytes  = 256 << 10
 	hubEvents = 4096
-	// A reader takes so much at a time.
+	// A reader receives at most this many bytes and events per batch.
 	batchBytes  = 64 << 10
 	batchEvents = 64
-	// textMost is the most text in one event.
+	// textMost limits the text of an event, in bytes.
 	textMost = 16 << 10
 )
 
-// Hub is the event stream of one job: what happened lately, for any number of readers, each at its
-// own pace. It has no goroutine. A hub is closed by End, with the job's record, or by Abandon,
-// without: readers see a stream that ended without a result.
+// Hub is the event stream of a job. It buffers recent events for any number of readers, each at its
+// own pace, and has no goroutine. End closes a hub with the job's record. Abandon closes it without
+// a result.
 type Hub struct {
 	mu      sync.Mutex
-	events  []job.Event // the last ones; their IDs are consecutive
-	last    uint64      // ID
+	events  []job.Event // the newest events, with consecutive IDs
+	last    uint64      // ID of the newest event
 	bytes   int         // of text in events
 	begun   bool        // Started was called
 	closed  bool
@@ -37,16 +37,16 @@ type Hub struct {
 	err     textStream
 }
 
-// textStream is what of stdout or stderr has not become an event.
+// textStream is the unpublished part of stdout or stderr.
 type textStream struct {
 	kind job.EventKind
-	left int64  // bytes until the cap of the record
-	cut  bool   // bytes came beyond the cap
-	tail []byte // the beginning of a character, which waits for the rest of it, however long
+	left int64  // bytes until the record's cap
+	cut  bool   // output exceeded the cap
+	tail []byte // an incomplete character, kept until its remaining bytes arrive
 }
 
-// New makes the stream of a job whose outputs are kept up to these many bytes. Its first event is
-// EventQueued.
+// New returns the stream of a job whose outputs are kept up to stdout and stderr bytes. Its first
+// event is EventQueued.
 func New(stdout, stderr int64) *Hub {
 	h := &Hub{
 		out: textStream{kind: job.EventStdout, left: stdout},
@@ -96,7 +96,7 @@ func (h *Hub) text(s *textStream, p []byte) {
 	s.tail = append([]byte(nil), data[whole:]...)
 }
 
-// publishText publishes text in events of a bounded size. h.mu is held.
+// publishText publishes data in events of at most textMost bytes. h.mu must be held.
 func (h *Hub) publishText(kind job.EventKind, data []byte) {
 	for len(data) > 0 {
 		part := data
@@ -109,8 +109,8 @@ func (h *Hub) publishText(kind job.EventKind, data []byte) {
 	}
 }
 
-// flush publishes the beginning of a character whose rest never came, unless the cap cut it: the
-// record does not have it then. h.mu is held.
+// flush publishes an incomplete character at the end of the output. If the cap cut the output, the
+// character is dropped, as in the record. h.mu must be held.
 func (h *Hub) flush(s *textStream) {
 	if len(s.tail) > 0 && !s.cut {
 		h.publish(job.Event{Kind: s.kind, Text: job.Decode(s.tail)})
@@ -118,7 +118,7 @@ func (h *Hub) flush(s *textStream) {
 	s.tail = nil
 }
 
-// publish appends an event. h.mu is held (or h is not shared yet).
+// publish appends an event. h.mu must be held, unless h is not shared yet.
 func (h *Hub) publish(e job.Event) {
 	if h.closed {
 		return
@@ -141,7 +141,7 @@ func (h *Hub) notify() {
 	}
 }
 
-// End publishes the last event and closes the stream.
+// End publishes the final event, with rec, and closes the stream.
 func (h *Hub) End(rec *job.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,13 +158,13 @@ func (h *Hub) Abandon() {
 	h.shut()
 }
 
-// shut is the common end. h.mu is held.
+// shut closes the stream. h.mu must be held.
 func (h *Hub) shut() {
 	h.closed = true
 	h.notify()
 }
 
-// size is about what the hub holds in memory.
+// size returns the approximate number of bytes that the hub holds in memory.
 func (h *Hub) size() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -177,9 +177,9 @@ func (h *Hub) size() int {
 	return n
 }
 
-// Read is the stream after the event with this ID, until its end, ctx's, or the reader's. An ID
-// that was never given, as one of an earlier life of the daemon, means from the beginning. An
-// EventGap reports what the hub no longer has.
+// Read returns the stream after the event with this ID. The stream ends with the hub, with ctx, or
+// when the reader stops. An unknown ID, such as an ID from an earlier daemon, means from the
+// beginning. EventGap reports events that the hub no longer has.
 func (h *Hub) Read(ctx context.Context, after uint64) iter.Seq[job.Event] {
 	return func(yield func(job.Event) bool) {
 		if after > h.newest() {
@@ -214,8 +214,8 @@ func (h *Hub) newest() uint64 {
 	return h.last
 }
 
-// since is some of the events after one ID; when there are none, the channel that is closed at the
-// next change, nil when none will come.
+// since returns a batch of events after an ID. If there are none, it returns a channel that is
+// closed at the next change, or nil if the hub is closed.
 func (h *Hub) since(after uint64) ([]job.Event, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -244,15 +244,15 @@ func (h *Hub) since(after uint64) ([]job.Event, <-chan struct{}) {
 	return nil, h.changed
 }
 
-// Bounds of Ended.
+// Limits of [Ended].
 const (
 	keptHubs     = 256
 	keptHubBytes = 16 << 20
 	keptHubFor   = time.Minute
 )
 
-// Ended holds the hubs of jobs that ended lately, for readers that lost their connection at the
-// wrong moment. The owner's mutex guards it.
+// Ended keeps the hubs of recently ended jobs for readers that lost their connection just before
+// the end. The owner's mutex must guard it.
 type Ended struct {
 	byID  map[string]*Hub
 	order []endedStream // oldest first
@@ -265,7 +265,7 @@ type endedStream struct {
 	at   time.Time
 }
 
-// Add keeps the hub of a job that has ended, and lets go of the oldest ones beyond the bounds.
+// Add keeps the hub of an ended job and drops the oldest hubs beyond the limits.
 func (m *Ended) Add(id string, h *Hub) {
 	if m.byID == nil {
 		m.byID = map[string]*Hub{}
@@ -274,12 +274,13 @@ func (m *Ended) Add(id string, h *Hub) {
 	m.byID[id] = h
 	m.order = append(m.order, endedStream{id, size, time.Now()})
 	m.bytes += size
-	for len(m.order) > 0 && (len(m.order) > keptHubs || m.bytes > keptHubBytes || time.Since(m.order[0].at) > keptHubFor) {
+	for len(m.order) > 0 && (len(m.order) > keptHubs || m.bytes > keptHubBytes ||
+		time.Since(m.order[0].at) > keptHubFor) {
 		delete(m.byID, m.order[0].id)
 		m.bytes -= m.order[0].size
 		m.order[0], m.order = endedStream{}, m.order[1:]
 	}
 }
 
-// Get is the hub of a job that ended lately, or nil.
+// Get returns the hub of a recently ended job, or nil.
 func (m *Ended) Get(id string) *Hub { return m.byID[id] }

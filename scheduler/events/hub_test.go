@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const many = 1 << 30
 
-// all reads a closed stream.
+// all reads a closed stream to its end.
 func all(h *Hub, after uint64) []job.Event {
 	var got []job.Event
 	for e := range h.Read(context.Background(), after) {
@@ -54,7 +54,7 @@ func TestOrderAndResume(t *testing.T) {
 	if got := all(h, 5); len(got) != 0 {
 		t.Error(show(got))
 	}
-	for _, never := range []uint64{6, 1 << 63, ^uint64(0)} { // an ID of another life: from the beginning
+	for _, never := range []uint64{6, 1 << 63, ^uint64(0)} { // unknown IDs mean from the beginning
 		if got := all(h, never); len(got) != 5 {
 			t.Errorf("after %d: %s", never, show(got))
 		}
@@ -123,7 +123,7 @@ func TestTextIsCapped(t *testing.T) {
 }
 
 func TestTextNeverSplitsACharacter(t *testing.T) {
-	text := strings.Repeat("a€😀é", 9000) // over one event's most
+	text := strings.Repeat("a€😀é", 9000) // larger than one event
 	for _, step := range []int{1, 2, 3, 5, 7, 1024, len(text)} {
 		h := New(many, many)
 		for rest := text; rest != ""; {
@@ -144,7 +144,7 @@ var sums = map[*Hub]*strings.Builder{}
 
 func (h *Hub) sum() string { return sums[h].String() }
 
-// check looks at what has been published, adds it up and takes it away.
+// check verifies the published events, collects their text and removes them.
 func (h *Hub) check(t *testing.T) []job.Event {
 	if sums[h] == nil {
 		sums[h] = &strings.Builder{}
@@ -158,8 +158,8 @@ func (h *Hub) check(t *testing.T) []job.Event {
 	return nil
 }
 
-// The beginning of a character waits for its rest, however long that takes; at the end it is shown
-// as what it is, unless the cap cut it.
+// An incomplete character waits for its remaining bytes. At the end it is published as is, unless
+// the cap cut it.
 func TestIncompleteTailWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(many, 5)
@@ -193,8 +193,7 @@ func TestIncompleteTailWaits(t *testing.T) {
 	})
 }
 
-// Readers wait for what comes, each at its own pace; none is left when it is over, and none slows
-// the job.
+// Readers wait for events, each at its own pace. No reader slows the job or is left at the end.
 func TestManyReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(many, many)
@@ -288,7 +287,8 @@ func TestEndedIsBounded(t *testing.T) {
 		for i := range keptHubs * 2 {
 			add(fmt.Sprint(i), 1)
 		}
-		if m.Get("0") != nil || m.Get(fmt.Sprint(keptHubs*2-1)) == nil || len(m.byID) != keptHubs || len(m.order) != keptHubs {
+		if m.Get("0") != nil || m.Get(fmt.Sprint(keptHubs*2-1)) == nil || len(m.byID) != keptHubs ||
+			len(m.order) != keptHubs {
 			t.Errorf("%d kept", len(m.byID))
 		}
 		for i := range 20 {
