@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// demand follows how often something is asked for and how long it takes to make one. The zero value
-// has seen nothing.
+// demand estimates the arrival rate of requests and the duration of a boot. The zero value has no
+// observations.
 type demand struct {
-	rate float64   // arrivals a second, an exponential mean over memory
-	at   time.Time // when rate was true
-	boot float64   // seconds, a moving mean; 0: none seen
+	rate float64   // arrivals per second, an exponential mean over memory
+	at   time.Time // when rate was computed
+	boot float64   // seconds, a moving mean; zero means no boot yet
 }
 
-// memory is how fast old arrivals are forgotten: after this time they count 1/e.
+// memory is the time constant of rate: an arrival of that age counts 1/e.
 const memory = 10 * time.Second
 
-// firstBoot is what a boot is taken to last before one was seen, in seconds.
+// firstBoot is the assumed duration of a boot, in seconds, before the first boot.
 const firstBoot = 0.3
 
 func (d *demand) decay(now time.Time) {
@@ -39,8 +39,8 @@ func (d *demand) booted(took time.Duration) {
 	d.boot += (took.Seconds() - d.boot) / 4
 }
 
-// want is how many should wait: what arrives while one boots, and three standard deviations of a
-// Poisson process beyond it.
+// want returns how many sandboxes should wait: the arrivals during one boot, plus three standard
+// deviations of a Poisson process.
 func (d *demand) want(now time.Time, least, most int) int {
 	d.decay(now)
 	boot := d.boot
@@ -48,7 +48,7 @@ func (d *demand) want(now time.Time, least, most int) int {
 		boot = firstBoot
 	}
 	during := d.rate * boot
-	if during < 0.01 { // nobody has come for a while
+	if during < 0.01 { // no arrivals for a while
 		return least
 	}
 	return max(least, min(most, int(math.Ceil(during+3*math.Sqrt(during)))))

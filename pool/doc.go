@@ -1,9 +1,10 @@
-// Package pool keeps booted sandboxes waiting, so that a job does not wait for a boot: hot ones,
-// each with the runner of one wanted shape waiting in it, and warm ones, empty sentries that any
-// image can be added to.
+// Package pool keeps booted sandboxes idle, so that jobs need not wait for a boot. A hot sandbox
+// has the runner of a wanted shape waiting inside. A warm sandbox is an empty sentry, ready for any
+// image.
 //
-// A waiting sandbox has run no caller's code and holds nothing of a caller's. It is taken once;
-// what is taken never comes back. Which shapes are wanted is the caller's decision (Keep); how many
-// of each wait follows demand: arrivals while one boots, within the bounds of Options and the
-// memory that running jobs leave (SetRoom). Waiting sandboxes give way first.
+// An idle sandbox has run no caller's code and holds no caller's data. It is taken once and never
+// returned. The caller chooses the wanted shapes with [Pool.Keep]. The number of idle sandboxes
+// follows demand, the arrivals during one boot, within the limits of [Options] and the memory that
+// running jobs leave free ([Pool.SetRoom]). Idle sandboxes are discarded before jobs have to wait
+// for memory.
 package pool

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The log names whose boot failed.
+// TestFailedBootNamesJobTypeAndImage checks that the log names the job type and image of a failed
+// boot.
 func TestFailedBootNamesJobTypeAndImage(t *testing.T) {
 	var out bytes.Buffer
 	p := &Pool{log: slog.New(slog.NewTextHandler(&out, nil)), ctx: t.Context()}

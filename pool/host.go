@@ -8,13 +8,13 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// Host makes sandboxes. Its methods are as those of *sandbox.Host, which Of makes one of.
+// Host boots sandboxes. [Of] returns a Host with the contracts of *sandbox.Host.
 type Host interface {
 	Boot(ctx context.Context, shape sandbox.Shape) (Sandbox, error)
 	BootSentry(ctx context.Context, size sandbox.Size) (Sentry, error)
 }
 
-// Sandbox is a booted sandbox that waits for its job.
+// Sandbox is a booted sandbox without a job. Its contracts are those of *sandbox.Sandbox.
 type Sandbox interface {
 	Run(ctx context.Context, spec *job.Spec, turn time.Time, watch job.Observer) (*job.Result, error)
 	Waiting() error
@@ -22,7 +22,7 @@ type Sandbox interface {
 	Destroy(ctx context.Context) error
 }
 
-// Sentry is a booted sandbox without an image. Add uses it up, also when it fails.
+// Sentry is a booted sandbox without an image. Add consumes it, even on error.
 type Sentry interface {
 	Add(ctx context.Context, shape sandbox.Shape) (Sandbox, error)
 	Waiting() error
@@ -30,7 +30,7 @@ type Sentry interface {
 	Destroy(ctx context.Context) error
 }
 
-// Of is the host of real sandboxes.
+// Of returns h as a [Host].
 func Of(h *sandbox.Host) Host { return real{h} }
 
 type real struct{ h *sandbox.Host }

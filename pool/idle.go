@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// idle is what waits of one shape. It is under the pool's mutex.
+// idle holds the idle sandboxes of a shape. The pool's mutex guards it.
 type idle struct {
 	wanted  Wanted
 	demand  demand
-	waiting []*item // the newest last, and taken first
+	waiting []*item // newest last, taken first
 	booting int
-	hurry   chan struct{} // of those that boot for nobody: closed when somebody waits for them
-	dropped bool          // not wanted any more
+	hurry   chan struct{} // closed when a job waits for a background boot
+	dropped bool          // no longer wanted
 
-	size     int64 // bytes of the last one, 0: none yet
+	size     int64 // bytes of the last sandbox; zero means none yet
 	failures int
-	retry    time.Time // no boot before
+	retry    time.Time // no boot before this time
 }
 
 type item struct {
@@ -26,16 +26,16 @@ type item struct {
 }
 
 const (
-	// guess is what a sandbox is taken to hold before one of its shape was seen, in bytes.
+	// guess is the assumed size of a sandbox, in bytes, before the first of its shape has booted.
 	guess = 48 << 20
-	// maxBackoff is the longest pause after boots that failed.
+	// maxBackoff limits the pause after failed boots.
 	maxBackoff = time.Minute
-	// bootBound bounds a boot for nobody; clean one clean-up.
+	// bootBound limits a background boot; cleanup limits the destruction of a sandbox.
 	bootBound = time.Minute
 	cleanup   = 30 * time.Second
 )
 
-// pop takes the newest that still waits, and throws away what does not.
+// pop takes the newest live sandbox and discards dead ones. p.mu must be held.
 func (p *Pool) pop(s *idle) *Taken {
 	for len(s.waiting) > 0 {
 		last := len(s.waiting) - 1
@@ -53,7 +53,7 @@ func (p *Pool) pop(s *idle) *Taken {
 	return nil
 }
 
-// discard throws the newest away.
+// discard discards the newest sandbox. p.mu must be held.
 func (p *Pool) discard(s *idle) {
 	last := len(s.waiting) - 1
 	it := s.waiting[last]
@@ -62,7 +62,7 @@ func (p *Pool) discard(s *idle) {
 	p.clean(it.sandbox, it.release)
 }
 
-// discardDead throws away those that died while they waited.
+// discardDead discards sandboxes that died while idle. p.mu must be held.
 func (p *Pool) discardDead(s *idle) {
 	kept := s.waiting[:0]
 	for _, it := range s.waiting {
@@ -82,7 +82,7 @@ type destroyer interface {
 	Destroy(ctx context.Context) error
 }
 
-// clean destroys on a goroutine that Close waits for.
+// clean destroys d on a goroutine that Close waits for.
 func (p *Pool) clean(d destroyer, release func()) {
 	p.work.Add(1)
 	go func() {
@@ -96,14 +96,14 @@ func (p *Pool) destroy(d destroyer, release func()) {
 	defer cancel()
 	if err := d.Destroy(ctx); err != nil {
 		p.log.Error("clean up a waiting sandbox", "error", err)
-		return // the lease stays: something of the sandbox may still use its root
+		return // keep the lease: the sandbox may still use its root
 	}
 	if release != nil {
 		release()
 	}
 }
 
-// bootFor begins a boot of s for the jobs that wait.
+// bootFor starts a boot of s for waiting jobs. p.mu must be held.
 func (p *Pool) bootFor(s *idle) {
 	tier := Cold
 	sentry := p.sentryFor(s.wanted.Shape)
@@ -113,8 +113,8 @@ func (p *Pool) bootFor(s *idle) {
 	p.launch(s, tier, sentry, 0)
 }
 
-// launch begins one boot of s, from a sentry if there is one, with so many bytes held; nobody waits
-// for it when its tier is to be hot.
+// launch starts one boot of s, from sentry unless it is nil, with bytes counted as held. Tier Hot
+// means a background boot, for which no job waits. p.mu must be held.
 func (p *Pool) launch(s *idle, tier Tier, sentry Sentry, bytes int64) {
 	s.booting++
 	p.booting++
@@ -130,17 +130,17 @@ func (p *Pool) launch(s *idle, tier Tier, sentry Sentry, bytes int64) {
 	go p.boot(s, w, tier, sentry, bytes)
 }
 
-// hurryOne signals one of the boots of s for nobody that it is waited for, unless all have the
-// signal or there are others.
+// hurryOne gives one background boot of s foreground priority, unless all boots of s already have
+// waiting jobs. p.mu must be held.
 func (p *Pool) hurryOne(s *idle) {
 	if s.hurry != nil && s.booting > p.waitFor(s) {
 		close(s.hurry)
-		s.hurry = nil // the next boots are in no hurry
+		s.hurry = nil // later boots begin in the background
 	}
 }
 
-// boot makes one sandbox of s and gives it to the first who waits for one, or keeps it idle. It
-// runs on a goroutine of its own.
+// boot boots one sandbox of s and hands it to the first waiter or keeps it idle. It runs on its own
+// goroutine.
 func (p *Pool) boot(s *idle, w Wanted, tier Tier, sentry Sentry, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()
@@ -194,7 +194,8 @@ func (p *Pool) ahead(w Wanted, sentry Sentry) (b Sandbox, release func(), err er
 	return b, release, nil
 }
 
-// failed puts off the next boot of s, and has those who wait for it boot for themselves.
+// failed delays the next boot of s and makes its surplus waiters boot for themselves. p.mu must be
+// held.
 func (p *Pool) failed(s *idle, name string, err error) {
 	p.disown(s)
 	if p.ctx.Err() != nil {

@@ -13,53 +13,52 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// Options of a Pool. Host is required.
+// Options configures a [Pool]. Host is required.
 type Options struct {
 	Host Host
-	// Min and Max bound how many hot sandboxes of one wanted shape wait.
+	// Min and Max limit the number of idle hot sandboxes per wanted shape.
 	Min, Max int
-	// WarmMax is how many empty sentries wait in all.
+	// WarmMax limits the number of idle empty sentries, over all sizes.
 	WarmMax int
-	// Boots is how many boots run at the same time, those ahead included, when jobs wait for
-	// theirs; the others wait in the queue: one after the other each takes as long as its own boot
-	// does, all at once each takes as long as all of them. 0: one for each CPU.
+	// Boots limits concurrent boots while jobs wait, including background boots. More than one boot
+	// per CPU makes every boot slower. Zero means runtime.NumCPU().
 	Boots int
-	// Check returns why whatever waits must not be used any more, nil while it may: runsc has
-	// changed, for one. nil: it always may.
+	// Check returns an error if idle sandboxes must no longer be used, for example because runsc
+	// has changed. Nil means no check.
 	Check func() error
-	// Every is how often what waits is looked at; 0: a second.
+	// Every is the interval between inspections of idle sandboxes. Zero means one second.
 	Every time.Duration
-	Log   *slog.Logger // nil: none
+	Log   *slog.Logger // nil means no log
 }
 
-// Wanted is a shape of which hot sandboxes are to wait.
+// Wanted is a shape whose hot sandboxes the pool keeps idle.
 type Wanted struct {
 	Name  string // job type and image, for the log
 	Shape sandbox.Shape
-	// Lease holds the shape's root for one more sandbox until release is called.
+	// Lease leases the shape's root to a further sandbox until release is called.
 	Lease func() (release func(), err error)
 }
 
-// Tier is how a sandbox came to a job.
+// Tier is the way in which a job got its sandbox.
 type Tier string
 
-// Tiers.
+// Tiers of a [Taken] sandbox.
 const (
-	Hot  Tier = "hot"  // it was waiting, or booting for nobody
-	Warm Tier = "warm" // added to an empty sentry that was waiting
+	Hot  Tier = "hot"  // idle, or from a background boot
+	Warm Tier = "warm" // image added to an idle empty sentry
 	Cold Tier = "cold" // booted for the job
 )
 
-// Taken is a sandbox that belongs to whoever took it.
+// Taken is a sandbox that the taker owns.
 type Taken struct {
 	Sandbox
 	Tier    Tier
-	Begun   time.Time // when the wait for others' boots was over, if there was one
+	Begun   time.Time // when the wait for other jobs' boots ended
 	release func()
 }
 
-// Destroy is Sandbox.Destroy; after the first call that works, the pool's lease of the root is
-// over, too. It is for one goroutine.
+// Destroy destroys the sandbox. The first successful call also releases the pool's lease of the
+// root. It is not safe for concurrent use.
 func (t *Taken) Destroy(ctx context.Context) error {
 	err := t.Sandbox.Destroy(ctx)
 	if err == nil && t.release != nil {
@@ -69,47 +68,48 @@ func (t *Taken) Destroy(ctx context.Context) error {
 	return err
 }
 
-// Stats is what waits now, and how jobs got their sandboxes since the start.
+// Stats counts the idle sandboxes now, and the sandboxes taken per tier since the start.
 type Stats struct {
 	HotWaiting, WarmWaiting, Booting int
 	Hot, Warm, Cold                  uint64
-	Bytes                            int64 // what waits is taken to hold
+	Bytes                            int64 // estimated size of idle sandboxes
 }
 
 // ErrClosed is returned by Take after Close.
 var ErrClosed = errors.New("the pool is closed")
 
-// Pool is safe for concurrent use.
+// Pool keeps idle sandboxes and hands them to jobs. It is safe for concurrent use.
 type Pool struct {
 	opt  Options
 	log  *slog.Logger
-	wake chan struct{} // holds one note: there may be something to do
+	wake chan struct{} // wakes the loop; capacity 1
 	quit chan struct{}
-	done chan struct{} // closed when the loop has ended
+	done chan struct{} // closed when the loop has returned
 
 	ctx    context.Context // of background boots
 	cancel context.CancelFunc
-	work   sync.WaitGroup // boots, clean-ups and Takes on their way
+	work   sync.WaitGroup // boots, clean-ups and running Takes
 
 	mu     sync.Mutex
 	closed bool
 	idle   map[string]*idle // by Shape.Key; wanted shapes only
 	sentries
 	queue
-	room    int64     // bytes that may wait
-	held    int64     // bytes that wait or boot to wait
-	booting int       // boots but for those that jobs do for themselves
-	quiet   time.Time // no boots ahead before
+	room    int64     // bytes that idle sandboxes may hold
+	held    int64     // bytes of idle sandboxes and background boots
+	booting int       // boots started by the pool, not by a job in make
+	quiet   time.Time // no background boot before this time
 	stats   Stats
 }
 
-// New starts a pool that keeps nothing until Keep and SetRoom are called. The caller closes it.
+// New starts a pool that stays empty until Keep and SetRoom are called. The caller must call Close.
 func New(o Options) (*Pool, error) {
 	switch {
 	case o.Host == nil:
 		return nil, errors.New("pool: no host")
 	case o.Min < 0 || o.Max < o.Min || o.WarmMax < 0:
-		return nil, fmt.Errorf("pool: from %d to %d hot and up to %d warm: must be 0 or more, in this order", o.Min, o.Max, o.WarmMax)
+		return nil, fmt.Errorf("pool: from %d to %d hot and up to %d warm: must be 0 or more, in this order", o.Min,
+			o.Max, o.WarmMax)
 	}
 	if o.Check == nil {
 		o.Check = func() error { return nil }
@@ -132,8 +132,8 @@ func New(o Options) (*Pool, error) {
 	return p, nil
 }
 
-// Keep sets which shapes are wanted from now on. What waits of another shape is thrown away; what
-// is taken is nobody's business here.
+// Keep replaces the set of wanted shapes. Idle sandboxes of other shapes are discarded; taken
+// sandboxes are unaffected.
 func (p *Pool) Keep(wanted []Wanted) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +161,7 @@ func (p *Pool) Keep(wanted []Wanted) {
 	p.nudge()
 }
 
-// SetRoom sets how many bytes running jobs leave to what waits. It does not block.
+// SetRoom sets the bytes that running jobs leave for idle sandboxes. It does not block.
 func (p *Pool) SetRoom(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,7 +171,7 @@ func (p *Pool) SetRoom(bytes int64) {
 	}
 }
 
-// Stats returns what waits.
+// Stats returns the pool's statistics.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -183,10 +183,10 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Take returns a sandbox of that shape: one that waits, else the first that comes of those that
-// boot or are booted now, in the queue with other jobs, as soon as not more than Boots are at it;
-// an empty sentry with the shape added comes sooner than a boot. The caller holds a lease of the
-// shape's root until it has destroyed the sandbox. Errors are as those of sandbox.Host.Boot.
+// Take returns a sandbox of the shape. It prefers an idle sandbox, then a finishing boot of a
+// wanted shape, then an idle empty sentry with the shape added, then a boot of its own. Waiting
+// jobs queue in order, and at most Options.Boots of them boot at once. The caller must hold a lease
+// of the shape's root until it has destroyed the sandbox. Errors are those of [sandbox.Host.Boot].
 func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	key := shape.Key()
 	now := time.Now()
@@ -223,8 +223,7 @@ func (p *Pool) Take(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	return t, nil
 }
 
-// make adds the shape to an empty sentry if one waits, or boots. It ends the turn, whatever
-// happens.
+// make adds the shape to an idle empty sentry, or boots. It always ends the job's turn.
 func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	defer p.leave()
 	p.mu.Lock()
@@ -248,7 +247,7 @@ func (p *Pool) make(ctx context.Context, shape sandbox.Shape) (*Taken, error) {
 	return p.counted(&Taken{Sandbox: b, Tier: Cold}), nil
 }
 
-// sentryFor takes an empty sentry for a job of that shape, nil when there is none.
+// sentryFor takes an idle empty sentry for the shape, or returns nil. p.mu must be held.
 func (p *Pool) sentryFor(shape sandbox.Shape) Sentry {
 	if shape.Root.Kind != rootfs.EROFS {
 		return nil
@@ -263,7 +262,7 @@ func (p *Pool) counted(t *Taken) *Taken {
 	return t
 }
 
-// count keeps the books of how jobs got their sandboxes.
+// count counts a sandbox taken from a tier. p.mu must be held.
 func (p *Pool) count(t Tier) {
 	switch t {
 	case Hot:
@@ -275,8 +274,8 @@ func (p *Pool) count(t Tier) {
 	}
 }
 
-// Close throws away what waits and returns when nothing of the pool is left, or when ctx ends.
-// Takes that are on their way are waited for; their sandboxes are their takers'. It is idempotent.
+// Close discards the idle sandboxes and waits until the pool's goroutines and running Takes have
+// ended, or for ctx. Taken sandboxes stay with their takers. Close is idempotent.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {

@@ -19,10 +19,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeHost makes sandboxes that are nothing, and counts them.
+// fakeHost counts the sandboxes that it pretends to boot.
 type fakeHost struct {
-	took   time.Duration // of a boot
-	broken atomic.Value  // func(sandbox.Shape) error; unset: every boot works
+	took   time.Duration // duration of a boot
+	broken atomic.Value  // func(sandbox.Shape) error; unset means that every boot works
 
 	boots, sentries, adds, alive, leases atomic.Int64
 	background                           atomic.Int64
@@ -149,8 +149,7 @@ func (h *fakeHost) wanted(shapes ...sandbox.Shape) (out []Wanted) {
 	return out
 }
 
-// bubble is a pool over a fake host, in a bubble of synctest, whose end proves that nothing is
-// left.
+// bubble runs f with a pool over a fake host in a synctest bubble and checks that nothing is left.
 func bubble(t *testing.T, o Options, f func(t *testing.T, p *Pool, h *fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -182,7 +181,7 @@ func bubble(t *testing.T, o Options, f func(t *testing.T, p *Pool, h *fakeHost))
 	})
 }
 
-// take takes one and destroys it.
+// take takes a sandbox and destroys it.
 func take(t *testing.T, p *Pool, s sandbox.Shape, want Tier) *fakeSandbox {
 	t.Helper()
 	got, err := p.Take(t.Context(), s)
@@ -262,11 +261,11 @@ func TestDeadOnesAreThrownAway(t *testing.T) {
 		p.Keep(h.wanted(a))
 		settle()
 		h.killAll()
-		take(t, p, a, Cold) // neither a dead one nor a dead sentry
+		take(t, p, a, Cold) // neither the dead sandbox nor the dead sentry
 		settle()
 		take(t, p, a, Hot)
 		h.killAll()
-		time.Sleep(time.Hour + time.Second) // nobody asked, it is seen all the same
+		time.Sleep(time.Hour + time.Second) // the inspection finds it without a Take
 		synctest.Wait()
 		if s := p.Stats(); s.HotWaiting != 2 || s.WarmWaiting != 1 {
 			t.Errorf("%+v", s)
@@ -289,7 +288,7 @@ func TestKeepReplaces(t *testing.T) {
 		take(t, p, shape("new", 1), Hot)
 
 		p.Keep(h.wanted(shape("late", 1)))
-		time.Sleep(50 * time.Millisecond) // it boots
+		time.Sleep(50 * time.Millisecond) // the boot is running
 		p.Keep(nil)
 		settle()
 		if n := h.alive.Load(); n != 0 {
@@ -336,7 +335,7 @@ func TestWaitingGivesWay(t *testing.T) {
 			t.Errorf("%d wait without room", n)
 		}
 		take(t, p, shape("a", 1), Cold)
-		p.SetRoom(guess - 1) // not before one would fit
+		p.SetRoom(guess - 1) // no boot before a sandbox fits
 		settle()
 		p.SetRoom(1 << 40)
 		settle()
@@ -357,7 +356,7 @@ func TestWarm(t *testing.T) {
 		take(t, p, shape("any image", 1<<20), Warm)
 		take(t, p, big, Cold)
 		settle()
-		take(t, p, big, Warm) // its size was asked for: one of the places is its now
+		take(t, p, big, Warm) // its size was requested, so it has a place now
 		take(t, p, shape("b", 1<<20), Warm)
 		settle()
 		if s := p.Stats(); s.Warm != 3 || s.WarmWaiting != 2 {
@@ -375,7 +374,7 @@ func TestPlacesOfSentriesGoToWhoAsksMost(t *testing.T) {
 		settle()
 		take(t, p, big, Warm)
 		settle()
-		take(t, p, small, Cold) // once is not enough to push out
+		take(t, p, small, Cold) // a single request does not displace a sentry
 		settle()
 		take(t, p, big, Warm)
 		settle()
@@ -409,7 +408,7 @@ func TestOneThatBootsIsPromised(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		settle()
-		take(t, p, a, Hot) // it was kept for the next one
+		take(t, p, a, Hot) // kept for the next job
 
 		synctest.Wait()
 		h.broken.Store(func(s sandbox.Shape) error {
@@ -418,7 +417,7 @@ func TestOneThatBootsIsPromised(t *testing.T) {
 			}
 			return nil
 		})
-		take(t, p, a, Cold) // the promise was broken
+		take(t, p, a, Cold) // the awaited boot failed
 	})
 }
 
@@ -439,7 +438,7 @@ func TestHostWithoutEROFSHasNoSentries(t *testing.T) {
 		a := shape("a", 1)
 		p.Keep(h.wanted(a))
 		settle()
-		a.Root.Kind = rootfs.Directory // of another image
+		a.Root.Kind = rootfs.Directory // a different image
 		take(t, p, a, Cold)
 		if n := p.Stats().WarmWaiting; n != 1 {
 			t.Error("a directory root has used up an empty sandbox")
@@ -488,7 +487,7 @@ func TestBootsWaitInLine(t *testing.T) {
 		synctest.Wait()
 		cancel(why)
 		all.Wait()
-		take(t, p, a, Cold) // nobody holds a place
+		take(t, p, a, Cold) // no place is taken
 		if p.inside != 0 || len(p.waiters) != 0 {
 			t.Errorf("%d inside, %d in the queue", p.inside, len(p.waiters))
 		}
@@ -506,20 +505,19 @@ func TestWhoWaitsInLineIsServedHot(t *testing.T) {
 		all.Go(func() { take(t, p, b, Cold) })
 		ctx, cancel := context.WithCancel(t.Context())
 		all.Go(func() {
-			if _, err := p.Take(ctx, a); err == nil { // the refill is promised to it
+			if _, err := p.Take(ctx, a); err == nil { // waits for the refill
 				t.Error("taken")
 			}
 		})
 		synctest.Wait()
-		all.Go(func() { take(t, p, a, Hot) }) // in the queue, behind b
+		all.Go(func() { take(t, p, a, Hot) }) // queued behind b
 		synctest.Wait()
-		cancel() // and the refill is promised to nobody any more
+		cancel() // no job waits for the refill any more
 		all.Wait()
 	})
 }
 
-// Jobs of a wanted shape get the sandboxes in the order in which they came, of which no more are
-// made at a time than may be.
+// Jobs of a wanted shape get sandboxes in order of arrival, within the limit of concurrent boots.
 func TestJobsInLineGetWhatComesFirst(t *testing.T) {
 	bubble(t, Options{Max: 1, Boots: 2}, func(t *testing.T, p *Pool, h *fakeHost) {
 		a := shape("a", 1)
@@ -554,7 +552,7 @@ func TestJobsInLineGetWhatComesFirst(t *testing.T) {
 	})
 }
 
-// A shape that is wanted no more, or a pool that closes, leaves nobody in the queue.
+// Neither dropping a shape nor closing the pool leaves a job in the queue.
 func TestNobodyIsForgottenInLine(t *testing.T) {
 	for name, end := range map[string]func(p *Pool){
 		"not wanted": func(p *Pool) { p.Keep(nil) },
@@ -587,7 +585,7 @@ func TestBootsThatFailArePutOff(t *testing.T) {
 			t.Errorf("%d boots in ten minutes", n)
 		}
 		h.broken.Store(func(sandbox.Shape) error { return nil })
-		p.Keep(h.wanted(shape("a", 1))) // whoever changes something gets a new try at once
+		p.Keep(h.wanted(shape("a", 1))) // Keep resets the pause after failures
 		synctest.Wait()
 		time.Sleep(time.Second)
 		take(t, p, shape("a", 1), Hot)
@@ -595,15 +593,16 @@ func TestBootsThatFailArePutOff(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	for _, o := range []Options{{}, {Host: &fakeHost{}, Min: -1}, {Host: &fakeHost{}, Min: 2, Max: 1}, {Host: &fakeHost{}, WarmMax: -1}} {
+	for _, o := range []Options{{}, {Host: &fakeHost{}, Min: -1}, {Host: &fakeHost{}, Min: 2, Max: 1},
+		{Host: &fakeHost{}, WarmMax: -1}} {
 		if p, err := New(o); err == nil {
 			t.Errorf("%+v: %v", o, p)
 		}
 	}
 }
 
-// TestStress lets takers, deaths, changes of what is wanted and of the room run into each other: no
-// sandbox is given twice, or dead at the moment it was looked at, and none is left.
+// TestStress runs takers, deaths and changes of shapes and room concurrently. No sandbox may be
+// handed out twice or dead, and none may be left.
 func TestStress(t *testing.T) {
 	h := &fakeHost{took: time.Millisecond}
 	p, err := New(Options{Host: h, Min: 2, Max: 6, WarmMax: 3, Every: 3 * time.Millisecond})
@@ -677,12 +676,12 @@ func TestDemandIsPure(t *testing.T) {
 	if n := d.want(now, 1, 8); n != 1 {
 		t.Errorf("nobody has come: %d", n)
 	}
-	for range 200 { // ten a second
+	for range 200 { // ten per second
 		now = now.Add(100 * time.Millisecond)
 		d.arrived(now)
 	}
 	d.booted(200 * time.Millisecond)
-	if n := d.want(now, 1, 100); n < 5 || n > 8 { // 2 arrive during a boot, and 3 deviations of 1.4
+	if n := d.want(now, 1, 100); n < 5 || n > 8 { // 2 arrivals during a boot plus 3 deviations of 1.4
 		t.Errorf("under load: %d", n)
 	}
 	if n := d.want(now, 1, 3); n != 3 {

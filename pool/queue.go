@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// queue is the jobs that wait for a boot, and how many boot for themselves. It is under the pool's
-// mutex.
+// queue holds the jobs that wait for a boot and counts the jobs that boot for themselves. The
+// pool's mutex guards it.
 type queue struct {
 	waiters []*waiter
 	inside  int
 }
 
-// waiter is a job that found nothing that waits. Of a wanted shape it gets the first sandbox that
-// is ready, whoever that was begun for; of any other it boots for itself when it may.
+// waiter is a job with no idle sandbox. It gets the next sandbox of its shape to become ready, or
+// boots its own if its shape is not pooled.
 type waiter struct {
-	idle  *idle       // nil: it boots for itself
-	turn  chan *Taken // holds one: nil means that it may boot
-	begun time.Time   // when fewer than Boots were before it
+	idle  *idle       // nil means that the job boots for itself
+	turn  chan *Taken // capacity 1; nil means that the job may boot
+	begun time.Time   // when fewer than Boots waiters were ahead
 }
 
-// wait stands in the queue until a sandbox comes, or the turn to boot for itself, which leave must
-// end. The pool's mutex is held when it is called, and not when it returns.
+// wait queues w until a sandbox is ready or the job may boot for itself. In the second case the
+// result is nil and the caller must call leave. p.mu must be held; wait releases it.
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 	p.waiters = append(p.waiters, w)
 	p.move()
@@ -40,14 +40,14 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (*Taken, error) {
 		p.move()
 	}
 	p.mu.Unlock()
-	if i < 0 { // its turn came in this very moment
-		return <-w.turn, nil // whoever uses it meets the end of ctx
+	if i < 0 { // its turn came in the meantime
+		return <-w.turn, nil // the next use of the sandbox reports ctx's error
 	}
 	return nil, fmt.Errorf("wait for a boot: %w", context.Cause(ctx))
 }
 
-// move looks at the queue whenever something has changed: whose turn it is, who may boot for
-// itself, and what is to be booted for the others.
+// move updates the queue after any change: it admits jobs that boot for themselves and starts boots
+// for the others. p.mu must be held.
 func (p *Pool) move() {
 	now := time.Now()
 	for i := 0; i < len(p.waiters); {
@@ -78,11 +78,11 @@ func (p *Pool) move() {
 	}
 }
 
-// free reports whether one more boot may begin; of those of a kind, of which so many are on their
-// way, at least one always may.
+// free reports whether one more boot may start. ofKind is the number of running boots of its kind;
+// each kind may always have one. p.mu must be held.
 func (p *Pool) free(ofKind int) bool { return ofKind == 0 || p.inside+p.booting < p.opt.Boots }
 
-// leave ends a boot of a job's own and lets the next one begin.
+// leave ends a job's own boot and lets the next boot start.
 func (p *Pool) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *Pool) leave() {
 	p.move()
 }
 
-// serve gives t to the first in the queue who can use it.
+// serve hands t to the first waiter for s and reports whether there was one. p.mu must be held.
 func (p *Pool) serve(s *idle, t *Taken) bool {
 	i := slices.IndexFunc(p.waiters, func(w *waiter) bool { return w.idle == s })
 	if i < 0 {
@@ -107,7 +107,7 @@ func (p *Pool) serve(s *idle, t *Taken) bool {
 	return true
 }
 
-// waitFor is how many jobs wait for sandboxes of s.
+// waitFor returns the number of jobs that wait for sandboxes of s. p.mu must be held.
 func (p *Pool) waitFor(s *idle) int {
 	n := 0
 	for _, w := range p.waiters {
@@ -118,8 +118,8 @@ func (p *Pool) waitFor(s *idle) int {
 	return n
 }
 
-// disown makes those who wait for s, but for as many as boots of it are on their way, boot for
-// themselves.
+// disown makes waiters for s boot for themselves, except one for each running boot of s. p.mu must
+// be held.
 func (p *Pool) disown(s *idle) {
 	n := 0
 	for _, w := range p.waiters {

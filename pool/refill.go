@@ -8,7 +8,7 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// loop looks at what waits now and then, and does what there is to do whenever it is woken.
+// loop inspects idle sandboxes at each tick and refills the pool at each tick and wake-up.
 func (p *Pool) loop() {
 	defer close(p.done)
 	tick := time.NewTicker(p.opt.Every)
@@ -25,7 +25,7 @@ func (p *Pool) loop() {
 	}
 }
 
-// inspect throws away what must not be used any more.
+// inspect discards idle sandboxes that are dead or that Options.Check rejects.
 func (p *Pool) inspect() {
 	why := p.opt.Check()
 	p.mu.Lock()
@@ -61,8 +61,8 @@ func (p *Pool) waiting() int {
 	return n
 }
 
-// refill throws away what is too many and boots what is too few, a few at a time, and nothing while
-// jobs wait for boots of their own on every CPU.
+// refill discards surplus sandboxes and starts missing boots, a few at a time. It starts no boot
+// while more than calm jobs wait for boots or boot for themselves.
 func (p *Pool) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,25 +82,25 @@ func (p *Pool) refill() {
 	}
 }
 
-// hotRun is how long boots ahead leave the CPU to a hot job that begins: longer than the short ones
-// take.
+// hotRun is the time for which background boots leave the CPU to a hot job that starts. It is
+// longer than a short job's run.
 const hotRun = 25 * time.Millisecond
 
-// hold puts the boot that replaces a taken sandbox off.
+// hold delays the boot that replaces a taken sandbox. p.mu must be held.
 func (p *Pool) hold(now time.Time) {
 	if now.Before(p.quiet) {
-		return // a stream of jobs does not put it off for ever
+		return // a stream of jobs must not delay boots forever
 	}
 	p.quiet = now.Add(hotRun)
 	time.AfterFunc(hotRun, p.nudge)
 }
 
-// calm is how many boots for nobody run at the same time as long as enough wait: they leave half of
-// the machine to jobs.
+// calm limits concurrent background boots while enough sandboxes are idle. Half of the CPUs stay
+// free for jobs.
 var calm = max(1, runtime.NumCPU()/2)
 
-// parallel is how many may: calm, and one for each CPU when of some shape less than half of what
-// should waits.
+// parallel returns the limit of concurrent background boots: calm, or the number of CPUs if a shape
+// has less than half of the sandboxes it should have. p.mu must be held.
 func (p *Pool) parallel(now time.Time) int {
 	for _, s := range p.idle {
 		if want := s.demand.want(now, p.opt.Min, p.opt.Max); want > 1 && 2*len(s.waiting) < want {
@@ -110,7 +110,8 @@ func (p *Pool) parallel(now time.Time) int {
 	return calm
 }
 
-// giveWay throws one away: a sentry, else one of the shape that has most for what it needs.
+// giveWay discards one idle sandbox: a sentry if there is one, otherwise a sandbox of the shape
+// with the largest surplus. p.mu must be held.
 func (p *Pool) giveWay(now time.Time) {
 	if len(p.sentries.waiting) > 0 {
 		p.discardSentry()
@@ -126,8 +127,8 @@ func (p *Pool) giveWay(now time.Time) {
 	p.discard(most)
 }
 
-// start begins one boot: of the shape that lacks most, else of a sentry. It reports false when
-// there is nothing to boot, or no room.
+// start starts one background boot, of the shape that lacks the most sandboxes or of a sentry. It
+// reports false if there is nothing to boot or no room. p.mu must be held.
 func (p *Pool) start(now time.Time) bool {
 	if now.Before(p.quiet) {
 		return false
@@ -152,7 +153,8 @@ func (p *Pool) start(now time.Time) bool {
 			return false
 		}
 		var sentry Sentry
-		if len(neediest.waiting)+neediest.booting == 0 && neediest.wanted.Shape.Root.Kind == rootfs.EROFS { // the sooner one waits the better
+		// The first sandbox of a shape should be ready as soon as possible.
+		if len(neediest.waiting)+neediest.booting == 0 && neediest.wanted.Shape.Root.Kind == rootfs.EROFS {
 			sentry = p.findSentry(sandbox.SizeOf(neediest.wanted.Shape.Limits))
 		}
 		p.launch(neediest, Hot, sentry, bytes)

@@ -10,11 +10,11 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// sentries are the warm tier. It is under the pool's mutex.
+// sentries is the warm tier. The pool's mutex guards it.
 type sentries struct {
 	waiting []warm
 	sizes   []*asked
-	warming int // boots on their way
+	warming int // running boots
 	warmAt  time.Time
 	flops   int
 }
@@ -25,16 +25,16 @@ type warm struct {
 	bytes  int64
 }
 
-// asked is how often jobs of a size found nothing hot.
+// asked is the demand for a size among jobs that found no hot sandbox.
 type asked struct {
 	size   sandbox.Size
 	demand demand
 }
 
-// maxSizes is how many sizes are remembered.
+// maxSizes limits the number of sizes whose demand is tracked.
 const maxSizes = 8
 
-// plan makes the sizes of the wanted shapes known, before any job has asked for one.
+// plan registers the sizes of the wanted shapes before the first job asks. p.mu must be held.
 func (p *Pool) plan(wanted []Wanted) {
 	for _, w := range wanted {
 		if size := sandbox.SizeOf(w.Shape.Limits); len(p.sizes) < maxSizes && p.asked(size) == nil {
@@ -50,7 +50,8 @@ func (p *Pool) asked(size sandbox.Size) *asked {
 	return nil
 }
 
-// popSentry takes a sentry of that size, if one waits, and notes that it was asked for.
+// popSentry records the request and takes an idle sentry of the size, or returns nil. p.mu must be
+// held.
 func (p *Pool) popSentry(size sandbox.Size, now time.Time) Sentry {
 	if p.opt.WarmMax == 0 {
 		return nil
@@ -68,7 +69,7 @@ func (p *Pool) popSentry(size sandbox.Size, now time.Time) Sentry {
 	return p.findSentry(size)
 }
 
-// rank puts what is asked for most first.
+// rank sorts sizes by demand, highest first. p.mu must be held.
 func (p *Pool) rank(now time.Time) {
 	for _, a := range p.sizes {
 		a.demand.decay(now)
@@ -76,7 +77,7 @@ func (p *Pool) rank(now time.Time) {
 	slices.SortStableFunc(p.sizes, func(a, b *asked) int { return cmp.Compare(b.demand.rate, a.demand.rate) })
 }
 
-// findSentry takes the newest sentry of that size that still waits, nil when there is none.
+// findSentry takes the newest live sentry of the size, or returns nil. p.mu must be held.
 func (p *Pool) findSentry(size sandbox.Size) Sentry {
 	for i := len(p.sentries.waiting) - 1; i >= 0; i-- {
 		w := p.sentries.waiting[i]
@@ -99,8 +100,8 @@ func (p *Pool) removeSentry(i int) {
 	p.sentries.waiting = slices.Delete(p.sentries.waiting, i, i+1)
 }
 
-// least is the waiting sentry that is asked for least, and how often that is; those of one size
-// share what is asked of it. One must wait.
+// least returns the idle sentry with the lowest demand, and that demand. Sentries of the same size
+// share their size's demand. At least one sentry must be idle. p.mu must be held.
 func (p *Pool) least() (index int, rate float64) {
 	for i, w := range p.sentries.waiting {
 		r, same := 0.0, 0
@@ -126,9 +127,9 @@ func (p *Pool) discardSentry() {
 	p.clean(w.sentry, nil)
 }
 
-// missing is the size of which a sentry should wait and none does. When all places are taken, one
-// goes to a size that is asked for half again as often as what waits there: less would have two
-// sizes push each other out.
+// missing returns the size of the sentry to boot next. If all places are taken, the least wanted
+// sentry is discarded for a size with more than 1.5 times its demand. A smaller factor would let
+// two sizes displace each other in turn. p.mu must be held.
 func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	if p.opt.WarmMax == 0 || len(p.sizes) == 0 || p.warming > 0 {
 		return sandbox.Size{}, false
@@ -150,8 +151,8 @@ func (p *Pool) missing(now time.Time) (sandbox.Size, bool) {
 	return p.sizes[i].size, true
 }
 
-// bootSentry makes one sentry. It runs on a goroutine of its own, with warming counted and bytes
-// held.
+// bootSentry boots one sentry on its own goroutine. The caller has already counted it in warming,
+// booting and held.
 func (p *Pool) bootSentry(size sandbox.Size, bytes int64) {
 	defer p.work.Done()
 	defer p.nudge()
