@@ -10,10 +10,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Accept keeps a new queued job, durably. A record of the same caller with the same idempotency key
-// comes back instead of a new one when it has the same fingerprint or none; with another it is
-// ErrFingerprint. A caller whose jobs that have not ended are over its quota gets a *job.Refusal. A
-// zero CreatedAt becomes now, in *rec too.
+// Accept stores a new queued job durably. If the caller has a record with the same idempotency key,
+// Accept returns that record if its fingerprint is equal or empty, and ErrFingerprint otherwise. It
+// returns a *job.Refusal if the caller's unfinished jobs exceed its quota. A zero rec.CreatedAt is
+// set to now.
 func (s *Store) Accept(ctx context.Context, rec *job.Record, req *job.Request) (existing *job.Record, err error) {
 	if !job.Status("").CanBecome(rec.Status) {
 		return nil, fmt.Errorf("accept %s as %q: %w", rec.ID, rec.Status, ErrTransition)
@@ -71,18 +71,20 @@ func recordByKey(t *tx, caller, key string) (*job.Record, error) {
 	return r, nil
 }
 
-// Begin is the start mark: queued → running, by worker, whose lease ends at lease. It is committed
-// when Begin returns, so that it survives the death of the process, and synced with the next
-// durable write.
+// Begin sets the start mark: queued → running, by worker, with a lease that ends at lease. The mark
+// is committed when Begin returns, so it survives the death of the process. It is synced with the
+// next durable write.
 func (s *Store) Begin(ctx context.Context, id string, attempt int, worker string, lease time.Time) error {
 	err := s.write(ctx, false, func(t *tx) error {
-		return s.change(t, id, job.Running, `UPDATE records SET status = 'running', attempt = ?2, worker = ?3, lease = ?4,
-			dequeued_at = coalesce(dequeued_at, ?5), started_at = ?5 WHERE seq = ?1`, attempt, worker, nanos(lease), s.now().UnixNano())
+		return s.change(t, id, job.Running, `UPDATE records SET
+			status = 'running', attempt = ?2, worker = ?3, lease = ?4,
+			dequeued_at = coalesce(dequeued_at, ?5), started_at = ?5 WHERE seq = ?1`,
+			attempt, worker, nanos(lease), s.now().UnixNano())
 	})
 	return wrap("begin", id, err)
 }
 
-// Renew moves the leases of all jobs that worker runs.
+// Renew extends the leases of all jobs that worker runs.
 func (s *Store) Renew(ctx context.Context, worker string, until time.Time) error {
 	err := s.write(ctx, false, func(t *tx) error {
 		_, err := t.exec(`UPDATE records SET lease = ? WHERE status = 'running' AND worker = ?`, nanos(until), worker)
@@ -91,15 +93,16 @@ func (s *Store) Renew(ctx context.Context, worker string, until time.Time) error
 	return wrap("renew leases of", worker, err)
 }
 
-// Requeue takes the start mark back, durably: running → queued.
+// Requeue durably clears the start mark: running → queued.
 func (s *Store) Requeue(ctx context.Context, id string) error {
 	err := s.write(ctx, true, func(t *tx) error {
-		return s.change(t, id, job.Queued, `UPDATE records SET status = 'queued', worker = NULL, lease = NULL, started_at = NULL WHERE seq = ?1`)
+		return s.change(t, id, job.Queued,
+			`UPDATE records SET status = 'queued', worker = NULL, lease = NULL, started_at = NULL WHERE seq = ?1`)
 	})
 	return wrap("requeue", id, err)
 }
 
-// change moves the record to a status by query, whose first argument is the record's number.
+// change moves the record to a status by running query, whose first argument is the record's seq.
 func (s *Store) change(t *tx, id string, to job.Status, query string, args ...any) error {
 	var seq int64
 	var from job.Status
@@ -113,7 +116,7 @@ func (s *Store) change(t *tx, id string, to job.Status, query string, args ...an
 	return err
 }
 
-// allow is job.Status.CanBecome as an error.
+// allow returns an error unless [job.Status.CanBecome] permits the transition.
 func allow(from, to job.Status) error {
 	switch {
 	case from.CanBecome(to):

@@ -16,11 +16,11 @@ import (
 	"syscall"
 )
 
-const snapshotPrefix = ".snapshot-" // of the copies of the database that WriteBackup makes beside it
+const snapshotPrefix = ".snapshot-" // prefix of WriteBackup's database copies
 
-// Backup writes a backup to the file path, whole or not at all: beside it, synced, renamed. What
-// was there is replaced. An error that Is ErrCorrupt means that the backup is in its place and
-// lacks what is damaged.
+// Backup atomically writes a backup to path and replaces an existing file. It writes a temporary
+// file in the same directory, syncs it and renames it. If the error is ErrCorrupt, the backup is in
+// place but lacks the damaged artifacts.
 func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	temporary := path + "." + rand.Text()
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -41,14 +41,14 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	return errors.Join(damage, syncDir(filepath.Dir(path)))
 }
 
-// WriteBackup writes a tar stream with the database as it is at one moment, and every artifact that
-// it refers to, while the store is in use; until it ends, no artifact file is removed. It needs
-// room for a copy of the database in the store's folder.
+// WriteBackup writes a tar stream with a consistent copy of the database and every artifact that
+// the copy refers to. The store stays usable, but no artifact file is removed until WriteBackup
+// returns. The store's directory needs room for a copy of the database.
 //
-// To restore: stop tsubod, move the store's folder (Config.Dir) away, make it anew with mode 0700,
-// unpack the stream into it as root (tar -xf FILE -C DIR), start tsubod.
+// To restore: stop tsubod, move the store's directory (Config.Dir) away, recreate the directory
+// with mode 0700, unpack the stream there as root (tar -xf FILE -C DIR), start tsubod.
 //
-// ErrCorrupt lists artifacts that are missing or changed; the stream is whole but for them.
+// ErrCorrupt lists artifacts that are missing or changed; everything else is in the stream.
 func (s *Store) WriteBackup(ctx context.Context, w io.Writer) (err error) {
 	defer s.files.hold()()
 	snapshot := filepath.Join(s.dir, snapshotPrefix+rand.Text())
@@ -97,9 +97,10 @@ func (s *Store) WriteBackup(ctx context.Context, w io.Writer) (err error) {
 	return damaged(damage)
 }
 
-// copyDatabase makes an empty file a compact copy of the database as it is at one moment.
+// copyDatabase writes a compact, consistent copy of the database to an empty file.
 func (s *Store) copyDatabase(ctx context.Context, to string) (err error) {
-	db, err := sql.Open("sqlite", dataSource(s.file, []string{"busy_timeout(10000)", "cache_size(-1024)", "mmap_size(0)"}))
+	db, err := sql.Open("sqlite",
+		dataSource(s.file, []string{"busy_timeout(10000)", "cache_size(-1024)", "mmap_size(0)"}))
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (s *Store) copyDatabase(ctx context.Context, to string) (err error) {
 	return err
 }
 
-// addFile copies a regular file into the archive and returns the digest of what it copied.
+// addFile copies a regular file into the archive and returns the digest of the copied bytes.
 func addFile(out *tar.Writer, path, name string) (digest string, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -119,7 +120,8 @@ func addFile(out *tar.Writer, path, name string) (digest string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: info.Size(), Mode: 0o600, ModTime: info.ModTime()}); err != nil {
+	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: info.Size(), Mode: 0o600,
+		ModTime: info.ModTime()}); err != nil {
 		return "", err
 	}
 	sum := sha256.New()

@@ -11,10 +11,10 @@ import (
 	"io/fs"
 )
 
-// maxFindings bounds what Check and WriteBackup list.
+// maxFindings limits the findings that Check and WriteBackup list.
 const maxFindings = 20
 
-// damaged is ErrCorrupt with the findings, nil when there are none.
+// damaged returns ErrCorrupt with the findings, or nil if there are none.
 func damaged(findings []error) error {
 	if len(findings) == 0 {
 		return nil
@@ -25,11 +25,11 @@ func damaged(findings []error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, errors.Join(findings...))
 }
 
-// Check reads everything once: SQLite's own checks of the database, the sums that the triggers
-// keep, that every artifact is there and has its digest, and that no file is there without a row.
-// ErrCorrupt lists what is wrong. It may run while the store is in use.
+// Check reads the whole store. It runs SQLite's integrity checks, verifies the sums that the
+// triggers maintain, checks that every artifact exists and has its digest, and looks for files
+// without a row. ErrCorrupt lists the findings. Check may run while the store is in use.
 func (s *Store) Check(ctx context.Context) error {
-	select { // what a crash left is no damage
+	select { // leftovers of a crash are not damage
 	case <-s.swept:
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -55,10 +55,12 @@ func (s *Store) Check(ctx context.Context) error {
 			(SELECT count(*) FROM artifact_refs f WHERE f.sha256 = a.sha256) LIMIT 20`},
 		{"caller %q has a wrong sum of bytes", `WITH
 			own AS (SELECT caller, sum(own_bytes) AS n FROM records GROUP BY caller),
-			art AS (SELECT r.caller AS caller, sum(f.charged) AS n FROM artifact_refs f JOIN records r ON r.seq = f.seq GROUP BY r.caller)
+			art AS (SELECT r.caller AS caller, sum(f.charged) AS n FROM artifact_refs f
+				JOIN records r ON r.seq = f.seq GROUP BY r.caller)
 			SELECT caller FROM callers c WHERE bytes <> coalesce((SELECT n FROM own WHERE own.caller = c.caller), 0)
 				+ coalesce((SELECT n FROM art WHERE art.caller = c.caller), 0) LIMIT 20`},
-		{"record %s has no row for its caller", `SELECT id FROM records r WHERE NOT EXISTS (SELECT 1 FROM callers c WHERE c.caller = r.caller) LIMIT 20`},
+		{"record %s has no row for its caller",
+			`SELECT id FROM records r WHERE NOT EXISTS (SELECT 1 FROM callers c WHERE c.caller = r.caller) LIMIT 20`},
 	} {
 		bad, err := s.strings(ctx, c.query)
 		if err != nil {
@@ -76,19 +78,21 @@ func (s *Store) Check(ctx context.Context) error {
 
 func (s *Store) checkFiles(ctx context.Context, found func(string, ...any)) error {
 	defer s.files.hold()()
-	// Keyset pages, so that no read transaction stays open for as long as the hashing takes.
+	// Keyset pages keep read transactions short while files are hashed.
 	type row struct {
 		digest string
 		size   int64
 	}
 	for after, full := "", true; full; {
 		var page []row
-		err := s.each(ctx, s.lists, `SELECT sha256, size FROM artifacts WHERE sha256 > ? AND refs > 0 ORDER BY sha256 LIMIT 500`, []any{after}, func(rows *sql.Rows) error {
-			var r row
-			err := rows.Scan(&r.digest, &r.size)
-			page = append(page, r)
-			return err
-		})
+		err := s.each(ctx, s.lists,
+			`SELECT sha256, size FROM artifacts WHERE sha256 > ? AND refs > 0 ORDER BY sha256 LIMIT 500`, []any{after},
+			func(rows *sql.Rows) error {
+				var r row
+				err := rows.Scan(&r.digest, &r.size)
+				page = append(page, r)
+				return err
+			})
 		if err != nil {
 			return err
 		}
@@ -108,7 +112,7 @@ func (s *Store) checkFiles(ctx context.Context, found func(string, ...any)) erro
 	}
 	return s.eachUnknown(ctx, func(digest string) error {
 		if s.files.pinned(digest) {
-			return nil // its row is on its way
+			return nil // its row is not committed yet
 		}
 		known, err := s.knows(ctx, digest)
 		if err == nil && !known && !s.files.pinned(digest) {

@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// writeUntilKilled submits, starts, finishes and deletes, and says on stdout what has been
-// acknowledged: a line for each.
+// writeUntilKilled submits, starts, finishes and deletes, and prints a line for each acknowledged
+// operation.
 func writeUntilKilled(dir, round string) error {
 	s, err := store.Open(context.Background(), store.Config{Dir: dir})
 	if err != nil {
@@ -62,8 +62,10 @@ func writeUntilKilled(dir, round string) error {
 	for w := range 8 {
 		writers.Go(func() {
 			for n := 0; ; n++ {
-				rec := &job.Record{ID: fmt.Sprintf("r%s-w%d-%d", round, w, n), Caller: fmt.Sprint("uid:", w), Status: job.Queued, Async: true,
-					IdempotencyKey: fmt.Sprintf("key-%s-%d-%d", round, w, n), Metadata: map[string]string{"w": fmt.Sprint(w)}}
+				rec := &job.Record{ID: fmt.Sprintf("r%s-w%d-%d", round, w, n), Caller: fmt.Sprint("uid:", w),
+					Status: job.Queued, Async: true,
+					IdempotencyKey: fmt.Sprintf("key-%s-%d-%d", round, w, n),
+					Metadata:       map[string]string{"w": fmt.Sprint(w)}}
 				if _, err := s.Accept(ctx, rec, &job.Request{Code: "print(1)"}); err != nil {
 					panic(err)
 				}
@@ -81,7 +83,8 @@ func writeUntilKilled(dir, round string) error {
 				rec.Status, rec.Stdout = job.Succeeded, strings.Repeat("x", n%5000)
 				own := []byte(fmt.Sprintf("artifact %s %d", rec.ID, n))
 				shared := []byte(fmt.Sprint("shared ", n%3))
-				if err := s.Finish(ctx, rec, []job.Artifact{{Name: "own", Data: own}, {Name: "shared", Data: shared}}); err != nil {
+				if err := s.Finish(ctx, rec,
+					[]job.Artifact{{Name: "own", Data: own}, {Name: "shared", Data: shared}}); err != nil {
 					panic(err)
 				}
 				say("finished", rec.ID)
@@ -99,11 +102,11 @@ func writeUntilKilled(dir, round string) error {
 	return nil
 }
 
-// A process killed at any moment loses nothing that it acknowledged, and leaves a store without a
-// finding.
+// A process killed at any moment loses nothing that it acknowledged, and leaves a store without
+// findings.
 func TestKilledWhileWriting(t *testing.T) {
 	dir := t.TempDir()
-	state := map[string]string{} // of every id ever named
+	state := map[string]string{} // by every ID ever named
 	rounds := 10
 	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
@@ -162,7 +165,8 @@ func verifySurvivors(t *testing.T, dir string, state map[string]string) {
 		if what == "deleted" {
 			t.Errorf("%s was deleted and is there", id)
 		}
-		if (what == "begun" && rec.Status == job.Queued) || ((what == "finished" || what == "deleting") && rec.Status != job.Succeeded) {
+		if (what == "begun" && rec.Status == job.Queued) ||
+			((what == "finished" || what == "deleting") && rec.Status != job.Succeeded) {
 			t.Errorf("%s was %s and is %s", id, what, rec.Status)
 		}
 		for _, a := range rec.Artifacts {

@@ -84,11 +84,11 @@ func filled(t *testing.T) (dir string, last *job.Record) {
 }
 
 func TestFilesArePrivate(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "da ta?mode=ro#x%41") // a name is a name, not an option
+	dir := filepath.Join(t.TempDir(), "da ta?mode=ro#x%41") // special characters must not become options
 	s := open(t, dir)
 	finished(t, s, "job-1", "x")
 	must(t, s.Close())
-	must(t, os.Chmod(filepath.Join(dir, "tsubo.db"), 0o644)) // somebody else's doing
+	must(t, os.Chmod(filepath.Join(dir, "tsubo.db"), 0o644)) // changed from outside
 	s = open(t, dir)
 	finished(t, s, "job-2", "y")
 	seen := 0
@@ -115,8 +115,8 @@ func TestFilesArePrivate(t *testing.T) {
 	}
 }
 
-// A damaged database is refused or found, by name and with what helps, and never served as if it
-// were whole.
+// A damaged database is refused or found, by name and with a remedy, and is never served as if
+// intact.
 func TestDamagedDatabase(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"no database":      func([]byte) []byte { return []byte(strings.Repeat("this is a text file\n", 500)) },
@@ -146,7 +146,8 @@ func TestDamagedDatabase(t *testing.T) {
 				err = s.Check(t.Context())
 				_ = s.Close()
 			}
-			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "restore a backup") {
+			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), file) ||
+				!strings.Contains(err.Error(), "restore a backup") {
 				t.Errorf("error %v; want ErrCorrupt that names %s and a backup", err, file)
 			}
 		})
@@ -162,7 +163,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// change changes a database that nobody has open.
+// change modifies a database that no process has open.
 func change(t *testing.T, dir, query string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(dir, "tsubo.db"))
@@ -177,7 +178,7 @@ func change(t *testing.T, dir, query string) {
 	}
 }
 
-// Check is red for each thing that it looks for.
+// Check finds each kind of damage.
 func TestCheckFinds(t *testing.T) {
 	artifactFile := func(dir string, rec *job.Record) string {
 		d := rec.Artifacts[0].SHA256
@@ -188,7 +189,9 @@ func TestCheckFinds(t *testing.T) {
 		damage func(*testing.T, string, *job.Record)
 		want   string
 	}{
-		"missing artifact": {func(t *testing.T, dir string, rec *job.Record) { must(t, os.Remove(artifactFile(dir, rec))) }, "is missing"},
+		"missing artifact": {func(t *testing.T, dir string, rec *job.Record) {
+			must(t, os.Remove(artifactFile(dir, rec)))
+		}, "is missing"},
 		"changed artifact": {func(t *testing.T, dir string, rec *job.Record) {
 			must(t, os.WriteFile(artifactFile(dir, rec), []byte("artifact XXX"), 0o600))
 		}, "has changed"},
@@ -200,10 +203,16 @@ func TestCheckFinds(t *testing.T) {
 		"reference to nothing": {func(t *testing.T, dir string, _ *job.Record) {
 			change(t, dir, `DELETE FROM records WHERE id = 'job-7-7'`)
 		}, "refers to nothing"},
-		"wrong count":          {func(t *testing.T, dir string, _ *job.Record) { change(t, dir, `UPDATE artifacts SET refs = refs + 1`) }, "wrong count"},
-		"wrong sum":            {func(t *testing.T, dir string, _ *job.Record) { change(t, dir, `UPDATE callers SET bytes = bytes + 1`) }, "wrong sum"},
-		"caller without a row": {func(t *testing.T, dir string, _ *job.Record) { change(t, dir, `DELETE FROM callers`) }, "no row for its caller"},
-		"nothing":              {func(*testing.T, string, *job.Record) {}, "-"},
+		"wrong count": {func(t *testing.T, dir string, _ *job.Record) {
+			change(t, dir, `UPDATE artifacts SET refs = refs + 1`)
+		}, "wrong count"},
+		"wrong sum": {func(t *testing.T, dir string, _ *job.Record) {
+			change(t, dir, `UPDATE callers SET bytes = bytes + 1`)
+		}, "wrong sum"},
+		"caller without a row": {func(t *testing.T, dir string, _ *job.Record) {
+			change(t, dir, `DELETE FROM callers`)
+		}, "no row for its caller"},
+		"nothing": {func(*testing.T, string, *job.Record) {}, "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, rec := filled(t)
@@ -214,12 +223,14 @@ func TestCheckFinds(t *testing.T) {
 				must(t, err)
 				must(t, os.MkdirAll(filepath.Join(dir, "artifacts", orphan[:2]), 0o700))
 				must(t, os.WriteFile(filepath.Join(dir, "artifacts", orphan[:2], orphan), nil, 0o600))
-				if err = s.Check(t.Context()); !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "belongs to no record") {
+				if err = s.Check(t.Context()); !errors.Is(err, store.ErrCorrupt) ||
+					!strings.Contains(err.Error(), "belongs to no record") {
 					t.Errorf("an orphan: %v", err)
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), c.want) || (c.want != "" && !errors.Is(err, store.ErrCorrupt)) {
+			if err == nil || !strings.Contains(err.Error(), c.want) ||
+				(c.want != "" && !errors.Is(err, store.ErrCorrupt)) {
 				t.Errorf("check: %v, want %q", err, c.want)
 			}
 		})
@@ -233,7 +244,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// What a crash leaves is removed at the next start, and nothing else.
+// Open removes leftovers of a crash and nothing else.
 func TestOpenSweeps(t *testing.T) {
 	dir, rec := filled(t)
 	folder := filepath.Join(dir, "artifacts")
@@ -248,8 +259,10 @@ func TestOpenSweeps(t *testing.T) {
 	s := open(t, dir)
 	must(t, s.Check(t.Context()))
 	for path, want := range map[string]bool{
-		filepath.Join(folder, "cd", orphan): false, filepath.Join(folder, "tmp", "unfinished"): false, filepath.Join(dir, ".snapshot-half"): false,
-		filepath.Join(folder, "cd", "notes.txt"): true, filepath.Join(dir, "config.yaml"): true, filepath.Join(dir, "backup-of-mine.tar"): true,
+		filepath.Join(folder, "cd", orphan): false, filepath.Join(folder, "tmp", "unfinished"): false,
+		filepath.Join(dir, ".snapshot-half"):     false,
+		filepath.Join(folder, "cd", "notes.txt"): true, filepath.Join(dir, "config.yaml"): true,
+		filepath.Join(dir, "backup-of-mine.tar"):                                    true,
 		filepath.Join(folder, rec.Artifacts[0].SHA256[:2], rec.Artifacts[0].SHA256): true,
 	} {
 		if _, err := os.Lstat(path); (err == nil) != want {
@@ -261,7 +274,7 @@ func TestOpenSweeps(t *testing.T) {
 	}
 }
 
-// When the file cannot be kept, the row is not changed: no record without its bytes.
+// If the file cannot be written, the row stays unchanged: no record without its bytes.
 func TestNoRowWithoutItsFile(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -269,7 +282,7 @@ func TestNoRowWithoutItsFile(t *testing.T) {
 	d := rec.Artifacts[0].SHA256
 	must(t, s.Delete(t.Context(), "job-1"))
 	must(t, os.Remove(filepath.Join(dir, "artifacts", d[:2])))
-	must(t, os.WriteFile(filepath.Join(dir, "artifacts", d[:2]), nil, 0o600)) // where the folder should be
+	must(t, os.WriteFile(filepath.Join(dir, "artifacts", d[:2]), nil, 0o600)) // in place of the directory
 	again := &job.Record{ID: "job-2", Caller: "uid:1", Status: job.Queued, Async: true}
 	_, err := s.Accept(t.Context(), again, nil)
 	must(t, err)
@@ -282,7 +295,7 @@ func TestNoRowWithoutItsFile(t *testing.T) {
 	}
 }
 
-// A backup of a store with a damaged artifact is made all the same, and reports what it lacks.
+// A backup of a store with a damaged artifact is written and reports the damage.
 func TestBackupOfADamagedStore(t *testing.T) {
 	dir, rec := filled(t)
 	d := rec.Artifacts[0].SHA256

@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Errors of a store; all but the last three are package job's, so that consumers need not know this
-// package.
+// Errors of a store. All but the last three are package job's, so that consumers need not import
+// this package.
 var (
 	ErrNotFound    = job.ErrNotFound
 	ErrFingerprint = job.ErrFingerprint
@@ -21,15 +21,15 @@ var (
 	ErrTransition  = job.ErrTransition
 	ErrNoSpace     = job.ErrNoSpace
 
-	// ErrCorrupt: what is on disk is not what was written there.
+	// ErrCorrupt means that the data on disk is not what the store wrote.
 	ErrCorrupt = errors.New("the store is damaged")
-	// ErrInUse: another process has the store open.
+	// ErrInUse means that another process has the store open.
 	ErrInUse = errors.New("another process has this store open")
-	// ErrClosed: Close has been called.
+	// ErrClosed means that Close has been called.
 	ErrClosed = errors.New("the store is closed")
 )
 
-// code is the primary result code of SQLite in err, 0 for none.
+// code returns the primary SQLite result code of err, or 0 for none.
 func code(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -38,8 +38,8 @@ func code(err error) int {
 	return 0
 }
 
-// breaksGroup reports that SQLite may have rolled the whole transaction back, not the statement
-// alone.
+// breaksGroup reports whether SQLite may have rolled back the whole transaction, not only the
+// statement.
 func breaksGroup(err error) bool {
 	switch code(err) {
 	case codes.SQLITE_FULL, codes.SQLITE_IOERR, codes.SQLITE_NOMEM, codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB,
@@ -49,8 +49,8 @@ func breaksGroup(err error) bool {
 	return false
 }
 
-// sort puts an error of the driver or of a file into its kind: ErrNoSpace, ErrCorrupt (naming the
-// file and what helps), or as it is.
+// sort classifies an error of the driver or of a file as ErrNoSpace or ErrCorrupt. It returns other
+// errors unchanged. ErrCorrupt names the file and the remedy.
 func (s *Store) sort(err error) error {
 	switch code(err) {
 	case codes.SQLITE_FULL:

@@ -19,19 +19,19 @@ import (
 )
 
 const (
-	unfinished = "tmp" // folder of files that are being written
-	removeStep = 100   // artifacts removed at a time
+	unfinished = "tmp" // directory of files that are being written
+	removeStep = 100   // artifacts removed per step
 )
 
-// files is the folder of artifacts: <2 hex digits>/<sha256>, mode 0600. A file is pinned from
-// before it is written until the row that refers to it is committed or given up; a pinned file is
+// files is the directory of artifacts: <2 hex digits>/<sha256>, mode 0600. A file is pinned from
+// before its write until the row that refers to it is committed or abandoned. A pinned file is
 // never removed.
 type files struct {
 	dir string
 
 	mu   sync.Mutex
 	pins map[string]*pin
-	held int // a backup is copying: nothing is removed
+	held int // running backups; nothing is removed while any runs
 }
 
 type pin struct {
@@ -40,7 +40,7 @@ type pin struct {
 	kept  bool // on disk and synced; guarded by mu
 }
 
-// openFiles makes the folder when it is missing and empties the one of unfinished files.
+// openFiles creates the directory if it is missing and removes unfinished files.
 func openFiles(dir string) (*files, error) {
 	tmp := filepath.Join(dir, unfinished)
 	if err := os.RemoveAll(tmp); err != nil {
@@ -98,7 +98,7 @@ func (f *files) pinned(digest string) bool {
 	return f.pins[digest] != nil
 }
 
-// hold keeps every file where it is until release.
+// hold prevents the removal of files until release is called.
 func (f *files) hold() (release func()) {
 	f.mu.Lock()
 	f.held++
@@ -110,8 +110,8 @@ func (f *files) hold() (release func()) {
 	})
 }
 
-// remove removes the file unless it is pinned or held or used reports that it is needed; used is
-// asked while nobody can pin it.
+// remove removes the file unless it is pinned or held, or used reports true. No file can be pinned
+// while used runs.
 func (f *files) remove(digest string, used func() (bool, error)) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,8 +127,8 @@ func (f *files) remove(digest string, used func() (bool, error)) (bool, error) {
 	return true, nil
 }
 
-// write puts data at its place: beside it, synced, renamed, the folder synced. What is there is
-// replaced.
+// write atomically writes data to its place: temporary file, sync, rename, sync of the directory.
+// It replaces an existing file.
 func (f *files) write(digest string, data []byte) (err error) {
 	place := f.path(digest)
 	folder := filepath.Dir(place)
@@ -154,7 +154,8 @@ func (f *files) write(digest string, data []byte) (err error) {
 		err = os.Rename(temporary, place)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write artifact of %d bytes: %w", len(data), err), ignoreMissing(os.Remove(temporary)))
+		return errors.Join(fmt.Errorf("write artifact of %d bytes: %w", len(data), err),
+			ignoreMissing(os.Remove(temporary)))
 	}
 	return syncDir(folder)
 }
@@ -166,7 +167,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// refsOf lists artifacts by the digests that they claim.
+// refsOf returns references to artifacts with the digests that they claim.
 func refsOf(artifacts []job.Artifact) []job.ArtifactRef {
 	var refs []job.ArtifactRef
 	for _, a := range artifacts {
@@ -175,10 +176,13 @@ func refsOf(artifacts []job.Artifact) []job.ArtifactRef {
 	return refs
 }
 
-// keepFiles puts the artifacts' bytes on disk, synced, under the digests that the bytes have; one
-// with another claim is refused. The files stay until done, which is never nil and takes whether a
-// row that refers to them is committed; what has none is removed again.
-func (s *Store) keepFiles(ctx context.Context, artifacts []job.Artifact) (refs []job.ArtifactRef, done func(committed bool), err error) {
+// keepFiles writes and syncs the artifacts' files, named by the digests of their bytes. An artifact
+// that claims a different digest is an error. The files stay pinned until done is called. done is
+// never nil; its argument reports whether a row that refers to the files is committed. If not, done
+// removes files without a row.
+func (s *Store) keepFiles(
+	ctx context.Context, artifacts []job.Artifact,
+) (refs []job.ArtifactRef, done func(committed bool), err error) {
 	var pinned []string
 	done = func(committed bool) {
 		s.files.unpin(pinned)
@@ -193,7 +197,8 @@ func (s *Store) keepFiles(ctx context.Context, artifacts []job.Artifact) (refs [
 		sum := sha256.Sum256(a.Data)
 		digest := hex.EncodeToString(sum[:])
 		if a.SHA256 != "" && a.SHA256 != digest {
-			return nil, done, fmt.Errorf("artifact of %d bytes has digest %s, not the one that came with it", len(a.Data), digest)
+			return nil, done,
+				fmt.Errorf("artifact of %d bytes has digest %s, not the one that came with it", len(a.Data), digest)
 		}
 		p := s.files.pin(digest)
 		pinned = append(pinned, digest)
@@ -205,7 +210,7 @@ func (s *Store) keepFiles(ctx context.Context, artifacts []job.Artifact) (refs [
 	return refs, done, nil
 }
 
-// removeUnknown removes files that have no row. What it cannot remove, the next Sweep does.
+// removeUnknown removes files that have no row. The next Sweep retries failures.
 func (s *Store) removeUnknown(digests []string) {
 	for _, digest := range digests {
 		removed, err := s.files.remove(digest, func() (bool, error) { return s.knows(context.Background(), digest) })
@@ -218,8 +223,8 @@ func (s *Store) removeUnknown(digests []string) {
 	}
 }
 
-// keepFile writes the file of a pin unless it is known to be on disk and synced: written under this
-// pin, or there with a row, since a row is never committed before its file.
+// keepFile writes the file of a pin unless the file is already on disk and synced. It is if this
+// pin wrote it, or if it has a row, since a row is never committed before its file.
 func (s *Store) keepFile(ctx context.Context, p *pin, digest string, data []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -243,7 +248,7 @@ func (s *Store) keepFile(ctx context.Context, p *pin, digest string, data []byte
 	return nil
 }
 
-// knows reports whether there is a row for the digest, also one that nothing refers to.
+// knows reports whether the digest has a row, even with no references.
 func (s *Store) knows(ctx context.Context, digest string) (bool, error) {
 	var one int
 	err := s.one(ctx, `SELECT 1 FROM artifacts WHERE sha256 = ?`, []any{digest}, &one)
@@ -253,8 +258,8 @@ func (s *Store) knows(ctx context.Context, digest string) (bool, error) {
 	return err == nil, err
 }
 
-// Open opens the bytes of an artifact for reading; the caller closes it. ErrNotFound for what is
-// not stored and for what is no digest.
+// Open opens an artifact for reading. The caller closes the file. It returns ErrNotFound if digest
+// is not stored or not a digest.
 func (s *Store) Open(_ context.Context, digest string) (*os.File, error) {
 	if !isDigest(digest) {
 		return nil, fmt.Errorf("open artifact: %w", ErrNotFound)
@@ -269,7 +274,7 @@ func (s *Store) Open(_ context.Context, digest string) (*os.File, error) {
 	return f, nil
 }
 
-// removeUnused removes up to limit files that no record refers to any more, and then their rows.
+// removeUnused removes up to limit files that no record refers to, then their rows.
 func (s *Store) removeUnused(ctx context.Context, limit int) (removed int, err error) {
 	unused, err := s.strings(ctx, `SELECT sha256 FROM artifacts WHERE refs = 0 LIMIT ?`, limit)
 	if err != nil {
@@ -307,8 +312,8 @@ func (s *Store) removeUnused(ctx context.Context, limit int) (removed int, err e
 	return len(gone), err
 }
 
-// Sweep removes artifact files without a row: what a crash left between a file and its commit. Open
-// runs it in the background.
+// Sweep removes artifact files without a row, which a crash can leave behind. Open starts Sweep in
+// the background.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	err = s.eachUnknown(ctx, func(digest string) error {
 		ok, err := s.files.remove(digest, func() (bool, error) { return s.knows(ctx, digest) })
@@ -321,8 +326,8 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-// eachUnknown calls do for artifact files that had no row when it looked, folder by folder; one may
-// have come since. What has another name than an artifact's is left alone.
+// eachUnknown calls do for artifact files that had no row when their directory was read; a row may
+// have been added since. Files that are not named like an artifact are ignored.
 func (s *Store) eachUnknown(ctx context.Context, do func(digest string) error) error {
 	for i := range 256 {
 		prefix := fmt.Sprintf("%02x", i)
@@ -333,7 +338,8 @@ func (s *Store) eachUnknown(ctx context.Context, do func(digest string) error) e
 		if len(names) == 0 {
 			continue
 		}
-		rows, err := s.strings(ctx, `SELECT sha256 FROM artifacts WHERE sha256 >= ? AND sha256 < ? ORDER BY sha256`, prefix, prefix+"g")
+		rows, err := s.strings(ctx, `SELECT sha256 FROM artifacts WHERE sha256 >= ? AND sha256 < ? ORDER BY sha256`,
+			prefix, prefix+"g")
 		if err != nil {
 			return err
 		}

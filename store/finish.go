@@ -10,10 +10,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Finish makes a job terminal, durably, with its artifacts; *rec is then what is stored. What was
-// known when the job was accepted or started stays as it was (wire.md 2.5). A job that has ended
-// stays as it ended: ErrTerminal. A zero EndedAt becomes now. When it fails, nothing is kept, and
-// it may be called again.
+// Finish durably makes a job terminal, stores its artifacts, and sets *rec to the stored record.
+// Fields known when the job was accepted or started keep their values (wire.md 2.5). It returns
+// ErrTerminal if the job has already ended. A zero EndedAt is set to now. On error nothing is
+// stored, and Finish may be called again.
 func (s *Store) Finish(ctx context.Context, rec *job.Record, artifacts []job.Artifact) error {
 	if !rec.Status.Terminal() {
 		return fmt.Errorf("finish %s as %q: %w", rec.ID, rec.Status, ErrTransition)
@@ -22,7 +22,7 @@ func (s *Store) Finish(ctx context.Context, rec *job.Record, artifacts []job.Art
 	if err := s.one(ctx, `SELECT status FROM records WHERE id = ?`, []any{rec.ID}, &now); err != nil {
 		return wrap("finish", rec.ID, missing(err))
 	}
-	if err := allow(now, rec.Status); err != nil { // before its files are written for nothing
+	if err := allow(now, rec.Status); err != nil { // before any file is written
 		return wrap("finish", rec.ID, err)
 	}
 	var merged *job.Record
@@ -73,14 +73,17 @@ func finish(t *tx, next *job.Record) error {
 		return err
 	}
 	var asked int64
-	if err := t.one(`SELECT length(body) + coalesce(length(input), 0) FROM requests WHERE seq = ?`, []any{seq}, &asked); err != nil &&
+	if err := t.one(`SELECT length(body) + coalesce(length(input), 0) FROM requests WHERE seq = ?`, []any{seq},
+		&asked); err != nil &&
 		!errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	own := asked + int64(len(keep)+len(next.Stdout)+len(next.Stderr)+len(next.Output))
-	if _, err := t.exec(`UPDATE records SET status = ?2, job_type = ?3, attempt = ?4, worker = ?5, lease = NULL, dequeued_at = ?6, started_at = ?7,
+	if _, err := t.exec(`UPDATE records SET status = ?2, job_type = ?3, attempt = ?4, worker = ?5, lease = NULL,
+			dequeued_at = ?6, started_at = ?7,
 			ended_at = ?8, own_bytes = ?9, rest = ?10 WHERE seq = ?1`,
-		seq, string(next.Status), next.JobType, next.Attempt, orNull(next.WorkerID), nanos(next.DequeuedAt), nanos(next.StartedAt),
+		seq, string(next.Status), next.JobType, next.Attempt, orNull(next.WorkerID), nanos(next.DequeuedAt),
+		nanos(next.StartedAt),
 		nanos(next.EndedAt), own, keep); err != nil {
 		return err
 	}
@@ -90,7 +93,7 @@ func finish(t *tx, next *job.Record) error {
 	return writeRefs(t, seq, next.Artifacts)
 }
 
-// keepFirst gives next what old knows and nobody may change afterwards.
+// keepFirst copies to next the fields of old that must not change.
 func keepFirst(next, old *job.Record) {
 	next.Caller, next.Async, next.CreatedAt = old.Caller, old.Async, old.CreatedAt
 	next.IdempotencyKey, next.Fingerprint, next.Metadata = old.IdempotencyKey, old.Fingerprint, old.Metadata
@@ -100,7 +103,8 @@ func keepFirst(next, old *job.Record) {
 	next.Attempt = max(next.Attempt, old.Attempt)
 	next.WorkerID = cmp.Or(next.WorkerID, old.WorkerID)
 	next.CodeHash, next.InputHash = cmp.Or(old.CodeHash, next.CodeHash), cmp.Or(old.InputHash, next.InputHash)
-	next.ClientIP, next.CorrelationID = cmp.Or(old.ClientIP, next.ClientIP), cmp.Or(old.CorrelationID, next.CorrelationID)
+	next.ClientIP, next.CorrelationID = cmp.Or(old.ClientIP, next.ClientIP),
+		cmp.Or(old.CorrelationID, next.CorrelationID)
 	next.ParentID, next.Relationship = cmp.Or(old.ParentID, next.ParentID), cmp.Or(old.Relationship, next.Relationship)
 	if !old.DequeuedAt.IsZero() {
 		next.DequeuedAt = old.DequeuedAt
@@ -110,7 +114,7 @@ func keepFirst(next, old *job.Record) {
 	}
 }
 
-// writeRefs ties a record to the files of its artifacts, which are on disk and pinned.
+// writeRefs links a record to its artifact files, which must be on disk and pinned.
 func writeRefs(t *tx, seq int64, refs []job.ArtifactRef) error {
 	charged := map[string]int64{}
 	for _, a := range refs {
@@ -122,18 +126,20 @@ func writeRefs(t *tx, seq int64, refs []job.ArtifactRef) error {
 			continue
 		}
 		delete(charged, a.SHA256)
-		if _, err := t.exec(`INSERT INTO artifacts (sha256, size) VALUES (?,?) ON CONFLICT DO NOTHING`, a.SHA256, a.Size); err != nil {
+		if _, err := t.exec(`INSERT INTO artifacts (sha256, size) VALUES (?,?) ON CONFLICT DO NOTHING`, a.SHA256,
+			a.Size); err != nil {
 			return fmt.Errorf("insert artifact %s: %w", a.SHA256, err)
 		}
-		if _, err := t.exec(`INSERT INTO artifact_refs (seq, sha256, charged) VALUES (?,?,?)`, seq, a.SHA256, bytes); err != nil {
+		if _, err := t.exec(`INSERT INTO artifact_refs (seq, sha256, charged) VALUES (?,?,?)`, seq, a.SHA256,
+			bytes); err != nil {
 			return fmt.Errorf("refer to artifact %s: %w", a.SHA256, err)
 		}
 	}
 	return nil
 }
 
-// Delete removes a terminal record, durably: record, request, idempotency key, and the files that
-// no other record refers to.
+// Delete durably removes a terminal record with its request, idempotency key, and the files to
+// which no other record refers.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	if err := s.saves.wait(ctx, func(p *pendingSave) bool { return p.rec.ID == id }); err != nil {
 		return err
@@ -154,7 +160,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 		return wrap("delete", id, err)
 	}
 	if _, err := s.removeUnused(ctx, removeStep); err != nil && ctx.Err() == nil {
-		s.log.Error("store: remove artifacts of a deleted record", "error", err) // Purge tries again
+		s.log.Error("store: remove artifacts of a deleted record", "error", err) // Purge retries
 	}
 	return nil
 }

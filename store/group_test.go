@@ -41,7 +41,7 @@ func accepted(t *testing.T, s *Store, id string) *job.Record {
 	return rec
 }
 
-// occupy keeps the writer busy until release, so that what comes meanwhile is one group.
+// occupy blocks the writer until release, so that all operations submitted meanwhile form a group.
 func occupy(t *testing.T, s *Store) (release func()) {
 	t.Helper()
 	hold, busy := make(chan struct{}), make(chan struct{})
@@ -72,7 +72,7 @@ func queued(t *testing.T, s *Store, n int) {
 	}
 }
 
-// Who needs durability gets a sync, and nobody else pays for one.
+// Durable operations are synced, and no other operation pays for a sync.
 func TestSyncsWhenSomebodyNeedsIt(t *testing.T) {
 	s := openHere(t, Config{})
 	syncs := func(do func()) int64 {
@@ -81,7 +81,8 @@ func TestSyncsWhenSomebodyNeedsIt(t *testing.T) {
 		return s.Stats().Syncs - before
 	}
 	mode := func() (m int) {
-		if err := s.writer.alone(t.Context(), func(tx *tx) error { return tx.one("PRAGMA synchronous", nil, &m) }); err != nil {
+		if err := s.writer.alone(t.Context(),
+			func(tx *tx) error { return tx.one("PRAGMA synchronous", nil, &m) }); err != nil {
 			t.Fatal(err)
 		}
 		return m
@@ -131,7 +132,7 @@ func TestSyncsWhenSomebodyNeedsIt(t *testing.T) {
 	}); n != 1 {
 		t.Errorf("delete: %d syncs", n)
 	}
-	if n := syncs(func() { // one durable operation makes the group so
+	if n := syncs(func() { // a durable operation makes the group durable
 		accepted(t, s, "b")
 		release := occupy(t, s)
 		var both sync.WaitGroup
@@ -141,7 +142,8 @@ func TestSyncsWhenSomebodyNeedsIt(t *testing.T) {
 			}
 		})
 		both.Go(func() {
-			if _, err := s.Accept(context.Background(), &job.Record{ID: "c", Status: job.Queued, Async: true}, nil); err != nil {
+			if _, err := s.Accept(context.Background(), &job.Record{ID: "c", Status: job.Queued, Async: true},
+				nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -153,7 +155,7 @@ func TestSyncsWhenSomebodyNeedsIt(t *testing.T) {
 	}
 }
 
-// One operation's failure is its own: the group goes on without it.
+// A failed operation does not affect the rest of its group.
 func TestGroupWithFailures(t *testing.T) {
 	s := openHere(t, Config{})
 	accepted(t, s, "twice")
@@ -168,7 +170,9 @@ func TestGroupWithFailures(t *testing.T) {
 			if i%2 == 0 {
 				id = "twice"
 			}
-			_, failed[i] = s.Accept(context.Background(), &job.Record{ID: id, Caller: "uid:1", Status: job.Queued, Async: true, Metadata: map[string]string{"a": "b"}}, nil)
+			_, failed[i] = s.Accept(context.Background(),
+				&job.Record{ID: id, Caller: "uid:1", Status: job.Queued, Async: true,
+					Metadata: map[string]string{"a": "b"}}, nil)
 		})
 	}
 	all.Go(func() { // fails after it has written
@@ -200,7 +204,7 @@ func TestGroupWithFailures(t *testing.T) {
 	}
 }
 
-// An operation that the disk has no room for does not take the others of its group down.
+// An operation too large for the disk does not fail the rest of its group.
 func TestGroupWithoutSpace(t *testing.T) {
 	s := openHere(t, Config{})
 	accepted(t, s, "first")
@@ -224,7 +228,8 @@ func TestGroupWithoutSpace(t *testing.T) {
 			if i == 4 {
 				req.Code = strings.Repeat("x", 4<<20)
 			}
-			_, failed[i] = s.Accept(context.Background(), &job.Record{ID: fmt.Sprint("job-", i), Status: job.Queued, Async: true}, req)
+			_, failed[i] = s.Accept(context.Background(),
+				&job.Record{ID: fmt.Sprint("job-", i), Status: job.Queued, Async: true}, req)
 		})
 	}
 	queued(t, s, n)
@@ -242,7 +247,7 @@ func TestGroupWithoutSpace(t *testing.T) {
 	accepted(t, s, "afterwards")
 }
 
-// A file is never removed under a result that is being stored, nor under a backup.
+// A file is never removed while a result with the same bytes is stored or a backup runs.
 func TestPinnedAndHeldFilesStay(t *testing.T) {
 	s := openHere(t, Config{})
 	data := []byte("pinned")
@@ -256,7 +261,8 @@ func TestPinnedAndHeldFilesStay(t *testing.T) {
 		_, err := os.Lstat(s.files.path(digest))
 		return err == nil
 	}
-	_, done, err := s.keepFiles(t.Context(), []job.Artifact{{Name: "b", Data: data}}) // another result with the same bytes begins
+	// another result with the same bytes begins
+	_, done, err := s.keepFiles(t.Context(), []job.Artifact{{Name: "b", Data: data}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +295,7 @@ func TestPinnedAndHeldFilesStay(t *testing.T) {
 	}
 }
 
-// during calls do once, while a backup writes.
+// during calls do once while a backup writes.
 type during struct {
 	bytes.Buffer
 	do func()
@@ -303,7 +309,7 @@ func (d *during) Write(p []byte) (int, error) {
 	return d.Buffer.Write(p)
 }
 
-// A record that is deleted while a backup is under way is in the backup with its artifact.
+// A record deleted during a backup is in the backup with its artifact.
 func TestBackupKeepsWhatIsDeletedMeanwhile(t *testing.T) {
 	s := openHere(t, Config{})
 	rec := accepted(t, s, "a")
@@ -330,14 +336,14 @@ func TestBackupKeepsWhatIsDeletedMeanwhile(t *testing.T) {
 	}
 }
 
-// What Save may have waiting is bounded, by number and by bytes; one of any size is taken.
+// Save's pending data is limited by number and by bytes. A single item of any size is accepted.
 func TestSaveIsBounded(t *testing.T) {
 	s := openHere(t, Config{SaveBuffer: 1000})
 	release := occupy(t, s)
 	saved := func(id string, n int) {
 		s.Save(&job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", n)}, nil, nil)
 	}
-	saved("large", 5000) // alone it may
+	saved("large", 5000) // accepted because nothing else is pending
 	saved("second", 1)
 	saved("large", 1)
 	if n := s.Stats().Dropped; n != 2 {
@@ -366,7 +372,8 @@ func TestSaveIsBounded(t *testing.T) {
 	}
 }
 
-// A field that is added to job.Record or job.Request must be kept; this is red until it is.
+// Every field of job.Record and job.Request must be stored. The test fails for a new field that is
+// not.
 func TestEveryFieldIsKept(t *testing.T) {
 	s := openHere(t, Config{})
 	var rec job.Record
@@ -397,7 +404,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	}
 }
 
-// fill gives everything in v a value that is not zero.
+// fill sets every field in v to a non-zero value.
 func fill(t *testing.T, v reflect.Value, path string) {
 	t.Helper()
 	if v.Type() == reflect.TypeFor[time.Time]() {
@@ -437,8 +444,8 @@ func fill(t *testing.T, v reflect.Value, path string) {
 	}
 }
 
-// Every listing walks an index in the order of time: none reads a table from end to end or sorts
-// more than records of one moment.
+// Every listing walks an index in order of time. None scans a whole table or sorts more than the
+// records of a single moment.
 func TestListingsWalkAnIndex(t *testing.T) {
 	s := openHere(t, Config{})
 	seen := 0
@@ -447,7 +454,8 @@ func TestListingsWalkAnIndex(t *testing.T) {
 			for _, kind := range []string{"", "default"} {
 				for _, names := range [][]string{nil, {"a"}, {"a", "b"}} {
 					for lead := byRecords; lead < len(names); lead++ {
-						f := job.Filter{Caller: caller, Status: status, JobType: kind, Metadata: map[string]string{"a": "1", "b": "2"}}
+						f := job.Filter{Caller: caller, Status: status, JobType: kind,
+							Metadata: map[string]string{"a": "1", "b": "2"}}
 						query, args := listing(f, names, lead, 100, 0)
 						rows, err := s.lists.db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 						if err != nil {
@@ -459,7 +467,8 @@ func TestListingsWalkAnIndex(t *testing.T) {
 							if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 								t.Fatal(err)
 							}
-							if strings.HasPrefix(detail, "SCAN") || strings.Contains(detail, "USE TEMP B-TREE FOR ORDER BY") {
+							if strings.HasPrefix(detail, "SCAN") ||
+								strings.Contains(detail, "USE TEMP B-TREE FOR ORDER BY") {
 								t.Errorf("%+v by %v, lead %d: %s", f, names, lead, detail)
 							}
 							seen++
@@ -477,11 +486,12 @@ func TestListingsWalkAnIndex(t *testing.T) {
 	}
 }
 
-// What a purge frees goes back to the file system.
+// Pages that a purge frees return to the file system.
 func TestPurgeShrinksTheFile(t *testing.T) {
 	s := openHere(t, Config{})
 	for i := range 20 {
-		s.Save(&job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", 1<<20)}, nil, nil)
+		s.Save(&job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", Status: job.Succeeded,
+			Stdout: strings.Repeat("x", 1<<20)}, nil, nil)
 	}
 	size := func() int64 {
 		if _, _, err := s.List(t.Context(), job.Filter{Limit: 1}); err != nil {
@@ -510,13 +520,14 @@ func TestPurgeShrinksTheFile(t *testing.T) {
 	}
 }
 
-// A listing walks the rarest of what it asks for.
+// A listing walks its sparsest condition.
 func TestListingLeadsWithTheRarest(t *testing.T) {
 	s := openHere(t, Config{})
 	if err := s.write(t.Context(), false, func(tx *tx) error {
 		for i := range 700 {
-			rec := &job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", JobType: "default", Status: job.Succeeded, CreatedAt: time.Unix(int64(i), 0),
-				EndedAt: time.Unix(int64(i), 0), Metadata: map[string]string{"all": "yes"}}
+			rec := &job.Record{ID: fmt.Sprint("job-", i), Caller: "uid:1", JobType: "default", Status: job.Succeeded,
+				CreatedAt: time.Unix(int64(i), 0),
+				EndedAt:   time.Unix(int64(i), 0), Metadata: map[string]string{"all": "yes"}}
 			if i%2 == 0 {
 				rec.Metadata["half"] = "yes"
 			}
@@ -542,10 +553,11 @@ func TestListingLeadsWithTheRarest(t *testing.T) {
 		{"", []string{"half", "all"}, 0},
 		{"succeeded", []string{"all", "half"}, 1},
 		{"failed", []string{"all", "half"}, byRecords},
-		{"failed", []string{"all", "none"}, byRecords}, // short enough to look no further
+		{"failed", []string{"all", "none"}, byRecords}, // short enough to stop estimating
 		{"succeeded", []string{"all", "none"}, 1},
 	} {
-		f := job.Filter{Caller: "uid:1", Status: c.status, Metadata: map[string]string{"all": "yes", "half": "yes", "none": "yes"}}
+		f := job.Filter{Caller: "uid:1", Status: c.status,
+			Metadata: map[string]string{"all": "yes", "half": "yes", "none": "yes"}}
 		got, err := s.lead(t.Context(), f, c.names)
 		if err != nil {
 			t.Fatal(err)

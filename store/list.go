@@ -12,8 +12,8 @@ import (
 )
 
 // List returns a page of records with their texts, newest first (created_at, then id, both
-// descending), and whether there are more. A page may hold much text: Each has one record at a
-// time.
+// descending). more reports whether older records exist. A page may be large; [Store.Each] holds
+// only a few records in memory.
 func (s *Store) List(ctx context.Context, f job.Filter) (items []job.Record, more bool, err error) {
 	more, err = s.Each(ctx, f, func(r *job.Record) error {
 		items = append(items, *r)
@@ -22,14 +22,15 @@ func (s *Store) List(ctx context.Context, f job.Filter) (items []job.Record, mor
 	return items, more, err
 }
 
-// chunk is how many records Each has in memory.
+// chunk is the number of records that Each holds in memory.
 const chunk = 8
 
-// Each is List without the slice: do is called for each record of the page in order, between
-// queries, so that it may be slow. The page is as it was at the call; a record that has gone since
-// then, or has left the status that was asked for, is left out.
+// Each calls do for each record of the page that List would return, in order. do runs between
+// queries, so it may be slow. The page is fixed at the call. Records that have since been removed
+// or left the requested status are skipped.
 func (s *Store) Each(ctx context.Context, f job.Filter, do func(*job.Record) error) (more bool, err error) {
-	if err := s.saves.wait(ctx, func(p *pendingSave) bool { return f.Caller == "" || p.rec.Caller == f.Caller }); err != nil {
+	if err := s.saves.wait(ctx,
+		func(p *pendingSave) bool { return f.Caller == "" || p.rec.Caller == f.Caller }); err != nil {
 		return false, err
 	}
 	page, err := s.page(ctx, f)
@@ -58,14 +59,15 @@ func (s *Store) Each(ctx context.Context, f job.Filter, do func(*job.Record) err
 	return more, nil
 }
 
-// records loads up to chunk records by number, in that order, nil for what is not there.
+// records loads up to chunk records by seq, in that order, with nil for missing records.
 func (s *Store) records(ctx context.Context, seqs []int64) ([]*job.Record, error) {
 	args := make([]any, chunk)
 	for i := range args {
 		args[i] = seqs[min(i, len(seqs)-1)]
 	}
 	found := make([]*job.Record, len(seqs))
-	err := s.each(ctx, s.lists, `SELECT `+columns+`, t.stdout, t.stderr, t.output, r.seq FROM records r LEFT JOIN texts t ON t.seq = r.seq
+	err := s.each(ctx, s.lists, `SELECT `+columns+`, t.stdout, t.stderr, t.output, r.seq
+			FROM records r LEFT JOIN texts t ON t.seq = r.seq
 			WHERE r.seq IN (?`+strings.Repeat(",?", chunk-1)+`)`, args,
 		func(rows *sql.Rows) error {
 			var seq int64
@@ -85,7 +87,7 @@ func (s *Store) records(ctx context.Context, seqs []int64) ([]*job.Record, error
 	return found, err
 }
 
-// page returns the numbers of the records of a page, and one more when there are more.
+// page returns the seqs of the page's records, and one more if there are older records.
 func (s *Store) page(ctx context.Context, f job.Filter) (seqs []int64, err error) {
 	names := slices.Sorted(maps.Keys(f.Metadata))
 	lead, err := s.lead(ctx, f, names)
@@ -97,8 +99,7 @@ func (s *Store) page(ctx context.Context, f job.Filter) (seqs []int64, err error
 	return seqs, err
 }
 
-// walk runs a query of listing. Those with many labels have any number of shapes and are not kept
-// prepared.
+// walk runs a query of listing. Queries with many labels have too many shapes to keep prepared.
 func (s *Store) walk(ctx context.Context, query string, args []any, keep bool, do func(seq, created int64)) error {
 	scan := func(rows *sql.Rows) error {
 		var seq, created int64
@@ -115,12 +116,12 @@ func (s *Store) walk(ctx context.Context, query string, args []any, keep bool, d
 
 const (
 	byRecords = -1  // lead: walk the records by status, type and caller
-	sample    = 256 // records looked at to estimate how dense a walk is
+	sample    = 256 // records read to estimate the density of a walk
 )
 
-// lead chooses what a listing with labels walks: the records that have names[lead], or those of the
-// status, type and caller. All are in order of time, so the best is the one whose first few reach
-// furthest back.
+// lead chooses the index range that a listing with labels walks: the records with label
+// names[lead], or the records of the status, type and caller. All ranges are in order of time, so
+// the sparsest is the range whose first records reach furthest back.
 func (s *Store) lead(ctx context.Context, f job.Filter, names []string) (lead int, err error) {
 	if len(names) == 0 {
 		return byRecords, nil
@@ -138,9 +139,10 @@ func (s *Store) lead(ctx context.Context, f job.Filter, names []string) (lead in
 		if candidate == byRecords {
 			only.Status, only.JobType = f.Status, f.JobType
 		} else {
-			only.Metadata, label = map[string]string{names[candidate]: f.Metadata[names[candidate]]}, names[candidate:candidate+1]
+			only.Metadata, label = map[string]string{names[candidate]: f.Metadata[names[candidate]]},
+				names[candidate:candidate+1]
 		}
-		reaches := int64(-1) // back to the beginning
+		reaches := int64(-1) // reaches back to the beginning
 		query, args := listing(only, label, min(candidate, 0), 1, sample)
 		if err := s.walk(ctx, query, args, true, func(_, created int64) { reaches = created }); err != nil {
 			return 0, err
@@ -155,11 +157,12 @@ func (s *Store) lead(ctx context.Context, f job.Filter, names []string) (lead in
 	return lead, nil
 }
 
-var statuses = []string{string(job.Queued), string(job.Running), string(job.Succeeded), string(job.Failed), string(job.Timeout), string(job.OOM), string(job.Cancelled)}
+var statuses = []string{string(job.Queued), string(job.Running), string(job.Succeeded), string(job.Failed),
+	string(job.Timeout), string(job.OOM), string(job.Cancelled)}
 
-// listing is the query for number, time and id of the records of a page, newest first. What it
-// walks (see lead) is one index range, or a merge of one for each status. Values are bound, never
-// written into the text.
+// listing returns the query for seq, time and ID of a page's records, newest first. The query walks
+// a single index range (see lead), or merges a range per status. Values are bound, never written
+// into the text.
 func listing(f job.Filter, names []string, lead, limit, offset int) (query string, args []any) {
 	var q strings.Builder
 	where := func(condition string, values ...any) {
@@ -175,7 +178,8 @@ func listing(f job.Filter, names []string, lead, limit, offset int) (query strin
 		}
 	}
 	if lead != byRecords {
-		where(`SELECT r.seq AS seq, l.created_at AS created_at, r.id AS id FROM labels l CROSS JOIN records r ON r.seq = l.seq
+		where(`SELECT r.seq AS seq, l.created_at AS created_at, r.id AS id
+			FROM labels l CROSS JOIN records r ON r.seq = l.seq
 			WHERE l.name = ? AND l.value = ?`, names[lead], f.Metadata[names[lead]])
 		if f.Caller != "" {
 			where(` AND l.caller = ?`, f.Caller)
@@ -196,7 +200,8 @@ func listing(f job.Filter, names []string, lead, limit, offset int) (query strin
 			if i > 0 {
 				where(` UNION ALL `)
 			}
-			where(`SELECT r.seq AS seq, r.created_at AS created_at, r.id AS id FROM records r WHERE r.status = ?`, status)
+			where(`SELECT r.seq AS seq, r.created_at AS created_at, r.id AS id FROM records r WHERE r.status = ?`,
+				status)
 			if f.Caller != "" {
 				where(` AND r.caller = ?`, f.Caller)
 			}

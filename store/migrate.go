@@ -14,8 +14,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date, each step in a transaction of its own. A database that a
-// newer tsubo has changed is refused: what it means is not known here.
+// migrate updates the schema, each step in its own transaction. It refuses a database with a newer
+// schema, which this version cannot interpret.
 func migrate(ctx context.Context, db *sql.DB) error {
 	steps, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -30,7 +30,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("read schema version: %w", err)
 	}
 	if at > known {
-		return fmt.Errorf("its schema is version %d and this tsubo knows %d: use the newer tsubo, or restore a backup made before it", at, known)
+		return fmt.Errorf("its schema is version %d and this tsubo knows %d: "+
+			"use the newer tsubo, or restore a backup made before it", at, known)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		var partial *goose.PartialError

@@ -8,18 +8,18 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// purgeStep is how many records one transaction of Purge removes, so that nobody waits long behind
-// it.
+// purgeStep is the number of records that one transaction of Purge removes. Small steps keep other
+// writes from waiting.
 const purgeStep = 100
 
-// Retention bounds what Purge leaves.
+// Retention limits what [Store.Purge] leaves.
 type Retention = job.Retention
 
-// PurgeResult counts what Purge removed.
+// PurgeResult counts what [Store.Purge] removed.
 type PurgeResult = job.PurgeResult
 
-// Bytes returns what is stored for a caller: records, texts, requests, and each artifact once for
-// every record that lists it, also when the same bytes are on disk once. "" is all callers.
+// Bytes returns the number of bytes stored for a caller, or for all callers if caller is empty. It
+// counts records, texts, requests, and each artifact once per record, even if records share a file.
 func (s *Store) Bytes(ctx context.Context, caller string) (n int64, err error) {
 	if caller == "" {
 		err = s.one(ctx, `SELECT coalesce(sum(bytes), 0) FROM callers`, nil, &n)
@@ -35,21 +35,25 @@ type usage struct {
 }
 
 func (s *Store) usages(ctx context.Context) (all []usage, err error) {
-	err = s.each(ctx, s.lists, `SELECT caller, bytes, settled FROM callers ORDER BY caller`, nil, func(rows *sql.Rows) error {
-		var u usage
-		err := rows.Scan(&u.caller, &u.bytes, &u.settled)
-		all = append(all, u)
-		return err
-	})
+	err = s.each(ctx, s.lists, `SELECT caller, bytes, settled FROM callers ORDER BY caller`, nil,
+		func(rows *sql.Rows) error {
+			var u usage
+			err := rows.Scan(&u.caller, &u.bytes, &u.settled)
+			all = append(all, u)
+			return err
+		})
 	return all, err
 }
 
-// Purge removes what retention does not keep, in small durable steps, oldest results first: by age;
-// then for each caller over its own limit; then, over the total, from the callers that have grown
-// since the total was last within its limit, the one that grew most first, and no more from each
-// than it grew, but for the last record. Only when nobody has grown (an operator lowered the limit)
-// does the largest caller lose results. Jobs that have not ended are never touched. Last it removes
-// files that nothing refers to and gives free pages back. ctx ends it between two steps.
+// Purge removes data beyond the retention in small durable steps, oldest results first. It purges
+// by age, then each caller over its own limit, then by the total.
+//
+// Over the total, callers that grew since the last compliant purge pay first, largest growth first,
+// and at most their growth rounded up to a whole record. Only if no caller grew, because an
+// operator lowered the limit, does the largest caller lose results.
+//
+// Unfinished jobs are never removed. Purge finally removes unreferenced files and returns free
+// pages to the file system. ctx is checked between steps.
 func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, err error) {
 	all, err := s.usages(ctx)
 	if err != nil {
@@ -70,7 +74,8 @@ func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, er
 	}
 	if keep.CallerBytes > 0 {
 		for _, u := range all {
-			if err := s.removeOldest(ctx, &done, u.caller, ever, func(has int64) bool { return has > keep.CallerBytes }); err != nil {
+			if err := s.removeOldest(ctx, &done, u.caller, ever,
+				func(has int64) bool { return has > keep.CallerBytes }); err != nil {
 				return done, fmt.Errorf("purge to the caller's limit: %w", err)
 			}
 		}
@@ -93,18 +98,21 @@ func (s *Store) Purge(ctx context.Context, keep Retention) (done PurgeResult, er
 	return done, s.shrink(ctx)
 }
 
-// ever is later than any end.
+// ever is later than any end time.
 const ever = int64(1<<63 - 1)
 
-// removeOldest removes terminal records of a caller that ended before a time, oldest first, as long
-// as more reports, of the caller's bytes, that it goes on.
-func (s *Store) removeOldest(ctx context.Context, done *PurgeResult, caller string, before int64, more func(has int64) bool) error {
+// removeOldest removes a caller's terminal records that ended before a time, oldest first, while
+// more returns true for the caller's remaining bytes.
+func (s *Store) removeOldest(ctx context.Context, done *PurgeResult, caller string, before int64,
+	more func(has int64) bool) error {
 	for {
 		var removed int
 		last := true
 		err := s.write(ctx, true, func(t *tx) error {
 			removed, last = 0, true
-			seqs, err := t.numbers(`SELECT seq FROM records WHERE caller = ? AND ended_at < ? ORDER BY ended_at LIMIT ?`, caller, before, purgeStep)
+			seqs, err := t.numbers(
+				`SELECT seq FROM records WHERE caller = ? AND ended_at < ? ORDER BY ended_at LIMIT ?`, caller, before,
+				purgeStep)
 			if err != nil {
 				return err
 			}
@@ -138,7 +146,9 @@ func (s *Store) purgeDead(ctx context.Context, done *PurgeResult, before int64) 
 	for {
 		var n int64
 		err := s.write(ctx, true, func(t *tx) (err error) {
-			n, err = t.exec(`DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE created_at < ? ORDER BY created_at LIMIT ?)`,
+			n, err = t.exec(
+				`DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters 
+				WHERE created_at < ? ORDER BY created_at LIMIT ?)`,
 				before, purgeStep)
 			return err
 		})
@@ -161,7 +171,7 @@ func (s *Store) purgeTotal(ctx context.Context, done *PurgeResult, limit int64) 
 	for _, u := range all {
 		settled[u.caller] = u.settled
 	}
-	spent := map[string]bool{} // nothing of it that has ended and may go
+	spent := map[string]bool{} // callers without any removable record
 	for {
 		all, err := s.usages(ctx)
 		if err != nil {
@@ -176,9 +186,9 @@ func (s *Store) purgeTotal(ctx context.Context, done *PurgeResult, limit int64) 
 		}
 		from, floor := whoPays(all, settled, spent)
 		if from == "" {
-			return nil // only jobs that have not ended are left, or results of callers who did not grow
+			return nil // only unfinished jobs are left, or results of callers that did not grow
 		}
-		// One step at a time, so that those who grew alike pay alike.
+		// One step at a time, so that callers with equal growth pay equally.
 		step, first := max((total-limit)/int64(len(all)), 1), int64(-1)
 		before := done.Records
 		err = s.removeOldest(ctx, done, from, ever, func(has int64) bool {
@@ -196,10 +206,12 @@ func (s *Store) purgeTotal(ctx context.Context, done *PurgeResult, limit int64) 
 	}
 }
 
-// settleCallers notes what each caller has while the total is within its limit.
+// settleCallers records each caller's bytes while the total is within its limit.
 func (s *Store) settleCallers(ctx context.Context) error {
 	return s.write(ctx, false, func(t *tx) error {
-		if _, err := t.exec(`DELETE FROM callers WHERE bytes = 0 AND NOT EXISTS (SELECT 1 FROM records r WHERE r.caller = callers.caller)`); err != nil {
+		if _, err := t.exec(
+			`DELETE FROM callers WHERE bytes = 0
+				AND NOT EXISTS (SELECT 1 FROM records r WHERE r.caller = callers.caller)`); err != nil {
 			return err
 		}
 		_, err := t.exec(`UPDATE callers SET settled = bytes WHERE settled <> bytes`)
@@ -207,8 +219,7 @@ func (s *Store) settleCallers(ctx context.Context) error {
 	})
 }
 
-// whoPays names the caller whose results go next and the bytes under which it does not fall by
-// that; "" for nobody.
+// whoPays returns the next caller to purge and the size at which to stop, or "" for none.
 func whoPays(all []usage, settled map[string]int64, spent map[string]bool) (caller string, floor int64) {
 	var most int64
 	somebodyGrew := false
@@ -230,8 +241,8 @@ func whoPays(all []usage, settled map[string]int64, spent map[string]bool) (call
 	return caller, 0
 }
 
-// shrink gives free pages back to the file system while they are more than a quarter of the file,
-// in small steps.
+// shrink returns free pages to the file system, in small steps, while they exceed a quarter of the
+// file.
 func (s *Store) shrink(ctx context.Context) error {
 	for {
 		var pages, free int64

@@ -2,17 +2,17 @@ package store
 
 import "github.com/tsubo-run/tsubo/job"
 
-// SetRetention replaces the quotas that Accept, Save and Finish check. Zero fields bound nothing,
-// as before the first call.
+// SetRetention replaces the quotas that Accept, Save and Finish check. Zero fields mean no limit.
+// Before the first call there is no limit.
 func (s *Store) SetRetention(keep Retention) { s.keep.Store(&keep) }
 
-// Over receives after a write that left more than the retention keeps, or files without a record:
-// Purge has work. It is never closed.
+// Over returns a channel that receives when Purge has work: a write left more than the retention
+// allows, or files without a record. The channel is never closed.
 func (s *Store) Over() <-chan struct{} { return s.over }
 
-// trim removes the caller's oldest terminal records, but the one with this id, until the caller is
-// within its quota. It reports whether what is left over the quota can only be that record and jobs
-// that have not ended.
+// trim removes the caller's oldest terminal records, except the record with this ID, until the
+// caller is within its quota. full reports that only that record and unfinished jobs can still
+// exceed the quota.
 func (s *Store) trim(t *tx, caller, id string) (full bool, err error) {
 	keep := s.keep.Load()
 	if keep == nil {
@@ -43,8 +43,9 @@ func (s *Store) trimCaller(t *tx, caller, id string, limit int64) (full bool, er
 	if err != nil || n <= limit {
 		return false, err
 	}
-	s.wake() // for the files, and for what one step leaves
-	seqs, err := t.numbers(`SELECT seq FROM records WHERE caller = ? AND ended_at < ? AND id <> ? ORDER BY ended_at LIMIT ?`,
+	s.wake() // for the files and the records beyond this step
+	seqs, err := t.numbers(`SELECT seq FROM records WHERE caller = ? AND ended_at < ? AND id <> ?
+		ORDER BY ended_at LIMIT ?`,
 		caller, ever, id, purgeStep)
 	if err != nil {
 		return false, err
@@ -63,11 +64,12 @@ func (s *Store) trimCaller(t *tx, caller, id string, limit int64) (full bool, er
 func (s *Store) wake() {
 	select {
 	case s.over <- struct{}{}:
-	default: // one is waiting already
+	default: // a signal is already pending
 	}
 }
 
-// errQuota refuses a job whose caller has more than its quota in jobs that have not ended.
+// errQuota returns the refusal for a caller whose unfinished jobs exceed its quota.
 func errQuota() error {
-	return job.Refuse(job.NoSpace, "Your jobs that have not ended hold all of caller_quota_bytes: wait for some, or cancel them")
+	return job.Refuse(job.NoSpace,
+		"Your jobs that have not ended hold all of caller_quota_bytes: wait for some, or cancel them")
 }

@@ -11,14 +11,14 @@ import (
 
 const quota = 100_000
 
-// A caller's stored bytes are within the quota after every write, without a call of Purge. The
-// oldest records go, the newest stays.
+// A caller's stored bytes are within the quota after every write, without Purge. The oldest records
+// go; the newest stays.
 func TestQuotaAtSaveAndFinish(t *testing.T) {
 	text := strings.Repeat("x", 30_000)
 	for name, keep := range map[string]func(*Store, string){
 		"save": func(s *Store, id string) {
 			s.Save(&job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: text}, nil, nil)
-			if _, err := s.Get(t.Context(), id); err != nil { // it waits until the record is kept
+			if _, err := s.Get(t.Context(), id); err != nil { // Get waits until the record is stored
 				t.Error(err)
 			}
 		},
@@ -27,7 +27,8 @@ func TestQuotaAtSaveAndFinish(t *testing.T) {
 			if err := s.Begin(t.Context(), id, 0, "w", s.now()); err != nil {
 				t.Error(err)
 			}
-			if err := s.Finish(t.Context(), &job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: text}, nil); err != nil {
+			if err := s.Finish(t.Context(), &job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: text},
+				nil); err != nil {
 				t.Error(err)
 			}
 		},
@@ -62,7 +63,8 @@ func TestQuotaAtAccept(t *testing.T) {
 	s.SetRetention(Retention{CallerBytes: quota})
 	code := strings.Repeat("x", 40_000)
 	accept := func(caller, id string) error {
-		_, err := s.Accept(t.Context(), &job.Record{ID: id, Caller: caller, Status: job.Queued, Async: true}, &job.Request{Code: code})
+		_, err := s.Accept(t.Context(), &job.Record{ID: id, Caller: caller, Status: job.Queued, Async: true},
+			&job.Request{Code: code})
 		return err
 	}
 	s.Save(&job.Record{ID: "old", Caller: "uid:1", Status: job.Succeeded, Stdout: code}, nil, nil)
@@ -98,7 +100,8 @@ func TestTotalOverrunWakesPurge(t *testing.T) {
 		t.Error("woken below the limit")
 	default:
 	}
-	s.Save(&job.Record{ID: "large", Caller: "uid:2", Status: job.Succeeded, Stdout: strings.Repeat("x", 2000)}, nil, nil)
+	s.Save(&job.Record{ID: "large", Caller: "uid:2", Status: job.Succeeded, Stdout: strings.Repeat("x", 2000)}, nil,
+		nil)
 	if _, err := s.Get(t.Context(), "large"); err != nil {
 		t.Fatal(err)
 	}

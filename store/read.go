@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// pool is a few reading connections with statements prepared once on each. What may read much
-// (listings) has a pool of its own, so that nobody's listing holds up another's look-up.
+// pool is a small set of read connections with prepared statements. Listings, which may read much,
+// use a pool of their own, so that they do not delay look-ups.
 type pool struct {
 	db       *sql.DB
 	prepared sync.Map // query → *sql.Stmt
@@ -46,7 +46,7 @@ func (p *pool) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	return st, nil
 }
 
-// one scans one row; sql.ErrNoRows when there is none.
+// one scans a single row. It returns sql.ErrNoRows if there is none.
 func (s *Store) one(ctx context.Context, query string, args []any, into ...any) error {
 	st, err := s.reads.stmt(ctx, query)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Store) one(ctx context.Context, query string, args []any, into ...any) 
 	return s.sort(st.QueryRowContext(ctx, args...).Scan(into...))
 }
 
-// each calls scan for every row.
+// each runs a prepared query and calls scan for every row.
 func (s *Store) each(ctx context.Context, p *pool, query string, args []any, scan func(*sql.Rows) error) error {
 	return s.eachRow(scan, func() (*sql.Rows, error) {
 		st, err := p.stmt(ctx, query)
@@ -90,17 +90,18 @@ func (s *Store) strings(ctx context.Context, query string, args ...any) (all []s
 	return all, err
 }
 
-// Queued returns the queued records, oldest first, without texts: for the start of the daemon.
+// Queued returns the queued records, oldest first, without texts. The daemon uses it at its start.
 func (s *Store) Queued(ctx context.Context) ([]job.Record, error) { return s.inStatus(ctx, job.Queued) }
 
-// Running returns the running records, oldest first, without texts: whoever starts must reconcile
-// them.
+// Running returns the running records, oldest first, without texts. At its start the daemon must
+// reconcile them.
 func (s *Store) Running(ctx context.Context) ([]job.Record, error) {
 	return s.inStatus(ctx, job.Running)
 }
 
 func (s *Store) inStatus(ctx context.Context, status job.Status) (all []job.Record, err error) {
-	err = s.each(ctx, s.lists, `SELECT `+columns+` FROM records r WHERE r.status = ? ORDER BY r.created_at, r.seq`, []any{string(status)},
+	err = s.each(ctx, s.lists, `SELECT `+columns+` FROM records r WHERE r.status = ? ORDER BY r.created_at, r.seq`,
+		[]any{string(status)},
 		func(rows *sql.Rows) error {
 			r, err := scanRecord(rows)
 			if err == nil {
@@ -111,14 +112,15 @@ func (s *Store) inStatus(ctx context.Context, status job.Status) (all []job.Reco
 	return all, wrap("list", string(status), err)
 }
 
-// Request returns what was asked for. ErrNotFound when the record does not exist or was kept
-// without it.
+// Request returns the job's request. It returns ErrNotFound if the record does not exist or was
+// stored without a request.
 func (s *Store) Request(ctx context.Context, id string) (*job.Request, error) {
 	if err := s.settle(ctx, id); err != nil {
 		return nil, err
 	}
 	var body, input []byte
-	if err := s.one(ctx, `SELECT q.body, q.input FROM records r JOIN requests q ON q.seq = r.seq WHERE r.id = ?`, []any{id}, &body, &input); err != nil {
+	if err := s.one(ctx, `SELECT q.body, q.input FROM records r JOIN requests q ON q.seq = r.seq WHERE r.id = ?`,
+		[]any{id}, &body, &input); err != nil {
 		return nil, wrap("request of", id, missing(err))
 	}
 	req, err := decodeRequest(body, input)
@@ -128,12 +130,14 @@ func (s *Store) Request(ctx context.Context, id string) (*job.Request, error) {
 	return req, nil
 }
 
-// Get returns a record, whoever owns it. ErrNotFound.
+// Get returns a record, whoever its caller is, or ErrNotFound.
 func (s *Store) Get(ctx context.Context, id string) (*job.Record, error) {
 	if err := s.settle(ctx, id); err != nil {
 		return nil, err
 	}
-	st, err := s.reads.stmt(ctx, `SELECT `+columns+`, t.stdout, t.stderr, t.output FROM records r LEFT JOIN texts t ON t.seq = r.seq WHERE r.id = ?`)
+	st, err := s.reads.stmt(ctx,
+		`SELECT `+columns+`, t.stdout, t.stderr, t.output
+			FROM records r LEFT JOIN texts t ON t.seq = r.seq WHERE r.id = ?`)
 	if err != nil {
 		return nil, wrap("get", id, s.sort(err))
 	}
@@ -144,8 +148,7 @@ func (s *Store) Get(ctx context.Context, id string) (*job.Record, error) {
 	return r, nil
 }
 
-// ByKey returns the record that a caller accepted under an idempotency key, without outputs.
-// ErrNotFound.
+// ByKey returns the caller's record with an idempotency key, without outputs, or ErrNotFound.
 func (s *Store) ByKey(ctx context.Context, caller, key string) (*job.Record, error) {
 	st, err := s.reads.stmt(ctx, recordByKeyQuery)
 	if err != nil {
@@ -158,7 +161,7 @@ func (s *Store) ByKey(ctx context.Context, caller, key string) (*job.Record, err
 	return r, nil
 }
 
-// settle waits for a Save of the record.
+// settle waits until a pending Save of the record is done.
 func (s *Store) settle(ctx context.Context, id string) error {
 	return s.saves.wait(ctx, func(p *pendingSave) bool { return p.rec.ID == id })
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// rest is what the store keeps of a record without working with it. A field of job.Record is here,
-// or a column, or in table texts; TestEveryFieldIsKept holds that.
+// rest holds the fields of a record that no query uses. Every other field of job.Record is a column
+// or in table texts; TestEveryFieldIsKept checks that.
 type rest struct {
 	JobRef          string            `json:"job_ref,omitempty"`
 	MaxTries        int               `json:"max_tries,omitempty"`
 	DurationMS      *int64            `json:"duration_ms,omitempty"`
-	Key             string            `json:"key,omitempty"` // of a synchronous run: shown, and bars nobody
+	Key             string            `json:"key,omitempty"` // of a synchronous run; shown, but not unique
 	CodeHash        string            `json:"code_hash,omitempty"`
 	InputHash       string            `json:"input_hash,omitempty"`
 	ExitCode        *int              `json:"exit_code,omitempty"`
@@ -38,7 +38,7 @@ type rest struct {
 	Metadata        map[string]string `json:"metadata,omitempty"`
 }
 
-// encode writes JSON without changing a character of what is a string in it.
+// encode returns v as JSON without HTML escapes.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -51,11 +51,15 @@ func encode(v any) ([]byte, error) {
 
 func restOf(r *job.Record) ([]byte, error) {
 	keep := rest{
-		JobRef: r.JobRef, MaxTries: r.MaxTries, DurationMS: r.DurationMS, CodeHash: r.CodeHash, InputHash: r.InputHash, ExitCode: r.ExitCode,
-		StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated, Error: r.Error, Timing: r.Timing, Usage: r.Usage,
-		Enforced: r.Enforced, Artifacts: r.Artifacts, InputArtifacts: r.InputArtifacts, Skipped: r.Skipped, ArtifactsNote: r.ArtifactsNote,
-		OutputError: r.OutputError,
-		ClientIP:    r.ClientIP, CorrelationID: r.CorrelationID, ParentID: r.ParentID, Relationship: r.Relationship, Metadata: r.Metadata,
+		JobRef: r.JobRef, MaxTries: r.MaxTries, DurationMS: r.DurationMS, CodeHash: r.CodeHash, InputHash: r.InputHash,
+		ExitCode:        r.ExitCode,
+		StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated, Error: r.Error, Timing: r.Timing,
+		Usage:    r.Usage,
+		Enforced: r.Enforced, Artifacts: r.Artifacts, InputArtifacts: r.InputArtifacts, Skipped: r.Skipped,
+		ArtifactsNote: r.ArtifactsNote,
+		OutputError:   r.OutputError,
+		ClientIP:      r.ClientIP, CorrelationID: r.CorrelationID, ParentID: r.ParentID, Relationship: r.Relationship,
+		Metadata: r.Metadata,
 	}
 	if !r.Async {
 		keep.Key = r.IdempotencyKey
@@ -67,14 +71,15 @@ func restOf(r *job.Record) ([]byte, error) {
 	return b, nil
 }
 
-// columns of table records, in the order in which scanRecord reads them.
-const columns = `r.id, r.caller, r.status, r.job_type, r.durable, r.attempt, r.worker, r.created_at, r.dequeued_at, r.started_at, r.ended_at,
+// columns lists the columns of table records in the order that scanRecord expects.
+const columns = `r.id, r.caller, r.status, r.job_type, r.durable, r.attempt, r.worker,
+	r.created_at, r.dequeued_at, r.started_at, r.ended_at,
 	r.idem_key, r.fingerprint, r.rest`
 
-// scanner is a row.
+// scanner is a row of a result.
 type scanner interface{ Scan(into ...any) error }
 
-// scanRecord reads columns and whatever follows them.
+// scanRecord scans columns, and any further columns into after.
 func scanRecord(row scanner, after ...any) (*job.Record, error) {
 	var (
 		r                        job.Record
@@ -84,7 +89,8 @@ func scanRecord(row scanner, after ...any) (*job.Record, error) {
 		raw                      []byte
 		keep                     rest
 	)
-	into := []any{&r.ID, &r.Caller, &r.Status, &r.JobType, &r.Async, &r.Attempt, &worker, &created, &dequeued, &started, &ended,
+	into := []any{&r.ID, &r.Caller, &r.Status, &r.JobType, &r.Async, &r.Attempt, &worker, &created, &dequeued, &started,
+		&ended,
 		&key, &r.Fingerprint, &raw}
 	if err := row.Scan(append(into, after...)...); err != nil {
 		return nil, err
@@ -96,16 +102,21 @@ func scanRecord(row scanner, after ...any) (*job.Record, error) {
 	if !key.Valid {
 		r.IdempotencyKey = keep.Key
 	}
-	r.CreatedAt, r.DequeuedAt, r.StartedAt, r.EndedAt = time.Unix(0, created).UTC(), fromNanos(dequeued), fromNanos(started), fromNanos(ended)
-	r.JobRef, r.MaxTries, r.DurationMS, r.CodeHash, r.InputHash, r.ExitCode = keep.JobRef, keep.MaxTries, keep.DurationMS, keep.CodeHash, keep.InputHash, keep.ExitCode
-	r.StdoutTruncated, r.StderrTruncated, r.Error, r.Timing, r.Usage = keep.StdoutTruncated, keep.StderrTruncated, keep.Error, keep.Timing, keep.Usage
-	r.Enforced, r.Artifacts, r.InputArtifacts, r.Skipped, r.ArtifactsNote = keep.Enforced, keep.Artifacts, keep.InputArtifacts, keep.Skipped, keep.ArtifactsNote
+	r.CreatedAt, r.DequeuedAt, r.StartedAt, r.EndedAt = time.Unix(0, created).UTC(), fromNanos(dequeued),
+		fromNanos(started), fromNanos(ended)
+	r.JobRef, r.MaxTries, r.DurationMS, r.CodeHash, r.InputHash, r.ExitCode = keep.JobRef, keep.MaxTries,
+		keep.DurationMS, keep.CodeHash, keep.InputHash, keep.ExitCode
+	r.StdoutTruncated, r.StderrTruncated, r.Error, r.Timing, r.Usage = keep.StdoutTruncated, keep.StderrTruncated,
+		keep.Error, keep.Timing, keep.Usage
+	r.Enforced, r.Artifacts, r.InputArtifacts, r.Skipped, r.ArtifactsNote = keep.Enforced, keep.Artifacts,
+		keep.InputArtifacts, keep.Skipped, keep.ArtifactsNote
 	r.OutputError = keep.OutputError
-	r.ClientIP, r.CorrelationID, r.ParentID, r.Relationship, r.Metadata = keep.ClientIP, keep.CorrelationID, keep.ParentID, keep.Relationship, keep.Metadata
+	r.ClientIP, r.CorrelationID, r.ParentID, r.Relationship, r.Metadata = keep.ClientIP, keep.CorrelationID,
+		keep.ParentID, keep.Relationship, keep.Metadata
 	return &r, nil
 }
 
-// scanFull reads columns and the texts.
+// scanFull scans columns and the texts.
 func scanFull(row scanner) (*job.Record, error) {
 	var stdout, stderr, output []byte
 	r, err := scanRecord(row, &stdout, &stderr, &output)
@@ -137,7 +148,7 @@ func orNull(s string) any {
 	return s
 }
 
-// insertRecord writes a new record with its labels, texts and request, and returns its number.
+// insertRecord inserts a record with its labels, texts and request, and returns its seq.
 func insertRecord(t *tx, r *job.Record, req *job.Request) (seq int64, err error) {
 	keep, err := restOf(r)
 	if err != nil {
@@ -154,9 +165,11 @@ func insertRecord(t *tx, r *job.Record, req *job.Request) (seq int64, err error)
 		key = nil
 	}
 	own := len(keep) + len(r.Stdout) + len(r.Stderr) + len(r.Output) + len(body) + len(input)
-	err = t.one(`INSERT INTO records (id, caller, job_type, status, durable, attempt, worker, created_at, dequeued_at, started_at, ended_at,
+	err = t.one(`INSERT INTO records (id, caller, job_type, status, durable, attempt, worker, created_at,
+			dequeued_at, started_at, ended_at,
 			idem_key, fingerprint, own_bytes, rest) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING seq`,
-		[]any{r.ID, r.Caller, r.JobType, string(r.Status), r.Async, r.Attempt, orNull(r.WorkerID), r.CreatedAt.UnixNano(), nanos(r.DequeuedAt),
+		[]any{r.ID, r.Caller, r.JobType, string(r.Status), r.Async, r.Attempt, orNull(r.WorkerID),
+			r.CreatedAt.UnixNano(), nanos(r.DequeuedAt),
 			nanos(r.StartedAt), nanos(r.EndedAt), key, r.Fingerprint, own, keep}, &seq)
 	if err != nil {
 		return 0, fmt.Errorf("insert record %s: %w", r.ID, err)
@@ -186,7 +199,7 @@ func writeTexts(t *tx, seq int64, r *job.Record) error {
 	return nil
 }
 
-// blob is nil for "".
+// blob returns the bytes of s, or nil if s is empty.
 func blob(s string) []byte {
 	if s == "" {
 		return nil
@@ -194,7 +207,7 @@ func blob(s string) []byte {
 	return []byte(s)
 }
 
-// encodeRequest keeps the input apart, since its text is the caller's to the letter.
+// encodeRequest encodes the request without its input, which is stored verbatim.
 func encodeRequest(req *job.Request) (body, input []byte, err error) {
 	slim := *req
 	input, slim.Input = req.Input, nil

@@ -11,10 +11,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// Save keeps the terminal record of a synchronous run. It does not wait: it fills rec.Artifacts and
-// returns. Neither the arguments nor what they point to may change afterwards. When too much is
-// waiting, or on failure, the record is lost and the log has a line (wire.md 1.1: best effort).
-// Get, List and Delete of this store see the record at once.
+// Save stores the terminal record of a synchronous run in the background. It sets rec.Artifacts and
+// does not block. Neither the arguments nor the data they point to may change afterwards. If too
+// much is pending or the write fails, the record is lost and the loss is logged (wire.md 1.1: best
+// effort). Get, List and Delete see the record immediately.
 func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact) {
 	rec.Artifacts = refsOf(artifacts)
 	if rec.CreatedAt.IsZero() {
@@ -44,8 +44,8 @@ func (s *Store) Save(rec *job.Record, req *job.Request, artifacts []job.Artifact
 	}
 }
 
-// answerFirst is how long a saver leaves the CPU to the answer of the run that it saves. Get and
-// List wait for it.
+// answerFirst is the delay before a save, which leaves the CPU to the run's response. Get and List
+// wait for the save.
 const answerFirst = 5 * time.Millisecond
 
 func (s *Store) saver() {
@@ -80,7 +80,7 @@ func (s *Store) save(p *pendingSave) (err error) {
 	})
 }
 
-// lost logs that Save could not keep a record, at most once a second: a full disk loses many.
+// lost logs a record that Save could not store, at most once per second: a full disk loses many.
 func (s *Store) lost(id string, err error) {
 	n := s.counts.dropped.Add(1)
 	s.saves.mu.Lock()
@@ -99,16 +99,16 @@ type pendingSave struct {
 	req       *job.Request
 	artifacts []job.Artifact
 	size      int64
-	done      chan struct{} // closed when it is kept or lost
+	done      chan struct{} // closed when the record is stored or lost
 }
 
-// saveQueue holds what Save has taken and the savers have not yet kept.
+// saveQueue holds records that Save has accepted and the savers have not yet stored.
 type saveQueue struct {
 	waiting chan *pendingSave
 	limit   int64
 
 	mu      sync.Mutex
-	pending map[string]*pendingSave // by id, until kept or lost
+	pending map[string]*pendingSave // by ID, until stored or lost
 	bytes   int64
 	closed  bool
 	logged  time.Time
@@ -126,7 +126,7 @@ var (
 	errSavedOnce = errors.New("a record of that id is waiting already")
 )
 
-// add takes p, also when it alone is over the limit.
+// add queues p. An item over the limit is accepted if the queue is empty.
 func (q *saveQueue) add(p *pendingSave) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -140,7 +140,7 @@ func (q *saveQueue) add(p *pendingSave) error {
 	}
 	q.pending[p.rec.ID] = p
 	q.bytes += p.size
-	q.waiting <- p // has room for maxSaves
+	q.waiting <- p // does not block: capacity maxSaves
 	return nil
 }
 
@@ -152,7 +152,7 @@ func (q *saveQueue) remove(p *pendingSave) {
 	close(p.done)
 }
 
-// wait returns when what matches now is kept or lost.
+// wait waits until the matching pending saves are stored or lost.
 func (q *saveQueue) wait(ctx context.Context, match func(*pendingSave) bool) error {
 	var matched []*pendingSave
 	q.mu.Lock()
@@ -172,7 +172,7 @@ func (q *saveQueue) wait(ctx context.Context, match func(*pendingSave) bool) err
 	return nil
 }
 
-// close takes no more; the savers end after what is waiting.
+// close refuses further saves. The savers end once the queue is empty.
 func (q *saveQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -22,9 +22,8 @@ import (
 // fullDir makes this test binary a process that fills a small disk.
 const fullDir = "TSUBO_STORE_FULL_DIR"
 
-// A full disk is ErrNoSpace for what does not fit, wherever it strikes; what was accepted stays,
-// nothing is half kept, and it goes on once there is room. The disk is a tmpfs in a mount namespace
-// of its own.
+// A full disk is ErrNoSpace wherever it strikes. Accepted data stays, nothing is half stored, and
+// the store works again once there is room. The disk is a tmpfs in a mount namespace of its own.
 func TestDiskFull(t *testing.T) {
 	need.Root(t)
 	cmd := exec.Command(os.Args[0])
@@ -55,7 +54,8 @@ func fillSmallDisk(dir string) error {
 		if n > 10_000 {
 			return errors.New("the disk never fills")
 		}
-		rec := &job.Record{ID: fmt.Sprint("job-", n), Caller: "uid:1", Status: job.Queued, Async: true, IdempotencyKey: fmt.Sprint("key-", n)}
+		rec := &job.Record{ID: fmt.Sprint("job-", n), Caller: "uid:1", Status: job.Queued, Async: true,
+			IdempotencyKey: fmt.Sprint("key-", n)}
 		_, err := s.Accept(ctx, rec, &job.Request{Code: strings.Repeat("x", 60_000)})
 		switch {
 		case err == nil:
@@ -88,7 +88,8 @@ func fillSmallDisk(dir string) error {
 			return fmt.Errorf("accepted and lost: %w", err)
 		}
 	}
-	retry := &job.Record{ID: "again", Caller: "uid:1", Status: job.Queued, Async: true, IdempotencyKey: fmt.Sprint("key-", len(accepted))}
+	retry := &job.Record{ID: "again", Caller: "uid:1", Status: job.Queued, Async: true,
+		IdempotencyKey: fmt.Sprint("key-", len(accepted))}
 	if existing, err := s.Accept(ctx, retry, &job.Request{}); err != nil || existing != nil {
 		return fmt.Errorf("the key of a refused submission is burned: %v, %w", existing, err)
 	}

@@ -2,7 +2,7 @@ package store
 
 import "testing"
 
-// A job that runs has started_at; one that is queued again has none.
+// A running job has started_at; a requeued job has none.
 func TestRunningJobHasStartedAt(t *testing.T) {
 	s := openHere(t, Config{})
 	accepted(t, s, "a")

@@ -19,19 +19,19 @@ import (
 	_ "modernc.org/sqlite" // registers the driver
 )
 
-// Config is where a store is and how much it may hold in memory.
+// Config configures a [Store].
 type Config struct {
-	Dir  string // data_dir; made with mode 0700 when missing
-	File string // the database; "" for tsubo.db in Dir
+	Dir  string // data_dir; created with mode 0700 if missing
+	File string // the database; empty means tsubo.db in Dir
 	Log  *slog.Logger
-	Now  func() time.Time // nil: time.Now
+	Now  func() time.Time // nil means time.Now
 
-	// SaveBuffer bounds what Save may have waiting: bytes of artifacts, texts and requests. 0: 64
-	// MiB.
+	// SaveBuffer limits the pending data of Save, in bytes of artifacts, texts and requests. Zero
+	// means 64 MiB.
 	SaveBuffer int64
 }
 
-// Names in Dir.
+// Names of files in Config.Dir.
 const (
 	databaseName = "tsubo.db"
 	lockName     = "store.lock"
@@ -45,7 +45,7 @@ const (
 	savers           = 4
 )
 
-// Store is an open store.
+// Store is an open store. It is safe for concurrent use.
 type Store struct {
 	file string
 	dir  string
@@ -54,16 +54,16 @@ type Store struct {
 	lock *os.File
 
 	reads  *pool // look-ups
-	lists  *pool // what may read much
+	lists  *pool // listings, which may read much
 	writes *sql.DB
 	writer *writer
 	files  *files
 	saves  *saveQueue
 	keep   atomic.Pointer[Retention]
-	over   chan struct{} // holds one when Purge has work
-	swept  chan struct{} // closed when the sweep of Open is over
+	over   chan struct{} // signals that Purge has work; capacity 1
+	swept  chan struct{} // closed when Open's sweep has ended
 
-	workers    sync.WaitGroup  // of savers and the sweep
+	workers    sync.WaitGroup  // savers and the sweep
 	background context.Context // ends with the store
 	stop       context.CancelFunc
 	closeOnce  sync.Once
@@ -73,30 +73,32 @@ type Store struct {
 
 type counts struct{ accepts, operations, commits, syncs, saves, dropped, removed atomic.Int64 }
 
-// Stats counts since Open.
+// Stats holds counts since [Open].
 type Stats struct {
-	Accepts    int64 // calls of Accept that made a record
-	Operations int64 // writes, whatever came of them
+	Accepts    int64 // calls of Accept that stored a record
+	Operations int64 // writes, successful or not
 	Commits    int64 // transactions that changed something or could have
-	Syncs      int64 // those of them with synchronous=FULL
-	Saves      int64 // records that Save kept
-	Dropped    int64 // records that Save could not keep
+	Syncs      int64 // commits with synchronous=FULL
+	Saves      int64 // records that Save stored
+	Dropped    int64 // records that Save lost
 	Removed    int64 // artifact files removed
 }
 
-// Stats returns the counts.
+// Stats returns the counts since [Open].
 func (s *Store) Stats() Stats {
 	return Stats{
 		Accepts: s.counts.accepts.Load(), Operations: s.counts.operations.Load(), Commits: s.counts.commits.Load(),
-		Syncs: s.counts.syncs.Load(), Saves: s.counts.saves.Load(), Dropped: s.counts.dropped.Load(), Removed: s.counts.removed.Load(),
+		Syncs: s.counts.syncs.Load(), Saves: s.counts.saves.Load(), Dropped: s.counts.dropped.Load(),
+		Removed: s.counts.removed.Load(),
 	}
 }
 
-// Open opens the store in cfg.Dir, makes it when there is none, brings its schema up to date and
-// removes what a crash left behind (in the background where there may be much of it). One process
-// at a time: ErrInUse. A damaged database is ErrCorrupt.
+// Open opens or creates the store in cfg.Dir, migrates its schema and removes leftovers of a crash,
+// the artifact files in the background. It returns ErrInUse if another process has the store open,
+// and ErrCorrupt if the database is damaged. The caller must call Close.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, over: make(chan struct{}, 1), swept: make(chan struct{})}
+	s := &Store{dir: cfg.Dir, file: cfg.File, log: cfg.Log, now: cfg.Now, over: make(chan struct{}, 1),
+		swept: make(chan struct{})}
 	if s.file == "" {
 		s.file = filepath.Join(cfg.Dir, databaseName)
 	}
@@ -167,14 +169,16 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	return s, nil
 }
 
-// Pragmas of the connections. The page cache is small because the kernel has one; mmap is off
-// because its pages would count as ours.
+// Pragmas of the connections. The page cache is small because the kernel has a cache. mmap is off
+// because mapped pages would count as the daemon's memory.
 var (
 	writerPragmas = []string{
 		"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(1)",
-		"cache_size(-4096)", "mmap_size(0)", "journal_size_limit(16777216)", "wal_autocheckpoint(1000)", "trusted_schema(0)", "cell_size_check(1)",
+		"cache_size(-4096)", "mmap_size(0)", "journal_size_limit(16777216)", "wal_autocheckpoint(1000)",
+		"trusted_schema(0)", "cell_size_check(1)",
 	}
-	readerPragmas = []string{"busy_timeout(10000)", "query_only(1)", "cache_size(-1024)", "mmap_size(0)", "trusted_schema(0)", "cell_size_check(1)"}
+	readerPragmas = []string{"busy_timeout(10000)", "query_only(1)", "cache_size(-1024)", "mmap_size(0)",
+		"trusted_schema(0)", "cell_size_check(1)"}
 )
 
 func dataSource(file string, pragmas []string) string {
@@ -183,8 +187,8 @@ func dataSource(file string, pragmas []string) string {
 	return u.String()
 }
 
-// Close ends the store: waits for what Save has waiting and for what is being written, syncs
-// everything and folds the log into the database. Calls after it give ErrClosed. It may come twice.
+// Close waits for pending saves and writes, syncs everything, checkpoints the log into the database
+// and closes the store. Later calls of other methods return ErrClosed. Close is idempotent.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.saves.close()
@@ -197,7 +201,7 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// Sync makes all that was committed durable, also what did not ask for it.
+// Sync makes all committed writes durable.
 func (s *Store) Sync(ctx context.Context) error {
 	return s.writer.alone(ctx, func(t *tx) error { return t.checkpoint("PASSIVE") })
 }
@@ -216,9 +220,9 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// createPrivate makes an empty file of mode 0600 where there is none, takes others' rights off one
-// that is there, and reports when what is there cannot be a database. SQLite gives the files beside
-// it the same mode.
+// createPrivate creates an empty file with mode 0600 or restricts an existing file to that mode. It
+// returns an error if the file cannot be a database. SQLite gives its companion files the same
+// mode.
 func createPrivate(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -240,7 +244,7 @@ func createPrivate(path string) (err error) {
 	return nil
 }
 
-// removeSnapshots removes what a crash left of a backup.
+// removeSnapshots removes the database copies of interrupted backups.
 func removeSnapshots(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, snapshotPrefix+"*"))
 	for _, path := range left {

@@ -8,10 +8,10 @@ import (
 	"runtime"
 )
 
-// maxGroup bounds the operations of one transaction.
+// maxGroup limits the operations of a transaction.
 const maxGroup = 256
 
-// op is one write. do may run more than once: each run starts from the state before the first.
+// op is a write. do may run more than once; each run starts from the same state.
 type op struct {
 	do      func(*tx) error
 	durable bool
@@ -19,14 +19,14 @@ type op struct {
 	done    chan error
 }
 
-// writer is the one goroutine that writes.
+// writer runs all writes on a single goroutine.
 type writer struct {
 	s    *Store
 	ops  chan *op
-	end  chan struct{} // closed by close: finish what is in ops, then leave
-	left chan struct{} // closed when it has left
+	end  chan struct{} // closed by close: finish the pending ops, then return
+	left chan struct{} // closed when run has returned
 	tx   *tx
-	full bool // what the connection's synchronous is
+	full bool // whether the connection has synchronous=FULL
 	err  error
 }
 
@@ -43,9 +43,9 @@ func startWriter(ctx context.Context, s *Store) (*writer, error) {
 	return w, nil
 }
 
-// write runs do in a transaction with whatever else waits, and returns when that is committed,
-// durable also synced. ctx counts until the writer has it; from then on the outcome is awaited, so
-// that an answer is never a guess.
+// write runs do in a transaction together with other waiting writes. It returns once the
+// transaction is committed, and synced if durable is set. ctx counts only until the writer has
+// taken the operation. After that write waits for the outcome, so that the result is definite.
 func (s *Store) write(ctx context.Context, durable bool, do func(*tx) error) error {
 	return s.writer.submit(ctx, &op{do: do, durable: durable, done: make(chan error, 1)})
 }
@@ -101,7 +101,7 @@ func (w *writer) run() {
 	}
 }
 
-// take runs o and what waits behind it.
+// take runs o together with the waiting operations.
 func (w *writer) take(o *op) {
 	group := make([]*op, 0, 16)
 	yielded := false
@@ -123,7 +123,7 @@ func (w *writer) take(o *op) {
 		if yielded {
 			break
 		}
-		// Whoever is just about to submit shares this sync.
+		// Yield once, so that operations about to be submitted share this sync.
 		yielded = true
 		runtime.Gosched()
 		select {
@@ -136,9 +136,9 @@ func (w *writer) take(o *op) {
 	w.commit(group)
 }
 
-// commit runs the group in one transaction. When that fails as a whole (a full disk, an I/O error),
-// each operation gets a transaction of its own, once: one that is too big must not take the small
-// ones down.
+// commit runs the group in a transaction. If the transaction fails as a whole (full disk, I/O
+// error), it runs each operation once in a transaction of its own, so that a large operation cannot
+// fail the small ones.
 func (w *writer) commit(group []*op) {
 	if len(group) == 0 {
 		return
@@ -160,7 +160,8 @@ func (w *writer) commit(group []*op) {
 	}
 }
 
-// transaction returns what came of each operation, or why nothing of the group was kept.
+// transaction returns the result of each operation, or an error if nothing of the group was
+// committed.
 func (w *writer) transaction(group []*op) (errs []error, err error) {
 	durable := false
 	for _, o := range group {
@@ -181,7 +182,7 @@ func (w *writer) transaction(group []*op) (errs []error, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_, _ = w.tx.exec("ROLLBACK") // fails when SQLite has done it itself
+			_, _ = w.tx.exec("ROLLBACK") // fails if SQLite has already rolled back
 		}
 	}()
 	errs = make([]error, len(group))
@@ -210,8 +211,8 @@ func (w *writer) transaction(group []*op) (errs []error, err error) {
 	return errs, nil
 }
 
-// attempt runs one operation, and takes back what it did when it fails. broken is a failure of the
-// transaction itself.
+// attempt runs an operation and rolls it back if it fails. broken means that the transaction itself
+// failed.
 func (w *writer) attempt(o *op) (failed, broken error) {
 	if _, err := w.tx.exec("SAVEPOINT op"); err != nil {
 		return nil, fmt.Errorf("savepoint: %w", err)
@@ -231,7 +232,7 @@ func (w *writer) attempt(o *op) (failed, broken error) {
 	return failed, nil
 }
 
-// close waits for what was submitted, and folds the log into the database.
+// close waits for the submitted operations and checkpoints the log into the database.
 func (w *writer) close() error {
 	close(w.end)
 	<-w.left
@@ -243,8 +244,8 @@ func (w *writer) finish() error {
 	return errors.Join(err, w.tx.checkpoint("TRUNCATE"), w.tx.close())
 }
 
-// tx is the writing connection, with its statements prepared once. Its context never ends: an
-// interrupted write is nobody's wish.
+// tx is the write connection with its prepared statements. Writes use a context that never ends,
+// because interrupting them would help nobody.
 type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
@@ -262,7 +263,7 @@ func (t *tx) prepare(query string) (*sql.Stmt, error) {
 	return st, nil
 }
 
-// exec returns the number of rows that the statement changed.
+// exec runs a statement and returns the number of changed rows.
 func (t *tx) exec(query string, args ...any) (int64, error) {
 	st, err := t.prepare(query)
 	if err != nil {
@@ -275,7 +276,7 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-// one scans one row; sql.ErrNoRows when there is none.
+// one scans a single row. It returns sql.ErrNoRows if there is none.
 func (t *tx) one(query string, args []any, into ...any) error {
 	st, err := t.prepare(query)
 	if err != nil {
