@@ -10,38 +10,38 @@ import (
 	"time"
 )
 
-// Access configures who may call besides peers on the Unix socket, and how often anybody may
-// (wire.md rulings 14 to 16).
+// Access configures authentication on TCP, and rate limits on every listener (wire.md rulings 14 to
+// 16).
 type Access struct {
-	TCP  bool   // the listener is on: server_host or server_port is written, or --tcp
-	Host string // an address or "localhost"
+	TCP  bool   // the listener is on: server_host or server_port is set, or --tcp
+	Host string // an IP address or "localhost"
 	Port int
-	// TLSCert and TLSKey are PEM files, both or none.
+	// TLSCert and TLSKey are PEM files. Both are set, or neither.
 	TLSCert, TLSKey string
 
-	// Keys are wanted on TCP. On loopback without them LoopbackRole is what an unknown caller is:
-	// "" nobody, "user" or "admin".
+	// RequireKey makes TCP callers present one of Keys. On loopback without keys, LoopbackRole is
+	// the role of an unknown caller: "" for no access, "user" or "admin".
 	RequireKey   bool
-	Header       string // the header that a key may come in, besides Authorization: Bearer
+	Header       string // header that may carry a key, besides Authorization: Bearer
 	Keys         []Key
 	LoopbackRole string
-	// OpenNetwork is allow_unauthenticated_network_access, the named opt-out from keys and TLS
+	// OpenNetwork is allow_unauthenticated_network_access, the explicit opt-out from keys and TLS
 	// beyond loopback.
 	OpenNetwork bool
 
-	// RateRequests per RateWindow of one TCP identity, UnixRequests of one uid on the Unix socket;
-	// 0 is no limit.
+	// RateRequests limits a TCP identity and UnixRequests a uid on the Unix socket, both per
+	// RateWindow. Zero means no limit.
 	RateRequests, UnixRequests int
 	RateWindow                 time.Duration
 }
 
-// Key is an API key, known by its hash alone.
+// Key is an API key, stored only as its hash.
 type Key struct {
 	SHA256 [32]byte
 	Admin  bool
 }
 
-// minKey is the least length of a key that somebody chose, in characters; `tsubo keys create` makes
+// minKey is the minimum length of a user-chosen key, in characters. `tsubo keys create` generates
 // 256 bits.
 const minKey = 16
 
@@ -55,8 +55,8 @@ func defaultAccess() Access {
 	return Access{Host: "127.0.0.1", Port: 8000, Header: "X-API-Key", RateRequests: 120, RateWindow: time.Minute}
 }
 
-// bind reads the keys; what depends on several of them is checked by Check, because --tcp counts,
-// too.
+// bind reads the access keys. CheckAccess verifies dependencies between keys later, because --tcp
+// affects them.
 func (d *Access) bind(r *reader) {
 	d.TCP = r.written("server_host") || r.written("server_port")
 	r.text("server_host", &d.Host, 1, 253)
@@ -87,11 +87,12 @@ func (d *Access) bind(r *reader) {
 	}
 }
 
-// bindKeys reads api_keys: hashes in the file, where others may read them; as they are only from
-// the environment.
+// bindKeys reads api_keys. The file, which others may be able to read, must contain hashes; the
+// environment may contain plain keys.
 func (d *Access) bindKeys(r *reader) {
 	_, fromEnv := r.env[variable("api_keys")]
-	r.note("api_keys", []string{}, "list of sha256:<64 hex digits>; in the environment the keys themselves, of at least %d characters", minKey)
+	r.note("api_keys", []string{},
+		"list of sha256:<64 hex digits>; in the environment the keys themselves, of at least %d characters", minKey)
 	elements, ok := r.list("api_keys")
 	if !ok {
 		return
@@ -106,10 +107,11 @@ func (d *Access) bindKeys(r *reader) {
 			r.fail("api_keys", "each key must be a text")
 			continue
 		case keyHashRE.MatchString(text):
-			_, _ = hex.Decode(key.SHA256[:], []byte(text[len("sha256:"):])) // matched
+			_, _ = hex.Decode(key.SHA256[:], []byte(text[len("sha256:"):])) // keyHashRE matched
 		case !fromEnv:
-			r.fail("api_keys", "a key in the file must be sha256:<64 hex digits>, its hash: tsubo keys create makes one, "+
-				"or hash your own with printf %%s KEY | sha256sum")
+			r.fail("api_keys",
+				"a key in the file must be sha256:<64 hex digits>, its hash: tsubo keys create makes one, "+
+					"or hash your own with printf %%s KEY | sha256sum")
 			continue
 		case len(text) < minKey || strings.ContainsAny(text, "\r\n\x00"):
 			r.fail("api_keys", "each key must have at least %d characters and no line break", minKey)
@@ -145,15 +147,16 @@ func (d *Access) bindLoopback(r *reader) {
 	}
 }
 
-// Loopback reports whether the TCP listener is reached from this host alone.
+// Loopback reports whether the TCP listener is reachable only from this host.
 func (d *Access) Loopback() bool {
 	ip := net.ParseIP(d.Host)
 	return d.Host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// CheckAccess refuses a TCP listener that lets in whom it should not (ruling 14), and returns what
-// must be logged at every start about one that is open on purpose. Call it once TCP is settled
-// (--tcp). moreKeys reports that there are keys besides those of the configuration.
+// CheckAccess returns an error if the TCP listener would admit callers that it should not (ruling
+// 14). For a listener that is open on purpose it returns warnings, which must be logged at every
+// start. Call CheckAccess after --tcp has been applied. moreKeys reports whether keys exist outside
+// the configuration.
 func (c *Config) CheckAccess(moreKeys bool) (warnings []string, err error) {
 	d := &c.Access
 	if d.TLSKey != "" {
@@ -162,7 +165,8 @@ func (c *Config) CheckAccess(moreKeys bool) (warnings []string, err error) {
 		}
 	}
 	if d.RequireKey && len(d.Keys) == 0 && !moreKeys {
-		return nil, fieldError("api_auth_enabled", "there is no key: make the first with tsubo keys create --offline --admin, or set api_keys")
+		return nil, fieldError("api_auth_enabled",
+			"there is no key: make the first with tsubo keys create --offline --admin, or set api_keys")
 	}
 	switch {
 	case !d.TCP:
@@ -172,19 +176,26 @@ func (c *Config) CheckAccess(moreKeys bool) (warnings []string, err error) {
 			return nil, nil
 		}
 		if d.LoopbackRole == "" {
-			return nil, fieldError("server_host", "a TCP listener lets in every user of this host: set api_auth_enabled with keys, "+
-				"or allow_unauthenticated_loopback: true")
+			return nil, fieldError("server_host",
+				"a TCP listener lets in every user of this host: set api_auth_enabled with keys, "+
+					"or allow_unauthenticated_loopback: true")
 		}
-		return []string{"TCP on " + d.Host + " without keys: every user of this host is " + d.LoopbackRole + " (allow_unauthenticated_loopback)"}, nil
+		return []string{"TCP on " + d.Host + " without keys: every user of this host is " + d.LoopbackRole +
+			" (allow_unauthenticated_loopback)"}, nil
 	case d.OpenNetwork:
 		if d.RequireKey && d.TLSCert != "" {
 			return nil, nil
 		}
-		return []string{"TCP on " + d.Host + " without keys or without TLS: whoever reaches it gets in (allow_unauthenticated_network_access)"}, nil
+		return []string{"TCP on " + d.Host +
+			" without keys or without TLS: whoever reaches it gets in (allow_unauthenticated_network_access)"}, nil
 	case !d.RequireKey:
-		return nil, fieldError("server_host", "beyond loopback callers need keys: set api_auth_enabled, or the opt-out allow_unauthenticated_network_access: true")
+		return nil, fieldError("server_host",
+			"beyond loopback callers need keys: set api_auth_enabled, or the opt-out "+
+				"allow_unauthenticated_network_access: true")
 	case d.TLSCert == "":
-		return nil, fieldError("server_host", "beyond loopback keys need TLS: set tls_cert and tls_key, or the opt-out allow_unauthenticated_network_access: true")
+		return nil, fieldError("server_host",
+			"beyond loopback keys need TLS: set tls_cert and tls_key, or the opt-out "+
+				"allow_unauthenticated_network_access: true")
 	}
 	return nil, nil
 }

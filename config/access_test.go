@@ -16,7 +16,7 @@ func TestAccess(t *testing.T) {
 	}
 	tls := "tls_cert: /cert.pem\ntls_key: " + key + "\n"
 	for text, refused := range map[string]string{
-		"":                       "", // no TCP listener at all
+		"":                       "", // no TCP listener
 		"server_host: 127.0.0.1": "server_host",
 		"server_port: 9000":      "server_host",
 		"server_host: 127.0.0.1\nallow_unauthenticated_loopback: true":                    "",
@@ -44,10 +44,12 @@ func TestAccess(t *testing.T) {
 		t.Errorf("keys %v", c.Access.Keys)
 	}
 	for text, want := range map[string]bool{
-		"server_port: 1\nallow_unauthenticated_loopback: true":                                                                        true,
-		"server_host: 0.0.0.0\nallow_unauthenticated_network_access: true":                                                            true,
-		"server_port: 1\napi_auth_enabled: true\napi_keys: [" + hash + "]":                                                            false,
-		"server_host: 10.0.0.1\nallow_unauthenticated_network_access: true\napi_auth_enabled: true\napi_keys: [" + hash + "]\n" + tls: false,
+		"server_port: 1\nallow_unauthenticated_loopback: true":             true,
+		"server_host: 0.0.0.0\nallow_unauthenticated_network_access: true": true,
+		"server_port: 1\napi_auth_enabled: true\napi_keys: [" + hash +
+			"]": false,
+		"server_host: 10.0.0.1\nallow_unauthenticated_network_access: true\napi_auth_enabled: true\napi_keys: [" +
+			hash + "]\n" + tls: false,
 	} {
 		warnings, err := mustLoad(t, text).CheckAccess(false)
 		if err != nil || (len(warnings) > 0) != want {
@@ -56,7 +58,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// The daemon does not start without a key, so the error names the command that needs no daemon.
+// The daemon does not start without a key, so the error must name the command that works offline.
 func TestNoKeyNamesTheOfflineCommand(t *testing.T) {
 	_, err := mustLoad(t, "server_host: 127.0.0.1\napi_auth_enabled: true").CheckAccess(false)
 	if err == nil || !strings.Contains(err.Error(), "tsubo keys create --offline --admin") {

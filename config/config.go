@@ -16,25 +16,25 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// DefaultFile is read when neither an argument nor TSUBO_CONFIG names another file and it is there.
+// DefaultFile is read if it exists and neither an argument nor TSUBO_CONFIG names another file.
 const DefaultFile = "/etc/tsubo/tsubo.yaml"
 
-// Values of SecurityMode.
+// Values of Config.SecurityMode.
 const (
 	Strict     = "strict"
 	Permissive = "permissive"
 )
 
-// maxSocketPath is the longest path of a Unix socket: sun_path of unix(7) less its NUL.
+// maxSocketPath limits the path of a Unix socket, in bytes: sun_path of unix(7) without its NUL.
 const maxSocketPath = 107
 
-// sentryRoom is the most that a sandbox needs beyond its job's memory; a job type must fit the
-// budget with it.
+// sentryRoom is the maximum memory of a sandbox beyond its job's memory, in bytes. A job type must
+// fit the budget including sentryRoom.
 const sentryRoom = 64 * job.MiB
 
-// Config is a checked configuration, every field filled. It is read-only.
+// Config is a checked configuration with every field set. It is read-only.
 type Config struct {
-	File     string   // it was read from, "" for none
+	File     string   // the file that was read; empty means none
 	Warnings []string // to be logged at start
 
 	ProductionMode bool
@@ -43,22 +43,22 @@ type Config struct {
 
 	DataDir, RunDir string
 	Socket          string // path, at most 107 bytes
-	SocketGroup     string // "" when the default group does not exist: then only root reaches the socket
+	SocketGroup     string // empty if the default group does not exist; only root can then use the socket
 	RunscPath       string // absolute
-	RunscSHA256     string // 64 lower-case hex digits that the file at RunscPath must have; "" for any
+	RunscSHA256     string // required digest of the file at RunscPath, 64 lower-case hex digits; empty means any
 	InitPath        string // absolute
-	MkfsErofsPath   string // absolute, or "" for the one on PATH
-	CgroupParent    string // absolute path in the hierarchy, or "" for the default
+	MkfsErofsPath   string // absolute; empty means a search of PATH
+	CgroupParent    string // absolute path in the hierarchy; empty means the default
 	AdminUIDs       []uint32
-	AllowedUIDs     []uint32 // who besides admins may use the Unix socket; empty: whoever its mode lets connect
+	AllowedUIDs     []uint32 // non-admins who may use the Unix socket; empty means that its file mode decides
 
 	MemoryBudget int64 // bytes
-	DaemonMemory int64 // bytes, of tsubod itself: memory.max of its leaf
+	DaemonMemory int64 // bytes, memory.max of tsubod's own leaf
 	MaxWorkers   int
 	MaxQueueSize int
 
 	MaxPayloadBytes int64
-	HeldBytes       int64 // of bodies and answers in memory, all requests together
+	HeldBytes       int64 // bytes of request and response bodies in memory, over all requests
 	MaxCodeBytes    int64
 	MaxInputBytes   int64
 
@@ -75,16 +75,18 @@ type Config struct {
 	types   map[string]job.Type
 }
 
-// Images configures where images come from.
+// Images configures the sources of images.
 type Images struct {
-	PreloadDirs     []string // each folder in them is an OCI layout, imported at start; one that is missing is passed over
-	MaxArchiveBytes int64    // of one upload
+	// PreloadDirs are directories of OCI layouts, which are imported at start. Missing directories
+	// are ignored.
+	PreloadDirs     []string
+	MaxArchiveBytes int64 // limit of an upload
 }
 
-// Strict reports whether the daemon refuses to run on a host that cannot enforce everything.
+// Strict reports whether the daemon refuses to run on a host that cannot enforce every limit.
 func (c *Config) Strict() bool { return c.SecurityMode == Strict }
 
-// Level is LogLevel for log/slog.
+// Level returns LogLevel as a log/slog level.
 func (c *Config) Level() slog.Level {
 	switch c.LogLevel {
 	case "DEBUG":
@@ -97,7 +99,7 @@ func (c *Config) Level() slog.Level {
 	return slog.LevelInfo
 }
 
-// Types returns the job types by name, in a map of the caller's own. "default" is among them.
+// Types returns the job types by name, always including "default". The caller owns the map.
 func (c *Config) Types() map[string]job.Type {
 	types := make(map[string]job.Type, len(c.types))
 	for name, t := range c.types {
@@ -106,9 +108,9 @@ func (c *Config) Types() map[string]job.Type {
 	return types
 }
 
-// Load reads the file at path, or when path is "" the one that TSUBO_CONFIG names, or DefaultFile
-// if it is there; then the environment, which wins. Every problem is in the joined error. It makes
-// nothing and needs no rights but to read the file.
+// Load reads the file at path. If path is empty, it reads the file in TSUBO_CONFIG, or DefaultFile
+// if that exists. Environment variables override the file. The joined error contains every problem.
+// Load creates nothing and needs no privilege except to read the file.
 func Load(path string) (*Config, error) {
 	total, err := memTotal()
 	if err != nil {
@@ -124,7 +126,7 @@ func Load(path string) (*Config, error) {
 	})
 }
 
-// host is what Load takes from the machine.
+// host holds Load's inputs from the machine.
 type host struct {
 	environ     []string
 	defaultFile string
@@ -138,7 +140,8 @@ func memTotal() (int64, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0, fmt.Errorf("read the host's memory size: %w", err)
 	}
-	return int64(info.Totalram) * int64(info.Unit), nil //nolint:gosec,unconvert // both are small enough; Totalram differs between architectures
+	return int64(info.Totalram) * int64(info.Unit),
+		nil //nolint:gosec,unconvert // both are small enough; Totalram differs between architectures
 }
 
 func load(path string, h host) (*Config, error) {
@@ -163,7 +166,7 @@ func load(path string, h host) (*Config, error) {
 	return c, nil
 }
 
-// maxFile bounds the configuration file.
+// maxFile limits the size of the configuration file, in bytes.
 const maxFile = 1 << 20
 
 func readFile(argument, variable, standard string) (path string, data []byte, err error) {
@@ -196,27 +199,31 @@ func defaults(h host) *Config {
 	return &Config{
 		LogLevel: "INFO", SecurityMode: Strict,
 		DataDir: "/var/lib/tsubo", RunDir: "/run/tsubo", SocketGroup: "tsubo",
-		RunscPath:    firstFile(h, "/usr/lib/tsubo/runsc", "/usr/local/lib/tsubo/runsc", "/usr/local/bin/runsc", "/usr/bin/runsc"),
-		InitPath:     firstFile(h, "/usr/lib/tsubo/tsubo-init", "/usr/local/lib/tsubo/tsubo-init", "/usr/local/bin/tsubo-init", "/usr/bin/tsubo-init"),
+		RunscPath: firstFile(h, "/usr/lib/tsubo/runsc", "/usr/local/lib/tsubo/runsc", "/usr/local/bin/runsc",
+			"/usr/bin/runsc"),
+		InitPath: firstFile(h, "/usr/lib/tsubo/tsubo-init", "/usr/local/lib/tsubo/tsubo-init",
+			"/usr/local/bin/tsubo-init", "/usr/bin/tsubo-init"),
 		MemoryBudget: h.memTotal / 5 * 4, MaxWorkers: 4, MaxQueueSize: 100,
 		MaxPayloadBytes: 2097152, HeldBytes: 16 * job.MiB, MaxCodeBytes: 102400, MaxInputBytes: 1048576,
 		DefaultTimeout: 30 * time.Second, MaxTimeout: 300 * time.Second,
 		DefaultStartupTimeout: 120 * time.Second, MaxStartupTimeout: 600 * time.Second,
 		Access: defaultAccess(), Keeping: defaultKeeping(), Pool: defaultPool(),
-		Images:  Images{PreloadDirs: []string{"/opt/tsubo/images", "/usr/share/tsubo/images"}, MaxArchiveBytes: 4 << 30},
+		Images: Images{PreloadDirs: []string{"/opt/tsubo/images", "/usr/share/tsubo/images"},
+			MaxArchiveBytes: 4 << 30},
 		outputs: outputs{stdout: 65536, stderr: 65536, artifact: 10485760, total: 52428800},
 		limits: containerLimits{
-			noFile: job.Rlimit{Soft: 256, Hard: 256}, nProc: job.Rlimit{Soft: 50, Hard: 50}, fSize: 104857600, pids: 100,
+			noFile: job.Rlimit{Soft: 256, Hard: 256}, nProc: job.Rlimit{Soft: 50, Hard: 50}, fSize: 104857600,
+			pids: 100,
 		},
 	}
 }
 
-// firstFile is the first of the paths at which there is a file, else the first.
+// firstFile returns the first path at which a file exists, or paths[0] if there is none.
 func firstFile(h host, paths ...string) string {
 	return paths[max(0, slices.IndexFunc(paths, h.isFile))]
 }
 
-// bind reads every key there is.
+// bind reads all keys.
 func (c *Config) bind(r *reader, h host) {
 	r.boolean("production_mode", &c.ProductionMode)
 	r.word("log_level", &c.LogLevel, upper, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -230,7 +237,8 @@ func (c *Config) bind(r *reader, h host) {
 	r.bytes("api_max_payload_bytes", &c.MaxPayloadBytes, 1024, 104857600)
 	c.HeldBytes = max(c.HeldBytes, 4*c.MaxPayloadBytes)
 	if r.bytes("api_memory_bytes", &c.HeldBytes, 1<<20, 1<<40); c.HeldBytes < 4*c.MaxPayloadBytes {
-		r.fail("api_memory_bytes", "%d is less than four times api_max_payload_bytes (%d): raise this, or lower that", c.HeldBytes, c.MaxPayloadBytes)
+		r.fail("api_memory_bytes", "%d is less than four times api_max_payload_bytes (%d): raise this, or lower that",
+			c.HeldBytes, c.MaxPayloadBytes)
 	}
 	r.bytes("max_code_bytes", &c.MaxCodeBytes, 1024, 10485760)
 	r.bytes("max_input_bytes", &c.MaxInputBytes, 1024, 104857600)
@@ -239,7 +247,8 @@ func (c *Config) bind(r *reader, h host) {
 		n    int64
 	}{{"max_code_bytes", c.MaxCodeBytes}, {"max_input_bytes", c.MaxInputBytes}} {
 		if f.n > c.MaxPayloadBytes && (r.written(f.name) || r.written("api_max_payload_bytes")) {
-			r.fail(f.name, "%d does not fit in a request body of api_max_payload_bytes (%d): raise that, or lower this", f.n, c.MaxPayloadBytes)
+			r.fail(f.name, "%d does not fit in a request body of api_max_payload_bytes (%d): raise that, or lower this",
+				f.n, c.MaxPayloadBytes)
 		}
 	}
 	c.outputs.bind(r)
@@ -247,7 +256,9 @@ func (c *Config) bind(r *reader, h host) {
 	c.bindTimes(r)
 	c.limits.bind(r)
 	if int64(c.limits.fSize) < c.MaxPayloadBytes {
-		r.fail("container_limits", "fsize (%d) is less than api_max_payload_bytes (%d), and what a request brings is written under it: raise fsize, or lower that",
+		r.fail("container_limits",
+			"fsize (%d) is less than api_max_payload_bytes (%d), and what a request brings is written under it: "+
+				"raise fsize, or lower that",
 			int64(c.limits.fSize), c.MaxPayloadBytes)
 	}
 	c.bindImages(r)
@@ -259,7 +270,8 @@ func (c *Config) bind(r *reader, h host) {
 	c.bindTypes(r)
 	refuse(r)
 	if c.SecurityMode == Permissive {
-		c.Warnings = append(c.Warnings, "security_mode is permissive: jobs run even where this host cannot enforce their limits")
+		c.Warnings = append(c.Warnings,
+			"security_mode is permissive: jobs run even where this host cannot enforce their limits")
 	}
 }
 
@@ -273,14 +285,18 @@ func (c *Config) bindPlaces(r *reader, h host) {
 		if !r.written(field) {
 			field = "run_dir"
 		}
-		r.fail(field, "the socket's path would have %d bytes, and a Unix socket can have %d: choose a shorter one", n, maxSocketPath)
+		r.fail(field, "the socket's path would have %d bytes, and a Unix socket can have %d: choose a shorter one", n,
+			maxSocketPath)
 	}
 	r.text("socket_group", &c.SocketGroup, 1, 64)
 	if !h.groupExists(c.SocketGroup) {
 		if r.written("socket_group") {
-			r.fail("socket_group", "there is no such group on this host: make it with groupadd --system, or name another")
+			r.fail("socket_group",
+				"there is no such group on this host: make it with groupadd --system, or name another")
 		} else {
-			c.Warnings = append(c.Warnings, "group "+c.SocketGroup+" does not exist, so that only root can use the socket: groupadd --system "+c.SocketGroup)
+			c.Warnings = append(c.Warnings,
+				"group "+c.SocketGroup+" does not exist, so that only root can use the socket: groupadd "+
+					"--system "+c.SocketGroup)
 			c.SocketGroup = ""
 		}
 	}
@@ -297,17 +313,19 @@ func (c *Config) bindPlaces(r *reader, h host) {
 	}
 }
 
-// daemonBase is what tsubod needs besides results, bodies and answers.
+// daemonBase is tsubod's memory need besides results and bodies, in bytes.
 const daemonBase = 256 * job.MiB
 
-// bindDaemonMemory reads daemon_memory. A result is in memory whole until it is kept, and each
-// worker may have one.
+// bindDaemonMemory reads daemon_memory. Each worker may hold a whole result in memory until the
+// result is stored.
 func (c *Config) bindDaemonMemory(r *reader) {
 	least := daemonBase + c.HeldBytes + int64(c.MaxWorkers)*(c.outputs.total+c.outputs.stdout+c.outputs.stderr)
 	c.DaemonMemory = max(1024*job.MiB, 2*least)
 	r.bytes("daemon_memory", &c.DaemonMemory, daemonBase, 1<<42)
 	if c.DaemonMemory < least && r.written("daemon_memory") {
-		r.fail("daemon_memory", "%d is less than the %d that max_workers, the caps of results and api_memory_bytes ask for: raise this, or lower those",
+		r.fail("daemon_memory",
+			"%d is less than the %d that max_workers, the caps of results and api_memory_bytes ask for: raise this, "+
+				"or lower those",
 			c.DaemonMemory, least)
 	}
 }
@@ -325,7 +343,8 @@ func (c *Config) bindTimes(r *reader) {
 		{"default_startup_timeout", "max_startup_timeout", c.DefaultStartupTimeout, c.MaxStartupTimeout},
 	} {
 		if f.n > f.most {
-			r.fail(f.name, "%d is more than %s (%d): lower this, or raise that", int64(f.n/time.Second), f.ceiling, int64(f.most/time.Second))
+			r.fail(f.name, "%d is more than %s (%d): lower this, or raise that", int64(f.n/time.Second), f.ceiling,
+				int64(f.most/time.Second))
 		}
 	}
 }

@@ -46,17 +46,23 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.Strict() || c.Socket != "/run/tsubo/tsubo.sock" || c.SocketGroup != "tsubo" || c.DataDir != "/var/lib/tsubo" || c.RunscPath != "/usr/local/bin/runsc" ||
-		c.InitPath != "/usr/lib/tsubo/tsubo-init" || c.MemoryBudget != 8*gib/5*4 || c.MaxWorkers != 4 || c.MaxQueueSize != 100 || c.Level() != 0 ||
-		c.MaxTimeout != 300*time.Second || c.DefaultTimeout != 30*time.Second || c.MaxCodeBytes != 102400 || len(c.Warnings) != 0 || c.File != "" ||
+	if !c.Strict() || c.Socket != "/run/tsubo/tsubo.sock" || c.SocketGroup != "tsubo" ||
+		c.DataDir != "/var/lib/tsubo" || c.RunscPath != "/usr/local/bin/runsc" ||
+		c.InitPath != "/usr/lib/tsubo/tsubo-init" || c.MemoryBudget != 8*gib/5*4 || c.MaxWorkers != 4 ||
+		c.MaxQueueSize != 100 || c.Level() != 0 ||
+		c.MaxTimeout != 300*time.Second || c.DefaultTimeout != 30*time.Second || c.MaxCodeBytes != 102400 ||
+		len(c.Warnings) != 0 || c.File != "" ||
 		!slices.Contains(c.Images.PreloadDirs, "/opt/tsubo/images") {
 		t.Errorf("got %+v", c)
 	}
 	want := map[string]job.Type{"default": {
-		Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, SharedMemoryFollows: true,
+		Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second,
+		StartupTimeout: 120 * time.Second, SharedMemoryFollows: true,
 		Limits: job.Limits{
-			Memory: 512 * job.MiB, CPU: 1, PIDs: 100, NProc: job.Rlimit{Soft: 50, Hard: 50}, NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 104857600,
-			Tmp: 100 * job.MiB, Output: 57671680, SharedMemory: 64 * job.MiB, Stdout: 65536, Stderr: 65536, Artifact: 10485760, ArtifactsTotal: 52428800, Artifacts: 1000,
+			Memory: 512 * job.MiB, CPU: 1, PIDs: 100, NProc: job.Rlimit{Soft: 50, Hard: 50},
+			NoFile: job.Rlimit{Soft: 256, Hard: 256}, FSize: 104857600,
+			Tmp: 100 * job.MiB, Output: 57671680, SharedMemory: 64 * job.MiB, Stdout: 65536, Stderr: 65536,
+			Artifact: 10485760, ArtifactsTotal: 52428800, Artifacts: 1000,
 		},
 	}}
 	if !reflect.DeepEqual(c.Types(), want) {
@@ -103,7 +109,8 @@ max_startup_timeout: 700
 default_startup_timeout: 50
 admin_uids: [1000, 1001]
 images: {preload_dirs: [/a, /b/], max_archive_bytes: 1g, registries: []}
-container_limits: {nofile_soft: 64, nofile_hard: 128, nproc_soft: 20, nproc_hard: 30, fsize: 5m, tmpfs_size: 20m, output_size: 30m, pids_limit: 40}
+container_limits: {nofile_soft: 64, nofile_hard: 128, nproc_soft: 20, nproc_hard: 30, fsize: 5m,
+  tmpfs_size: 20m, output_size: 30m, pids_limit: 40}
 job_types:
   - name: default
     image: my/python:3
@@ -128,27 +135,34 @@ api_keys: []
 max_retry_attempts: 1
 `)
 	limits := job.Limits{
-		Memory: 128 * job.MiB, CPU: 0.5, PIDs: 40, NProc: job.Rlimit{Soft: 20, Hard: 30}, NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 5 * job.MiB,
-		Tmp: 20 * job.MiB, Output: 30 * job.MiB, SharedMemory: 32 * job.MiB, Stdout: 1024, Stderr: 2048, Artifact: job.MiB, ArtifactsTotal: 2 * job.MiB, Artifacts: 1000,
+		Memory: 128 * job.MiB, CPU: 0.5, PIDs: 40, NProc: job.Rlimit{Soft: 20, Hard: 30},
+		NoFile: job.Rlimit{Soft: 64, Hard: 128}, FSize: 5 * job.MiB,
+		Tmp: 20 * job.MiB, Output: 30 * job.MiB, SharedMemory: 32 * job.MiB, Stdout: 1024, Stderr: 2048,
+		Artifact: job.MiB, ArtifactsTotal: 2 * job.MiB, Artifacts: 1000,
 	}
 	plain := limits
 	plain.Memory, plain.CPU, plain.SharedMemory = 512*job.MiB, 1, 64*job.MiB
 	want := map[string]job.Type{
 		"default": {
-			Name: "default", Image: "my/python:3", Language: job.Python, Timeout: 10 * time.Second, StartupTimeout: 20 * time.Second, PythonVersion: "3.11",
+			Name: "default", Image: "my/python:3", Language: job.Python, Timeout: 10 * time.Second,
+			StartupTimeout: 20 * time.Second, PythonVersion: "3.11",
 			Environment: map[string]string{"A": "1", "LANG": "C.UTF-8"}, Limits: limits,
 		},
 		"shell": {
-			Name: "shell", Image: "sha256:" + strings.Repeat("a", 64), Language: job.Command, Command: []string{"/bin/sh", "/code/main.py"},
+			Name: "shell", Image: "sha256:" + strings.Repeat("a", 64), Language: job.Command,
+			Command: []string{"/bin/sh", "/code/main.py"},
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
 		},
 		"ahead": {
-			Name: "ahead", Image: "python", Language: job.Python, Preload: []string{"json", "xml.etree.ElementTree"}, Workdir: "/code",
+			Name: "ahead", Image: "python", Language: job.Python, Preload: []string{"json", "xml.etree.ElementTree"},
+			Workdir: "/code",
 			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain,
 		},
-		"packages": {Name: "packages", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain},
+		"packages": {Name: "packages", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second,
+			StartupTimeout: 120 * time.Second, PythonVersion: "3.11", Limits: plain},
 		"built": {
-			Name: "built", Image: "numpy", Language: job.Python, Requirements: []string{"numpy"}, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
+			Name: "built", Image: "numpy", Language: job.Python, Requirements: []string{"numpy"},
+			Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second,
 			PythonVersion: "3.12", Limits: plain,
 		},
 	}
@@ -162,16 +176,24 @@ max_retry_attempts: 1
 	got := *c
 	got.types, got.File = nil, ""
 	if !reflect.DeepEqual(got, Config{
-		Warnings:       []string{"security_mode is permissive: jobs run even where this host cannot enforce their limits"},
-		ProductionMode: true, LogLevel: "DEBUG", SecurityMode: Permissive, DataDir: "/srv/tsubo", RunDir: "/run/t", Socket: "/run/t/tsubo.sock", SocketGroup: "staff",
-		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init", MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
-		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20, DaemonMemory: 2 * gib, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
-		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second, MaxStartupTimeout: 700 * time.Second,
-		Images: Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
-		Pool:   Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
-		Access: defaultAccess(), Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour, DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
+		Warnings: []string{"security_mode is permissive: jobs run even where this host cannot enforce their " +
+			"limits"},
+		ProductionMode: true, LogLevel: "DEBUG", SecurityMode: Permissive, DataDir: "/srv/tsubo", RunDir: "/run/t",
+		Socket: "/run/t/tsubo.sock", SocketGroup: "staff",
+		RunscPath: "/opt/runsc", RunscSHA256: strings.Repeat("0123456789abcdef", 4), InitPath: "/opt/tsubo-init",
+		MkfsErofsPath: "/opt/mkfs.erofs", CgroupParent: "/own", AdminUIDs: []uint32{1000, 1001},
+		MemoryBudget: 8 * gib / 100 * 50, MaxWorkers: 8, MaxQueueSize: 5, MaxPayloadBytes: 4 << 20, HeldBytes: 64 << 20,
+		DaemonMemory: 2 * gib, MaxCodeBytes: 200000, MaxInputBytes: 2 << 20,
+		DefaultTimeout: time.Minute, MaxTimeout: 600 * time.Second, DefaultStartupTimeout: 50 * time.Second,
+		MaxStartupTimeout: 700 * time.Second,
+		Images:            Images{PreloadDirs: []string{"/a", "/b"}, MaxArchiveBytes: gib},
+		Pool:              Pool{Enabled: false, Min: 2, Max: 3, WarmMax: 4},
+		Access:            defaultAccess(),
+		Keeping: Keeping{Attempts: 1, RetryDelay: time.Second, RecordTTL: 720 * time.Hour,
+			DLQTTL: 720 * time.Hour, QuotaBytes: 4 * gib},
 		outputs: outputs{1024, 2048, job.MiB, 2 * job.MiB},
-		limits:  containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30}, fSize: 5 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
+		limits: containerLimits{noFile: job.Rlimit{Soft: 64, Hard: 128}, nProc: job.Rlimit{Soft: 20, Hard: 30},
+			fSize: 5 * job.MiB, pids: 40, tmp: 20 * job.MiB, output: 30 * job.MiB},
 	}) {
 		t.Errorf("got %+v", got)
 	}
@@ -179,13 +201,16 @@ max_retry_attempts: 1
 
 func TestEnvironmentWins(t *testing.T) {
 	c := mustLoad(t, "max_workers: 2\nsecurity_mode: permissive\nproduction_mode: true\nlog_level: INFO\n",
-		"TSUBO_MAX_WORKERS=3", "TSUBO_SECURITY_MODE=STRICT", "TSUBO_PRODUCTION_MODE=off", "TSUBO_MEMORY_BUDGET=2g", "TSUBO_ADMIN_UIDS=5, 6", "TSUBO_LOG_LEVEL=",
+		"TSUBO_MAX_WORKERS=3", "TSUBO_SECURITY_MODE=STRICT", "TSUBO_PRODUCTION_MODE=off", "TSUBO_MEMORY_BUDGET=2g",
+		"TSUBO_ADMIN_UIDS=5, 6", "TSUBO_LOG_LEVEL=",
 		"TSUBO_API_MAX_PAYLOAD_BYTES=3000000", "TSUBO_ENABLE_SECCOMP=yes", "TSUBO_SESSIONS_ENABLED=no",
 		"TSUBO_NONSENSE=1", "TAKO_VM_DATA_DIR=/x", "TSUBO_REQUIRE=root", "PATH=/bin")
-	if c.MaxWorkers != 3 || !c.Strict() || c.ProductionMode || c.MemoryBudget != 2*gib || !slices.Equal(c.AdminUIDs, []uint32{5, 6}) || c.LogLevel != "INFO" || c.MaxPayloadBytes != 3000000 {
+	if c.MaxWorkers != 3 || !c.Strict() || c.ProductionMode || c.MemoryBudget != 2*gib ||
+		!slices.Equal(c.AdminUIDs, []uint32{5, 6}) || c.LogLevel != "INFO" || c.MaxPayloadBytes != 3000000 {
 		t.Errorf("got %+v", c)
 	}
-	if len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], "TSUBO_DATA_DIR") || !strings.Contains(c.Warnings[1], "TSUBO_NONSENSE") {
+	if len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], "TSUBO_DATA_DIR") ||
+		!strings.Contains(c.Warnings[1], "TSUBO_NONSENSE") {
 		t.Errorf("warnings %q", c.Warnings)
 	}
 	for _, v := range []string{"yes", "YES", "1", "true", "True"} {
@@ -198,7 +223,8 @@ func TestEnvironmentWins(t *testing.T) {
 func TestWhichFile(t *testing.T) {
 	dir := t.TempDir()
 	for i, name := range []string{"argument", "variable", "standard"} {
-		if err := os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "max_workers: %d\n", i+1), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "max_workers: %d\n", i+1),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,8 +255,8 @@ func TestWhichFile(t *testing.T) {
 	}
 }
 
-// Each line is refused with its field and no part of the value. The value of each case holds the
-// word hunter2 where it can.
+// Each case is refused with its field, and no part of the value, which contains hunter2 where
+// possible.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ text, field, says string }{
 		{"max_wokers: 4", "max_wokers", "did you mean max_workers?"},
@@ -304,8 +330,10 @@ func TestRefused(t *testing.T) {
 		{"container_limits: {tmpfs_size: 0}", "container_limits.tmpfs_size", "from 10485760"},
 		{"container_limits: {tmpfs_size: ''}", "container_limits.tmpfs_size", "from 10485760"},
 		{"container_limits: {tmpfs_size: 1g}", "job_types.default (built in).memory_limit", "tmpfs_size"},
-		{"container_limits: {tmpfs_size: 500m, output_size: 20m}", "job_types.default (built in).memory_limit", "output_size"},
-		{"container_limits: {tmpfs_size: 60m}\njob_types: [{name: a, memory_limit: 64m}, {name: b, memory_limit: 60m}]", "job_types.1.memory_limit", "from 64m"},
+		{"container_limits: {tmpfs_size: 500m, output_size: 20m}", "job_types.default (built in).memory_limit",
+			"output_size"},
+		{"container_limits: {tmpfs_size: 60m}\njob_types: [{name: a, memory_limit: 64m}, {name: b, memory_limit: 60m}]",
+			"job_types.1.memory_limit", "from 64m"},
 		{"container_limits: {fsize: 1m}", "container_limits", "api_max_payload_bytes"},
 		{"job_types: hunter2", "job_types", "list"},
 		{"job_types: [hunter2]", "job_types.0", "mapping"},
@@ -323,7 +351,8 @@ func TestRefused(t *testing.T) {
 		{"job_types: [{name: a, cpu_limit: 17}]", "job_types.0.cpu_limit", "0.1 to 16"},
 		{"job_types: [{name: a, timeout: 301}]", "job_types.0.timeout", "max_timeout (300)"},
 		{"job_types: [{name: a, timeout: 3601}]", "job_types.0.timeout", "3600"},
-		{"max_startup_timeout: 130\njob_types: [{name: a, startup_timeout: 131}]", "job_types.0.startup_timeout", "max_startup_timeout (130)"},
+		{"max_startup_timeout: 130\njob_types: [{name: a, startup_timeout: 131}]", "job_types.0.startup_timeout",
+			"max_startup_timeout (130)"},
 		{"job_types: [{name: a, environment: {'A=B': hunter2}}]", "job_types.0.environment", "[A-Za-z_]"},
 		{"job_types: [{name: a, environment: {A: '$hunter2'}}]", "job_types.0.environment.A", "backtick"},
 		{"job_types: [{name: a, environment: {A: \"hunter2\\n\"}}]", "job_types.0.environment.A", "control"},
@@ -371,7 +400,8 @@ func TestRefused(t *testing.T) {
 		{"tls_cert: /hunter2", "tls_cert", "go together"},
 		{"api_keys: [hunter2hunter2hunter2]", "api_keys", "sha256:"},
 		{"api_keys: [5]", "api_keys", "text"},
-		{"api_keys: [sha256:" + strings.Repeat("a", 64) + ", sha256:" + strings.Repeat("a", 64) + "]", "api_keys", "twice"},
+		{"api_keys: [sha256:" + strings.Repeat("a", 64) + ", sha256:" + strings.Repeat("a", 64) + "]", "api_keys",
+			"twice"},
 		{"api_auth_header: 'hunter2:'", "api_auth_header", "header name"},
 		{"allow_unauthenticated_loopback: hunter2", "allow_unauthenticated_loopback", "admin"},
 		{"api_rate_limit_requests: 0", "api_rate_limit_requests", "from 1"},
@@ -394,7 +424,8 @@ func TestRefused(t *testing.T) {
 			continue
 		}
 		prefix, _, _ := strings.Cut(c.field, " ")
-		if !strings.Contains(err.Error(), "field "+c.field+": ") && prefix != "1" || !strings.Contains(err.Error(), c.says) {
+		if !strings.Contains(err.Error(), "field "+c.field+": ") && prefix != "1" ||
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.text, err)
 		}
 		if strings.Contains(err.Error(), "hunter2") {
@@ -436,13 +467,17 @@ func TestRefusedYAML(t *testing.T) {
 
 func TestRefusedVariables(t *testing.T) {
 	for _, c := range []struct{ entry, field string }{
-		{"TSUBO_MAX_WORKERS=hunter2", "max_workers"}, {"TSUBO_MAX_WORKERS=4.0", "max_workers"}, {"TSUBO_MAX_WORKERS= 4", "max_workers"},
-		{"TSUBO_API_KEYS=hunter2", "api_keys"}, {"TSUBO_ENABLE_SECCOMP=off", "enable_seccomp"}, {"TSUBO_ENABLE_SECCOMP=on", "enable_seccomp"},
-		{"TSUBO_DATABASE_URL=postgresql://u:hunter2@h/db", "database_url"}, {"TSUBO_JOB_TYPES=hunter2", "job_types.0"}, {"TSUBO_IMAGES=hunter2", "images"},
+		{"TSUBO_MAX_WORKERS=hunter2", "max_workers"}, {"TSUBO_MAX_WORKERS=4.0", "max_workers"},
+		{"TSUBO_MAX_WORKERS= 4", "max_workers"},
+		{"TSUBO_API_KEYS=hunter2", "api_keys"}, {"TSUBO_ENABLE_SECCOMP=off", "enable_seccomp"},
+		{"TSUBO_ENABLE_SECCOMP=on", "enable_seccomp"},
+		{"TSUBO_DATABASE_URL=postgresql://u:hunter2@h/db", "database_url"}, {"TSUBO_JOB_TYPES=hunter2", "job_types.0"},
+		{"TSUBO_IMAGES=hunter2", "images"},
 		{"TSUBO_ADMIN_UIDS=hunter2", "admin_uids.0"}, {"TSUBO_DATA_DIR=hunter2", "data_dir"},
 	} {
 		_, err := loadText(t, "enable_seccomp: true\n", c.entry)
-		if err == nil || !strings.Contains(err.Error(), "field "+c.field+": ") || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), "field "+c.field+": ") ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", c.entry, err)
 		}
 	}
@@ -450,7 +485,8 @@ func TestRefusedVariables(t *testing.T) {
 
 func TestEverythingIsReportedAtOnce(t *testing.T) {
 	_, err := loadText(t, "max_workers: 0\nx: 1\ncontainer_limits: {y: 1}\njob_types: [{name: ''}, {z: 1}]\ndocker_image: a\n")
-	for _, field := range []string{"max_workers", "x", "container_limits.y", "job_types.0.name", "job_types.1.name", "job_types.1.z", "docker_image"} {
+	for _, field := range []string{"max_workers", "x", "container_limits.y", "job_types.0.name", "job_types.1.name",
+		"job_types.1.z", "docker_image"} {
 		if err == nil || !strings.Contains(err.Error(), "field "+field+": ") {
 			t.Errorf("%s is missing in %v", field, err)
 		}
@@ -461,7 +497,7 @@ func TestEverythingIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-// Sizes that nobody wrote fit every memory; the sum of what is mounted never passes it.
+// Unset sizes fit any memory; mounted sizes never sum to more than the memory.
 func TestDerivedSizes(t *testing.T) {
 	for _, c := range []struct {
 		limits, memory string
@@ -475,7 +511,8 @@ func TestDerivedSizes(t *testing.T) {
 		{"output_size: 63m", "64m", job.MiB, 63 * job.MiB},
 		{"tmpfs_size: 32m, output_size: 32m", "64m", 32 * job.MiB, 32 * job.MiB},
 	} {
-		cfg := mustLoad(t, fmt.Sprintf("container_limits: {%s}\njob_types: [{name: default, memory_limit: %s}]", c.limits, c.memory))
+		cfg := mustLoad(t, fmt.Sprintf("container_limits: {%s}\njob_types: [{name: default, memory_limit: %s}]",
+			c.limits, c.memory))
 		l := cfg.Types()["default"].Limits
 		if l.Tmp != c.tmp || l.Output != c.output || l.Tmp+l.Output > l.Memory {
 			t.Errorf("%s of %s: tmp %d, output %d", c.limits, c.memory, l.Tmp, l.Output)
@@ -494,8 +531,10 @@ func TestMissingDefaultGroupIsAWarning(t *testing.T) {
 
 func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{
-		"0": 0, "5": 5, "5b": 5, "1k": 1024, "1K": 1024, "1KB": 1024, "1KiB": 1024, "512m": 512 << 20, "2G": 2 << 30, "1t": 1 << 40, "8388607t": 8388607 << 40,
-		"": -1, "m": -1, "-1": -1, "+1": -1, "1 m": -1, "1.5m": -1, "1e3": -1, "0x1": -1, "1mm": -1, "1ib": -1, "1i": -1, "8388608t": -1, "9223372036854775808": -1, "1\x00": -1,
+		"0": 0, "5": 5, "5b": 5, "1k": 1024, "1K": 1024, "1KB": 1024, "1KiB": 1024, "512m": 512 << 20, "2G": 2 << 30,
+		"1t": 1 << 40, "8388607t": 8388607 << 40,
+		"": -1, "m": -1, "-1": -1, "+1": -1, "1 m": -1, "1.5m": -1, "1e3": -1, "0x1": -1, "1mm": -1, "1ib": -1,
+		"1i": -1, "8388608t": -1, "9223372036854775808": -1, "1\x00": -1,
 	} {
 		n, ok := parseSize(text)
 		if !ok {
@@ -518,7 +557,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		for name, typ := range c.Types() {
 			l := typ.Limits
-			if l.Memory <= 0 || l.CPU <= 0 || l.PIDs <= 0 || l.Tmp <= 0 || l.Output <= 0 || l.Tmp+l.Output > l.Memory || typ.Timeout <= 0 || typ.Timeout > c.MaxTimeout {
+			if l.Memory <= 0 || l.CPU <= 0 || l.PIDs <= 0 || l.Tmp <= 0 || l.Output <= 0 || l.Tmp+l.Output > l.Memory ||
+				typ.Timeout <= 0 || typ.Timeout > c.MaxTimeout {
 				t.Errorf("%s: %+v of %q", name, l, text)
 			}
 		}
@@ -540,8 +580,10 @@ func TestLoadOnThisHost(t *testing.T) {
 }
 
 func TestSharedMemory(t *testing.T) {
-	c := mustLoad(t, "job_types: [{name: a, shared_memory: 0}, {name: b, shared_memory: 100m}, {name: c}, {name: d, memory_limit: 64m}]")
-	for name, want := range map[string]int64{"a": 0, "b": 100 * job.MiB, "c": 64 * job.MiB, "d": 16 * job.MiB, "default": 64 * job.MiB} {
+	c := mustLoad(t, "job_types: [{name: a, shared_memory: 0}, {name: b, shared_memory: 100m}, {name: c}, {name: d, "+
+		"memory_limit: 64m}]")
+	for name, want := range map[string]int64{"a": 0, "b": 100 * job.MiB, "c": 64 * job.MiB, "d": 16 * job.MiB,
+		"default": 64 * job.MiB} {
 		jobType := c.Types()[name]
 		if got := jobType.Limits.SharedMemory; got != want || jobType.SharedMemoryFollows != (name > "b") {
 			t.Errorf("%s: %d, follows %v", name, got, jobType.SharedMemoryFollows)
@@ -549,7 +591,7 @@ func TestSharedMemory(t *testing.T) {
 	}
 }
 
-// The built-in type is the same whether a request names it or not.
+// The built-in type is the same whether or not a request names it.
 func TestBuiltInTimeouts(t *testing.T) {
 	c := mustLoad(t, "default_timeout: 5\nmax_timeout: 10\ndefault_startup_timeout: 50")
 	if d := c.Types()["default"]; d.Timeout != 5*time.Second || d.StartupTimeout != 50*time.Second {

@@ -1,10 +1,9 @@
-// Package config makes one checked value out of tsubod's configuration file and the environment.
+// Package config loads tsubod's configuration file and environment into a single checked value.
 //
-// A key is known here, bound here and bounded here, once: the file and the variable TSUBO_<KEY> go
-// through the same reader. A key that is accepted works; one of the upstream system's that does not
-// is refused by its name, with what replaces it (wire.md ruling 12). All that is wrong is reported
-// at once, each as "field <path>: <what, and the fix>", and never with the value that was written.
+// Each key is declared, bound and limited once. The file and the variable TSUBO_<KEY> go through
+// the same reader. An accepted key always takes effect. An upstream key without effect is refused
+// by name, together with its replacement (wire.md ruling 12). Load reports all problems at once,
+// each as "field <path>: <problem and fix>", and never repeats the configured value.
 //
-// The package is long because it has one binding, one bound and one error with its fix for each
-// key.
+// The package is long because each key has a binding, a range and an error with its fix.
 package config

@@ -26,7 +26,7 @@ var (
 	digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-// bindTypes reads job_types; "default" is built in and can be replaced.
+// bindTypes reads job_types. The built-in type "default" can be replaced.
 func (c *Config) bindTypes(r *reader) {
 	c.types = map[string]job.Type{}
 	r.note("job_types", []string{}, "list of job types, below")
@@ -53,20 +53,25 @@ func (c *Config) bindTypes(r *reader) {
 	}
 	if _, replaced := c.types[defaultType]; !replaced {
 		c.types[defaultType] = job.Type{
-			Name: defaultType, Image: defaultImage, Language: job.Python, Timeout: c.DefaultTimeout, StartupTimeout: c.DefaultStartupTimeout,
+			Name: defaultType, Image: defaultImage, Language: job.Python, Timeout: c.DefaultTimeout,
+			StartupTimeout:      c.DefaultStartupTimeout,
 			SharedMemoryFollows: true,
-			Limits:              c.limits.of(&reader{prefix: "job_types.default (built in).", problems: r.problems}, c.outputs, defaultMemory, 1),
+			Limits: c.limits.of(&reader{prefix: "job_types.default (built in).", problems: r.problems},
+				c.outputs, defaultMemory, 1),
 		}
 		if defaultMemory+sentryRoom > c.MemoryBudget {
-			r.fail("memory_budget", "%d bytes do not hold one job of the built-in type default (%d bytes with its sandbox): "+
-				"raise it, or write a job type default with a lower memory_limit", c.MemoryBudget, defaultMemory+sentryRoom)
+			r.fail("memory_budget",
+				"%d bytes do not hold one job of the built-in type default (%d bytes with its sandbox): "+
+					"raise it, or write a job type default with a lower memory_limit", c.MemoryBudget,
+				defaultMemory+sentryRoom)
 		}
 	}
 }
 
 func (c *Config) bindType(in *reader) (job.Type, bool) {
 	before := len(*in.problems)
-	t := job.Type{Image: defaultImage, Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: 120 * time.Second}
+	t := job.Type{Image: defaultImage, Language: job.Python, Timeout: 30 * time.Second,
+		StartupTimeout: 120 * time.Second}
 	if !in.written("name") {
 		in.fail("name", "is missing")
 	}
@@ -77,11 +82,14 @@ func (c *Config) bindType(in *reader) (job.Type, bool) {
 
 	in.text("image", &t.Image, 1, 255)
 	if !digestRE.MatchString(t.Image) && job.CheckImageName(t.Image) != nil {
-		in.fail("image", "must be the name of an image (1 to 255 of a-z, 0-9 and single . _ - / : between them) or a digest sha256:<64 hex digits>")
+		in.fail("image", "must be the name of an image (1 to 255 of a-z, 0-9 and single . _ - / : between them) or a "+
+			"digest sha256:<64 hex digits>")
 	}
 	in.texts("requirements", &t.Requirements, job.MaxRequirements, checkRequirement)
 	if len(t.Requirements) > 0 && !in.written("image") {
-		t.Image = "" // no image has them, and nothing installs them: such a job is refused when it comes (wire.md 5.3)
+		// No image has the requirements and nothing installs them: such jobs are refused (wire.md
+		// 5.3).
+		t.Image = ""
 	}
 	c.bindLanguage(in, &t)
 	in.environment("environment", &t.Environment)
@@ -94,13 +102,17 @@ func (c *Config) bindType(in *reader) (job.Type, bool) {
 	for _, f := range []struct {
 		name, ceiling string
 		n, most       time.Duration
-	}{{"timeout", "max_timeout", t.Timeout, c.MaxTimeout}, {"startup_timeout", "max_startup_timeout", t.StartupTimeout, c.MaxStartupTimeout}} {
+	}{{"timeout", "max_timeout", t.Timeout, c.MaxTimeout},
+		{"startup_timeout", "max_startup_timeout", t.StartupTimeout, c.MaxStartupTimeout}} {
 		if f.n > f.most {
-			in.fail(f.name, "%d is more than %s (%d): lower this, or raise that", int64(f.n/time.Second), f.ceiling, int64(f.most/time.Second))
+			in.fail(f.name, "%d is more than %s (%d): lower this, or raise that", int64(f.n/time.Second), f.ceiling,
+				int64(f.most/time.Second))
 		}
 	}
 	if memory+sentryRoom > c.MemoryBudget {
-		in.fail("memory_limit", "%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run", memory, int64(sentryRoom), c.MemoryBudget)
+		in.fail("memory_limit",
+			"%d bytes and %d for the sandbox are more than memory_budget (%d): such a job could never run", memory,
+			int64(sentryRoom), c.MemoryBudget)
 	}
 	t.Limits = c.limits.of(in, c.outputs, memory, cpu)
 	c.bindCeilings(in, &t, memory, cpu)
@@ -108,7 +120,7 @@ func (c *Config) bindType(in *reader) (job.Type, bool) {
 	return t, len(*in.problems) == before
 }
 
-// bindLanguage reads how code runs in the image.
+// bindLanguage reads the keys that select how code runs in the image.
 func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	in.texts("command", &t.Command, 256, checkArgument)
 	language := string(job.Python)
@@ -130,7 +142,8 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	}
 	bindPreload(in, t)
 	in.text("workdir", &t.Workdir, 1, 4096)
-	if t.Workdir != "" && (!path.IsAbs(t.Workdir) || path.Clean(t.Workdir) != t.Workdir || strings.ContainsRune(t.Workdir, 0)) {
+	if t.Workdir != "" && (!path.IsAbs(t.Workdir) || path.Clean(t.Workdir) != t.Workdir ||
+		strings.ContainsRune(t.Workdir, 0)) {
 		in.fail("workdir", "must be an absolute path without . and .. and without a slash at its end, such as /output")
 	}
 	in.text("python_version", &t.PythonVersion, 1, 8)
@@ -144,10 +157,10 @@ func (c *Config) bindLanguage(in *reader, t *job.Type) {
 	}
 }
 
-// bindPreload reads the modules that the waiting interpreter imports ahead of the job. The import
-// is part of the boot, within startup_timeout; what it prints would be the output of every job, and
-// what it leaves running would run into them, so that a module that does either fails the jobs of
-// the type with config_error, as does one that is not in the image.
+// bindPreload reads the modules that the waiting interpreter imports before it gets a job. The
+// import is part of the boot, within startup_timeout. Output of a module would appear in every job,
+// and threads or processes that it leaves would run into every job. A module that does either, or
+// that is not in the image, fails the type's jobs with config_error.
 func bindPreload(in *reader, t *job.Type) {
 	if in.written("preload") && t.Language == job.Command {
 		in.fail("preload", "is only for languages whose interpreter waits: python and node")
@@ -155,7 +168,9 @@ func bindPreload(in *reader, t *job.Type) {
 	}
 	in.texts("preload", &t.Preload, job.MaxPreload, func(name string) error {
 		if job.CheckModule(t.Language, name) != nil {
-			return errors.New("must be the name of a module as an import has it (for python words with dots between them), at most 200 bytes, and no path")
+			return errors.New(
+				"must be the name of a module as an import has it (for python words with dots between them), at most " +
+					"200 bytes, and no path")
 		}
 		return nil
 	})
@@ -168,7 +183,8 @@ func bindPreload(in *reader, t *job.Type) {
 
 func checkRequirement(r string) error {
 	if job.CheckRequirement(r) != nil {
-		return errors.New("must be a package name with optional [extras] and version bounds, without spaces, URLs or markers")
+		return errors.New("must be a package name with optional [extras] and version bounds, without spaces, URLs or " +
+			"markers")
 	}
 	return nil
 }
@@ -180,7 +196,7 @@ func checkArgument(a string) error {
 	return nil
 }
 
-// memory is a size with the suffix m or g, as upstream has it.
+// memory reads a size with the suffix m or g, as upstream does.
 func (r *reader) memory(name string, to *int64) {
 	r.note(name, *to, "size from 64m to 32g with the suffix m or g")
 	if value, _, ok := r.get(name); ok {
@@ -194,8 +210,7 @@ func (r *reader) memory(name string, to *int64) {
 	}
 }
 
-// environment is wire.md 5.4, with one thing stricter: what does not fit the rule is refused
-// instead of left out.
+// environment reads variables by wire.md 5.4, but refuses invalid entries instead of dropping them.
 func (r *reader) environment(name string, to *map[string]string) {
 	r.note(name, *to, "mapping of names to texts")
 	in := r.section(name)

@@ -2,10 +2,10 @@ package config
 
 import "github.com/tsubo-run/tsubo/job"
 
-// maxEntries is how many entries of /output are looked at.
+// maxEntries limits the number of entries in /output that are examined.
 const maxEntries = 1000
 
-// outputs are the caps on what a job gives back.
+// outputs holds the limits of a job's output, in bytes.
 type outputs struct{ stdout, stderr, artifact, total int64 }
 
 func (o *outputs) bind(r *reader) {
@@ -15,7 +15,7 @@ func (o *outputs) bind(r *reader) {
 	r.bytes("max_total_artifacts_bytes", &o.total, 1024, 10737418240)
 }
 
-// containerLimits are the limits of every job, whatever its type. A size of 0 was not written.
+// containerLimits holds the limits common to all job types. A zero size means unset.
 type containerLimits struct {
 	noFile, nProc job.Rlimit
 	fSize         uint64
@@ -47,13 +47,15 @@ func (r *reader) rlimit(name string, to *job.Rlimit, low, high int64) {
 	}
 }
 
-// of makes the limits of a job type. Sizes that nobody wrote are fitted into the memory (ruling
-// 17); written ones that do not fit are refused under the type's name.
+// of returns the limits of a job type. Unset sizes are fitted into the memory (ruling 17).
+// Configured sizes that do not fit are reported under the type's name.
 func (l containerLimits) of(t *reader, o outputs, memory int64, cpu float64) job.Limits {
 	const least = job.MiB
 	tmp, output := l.tmp, l.output
 	if tmp > 0 && tmp+max(output, least) > memory || tmp == 0 && output > 0 && output+least > memory {
-		t.fail("memory_limit", "%d bytes do not hold container_limits.tmpfs_size (%d) and output_size (%d), which are charged to it: raise it, or lower them",
+		t.fail("memory_limit",
+			"%d bytes do not hold container_limits.tmpfs_size (%d) and output_size (%d), which are charged to it: "+
+				"raise it, or lower them",
 			memory, tmp, max(output, least))
 		return job.Limits{}
 	}
@@ -67,7 +69,8 @@ func (l containerLimits) of(t *reader, o outputs, memory int64, cpu float64) job
 		output = max(least, min(o.total+o.total/10, memory/2, memory-tmp))
 	}
 	return job.Limits{
-		Memory: memory, CPU: cpu, PIDs: l.pids, NProc: l.nProc, NoFile: l.noFile, FSize: l.fSize, Tmp: tmp, Output: output,
+		Memory: memory, CPU: cpu, PIDs: l.pids, NProc: l.nProc, NoFile: l.noFile, FSize: l.fSize, Tmp: tmp,
+		Output:       output,
 		SharedMemory: job.DefaultSharedMemory(memory),
 		Stdout:       o.stdout, Stderr: o.stderr, Artifact: o.artifact, ArtifactsTotal: o.total, Artifacts: maxEntries,
 	}

@@ -1,11 +1,11 @@
 package config
 
-// Pool configures what waits for jobs.
+// Pool configures the pool of idle sandboxes.
 type Pool struct {
 	Enabled bool
-	Min     int // hot sandboxes that wait of each job type, also when no job comes
-	Max     int // the most that wait of one job type
-	WarmMax int // empty sentries that wait, for any image, in all
+	Min     int // minimum of hot sandboxes per job type, even without demand
+	Max     int // maximum of hot sandboxes per job type
+	WarmMax int // maximum of empty sentries, for any image, in total
 }
 
 func defaultPool() Pool { return Pool{Enabled: true, Min: 1, Max: 8, WarmMax: 2} }

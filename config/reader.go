@@ -16,9 +16,9 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// reader hands out the values of one mapping by name, checks them, and collects what is wrong. At
-// the top level the environment takes precedence. Its methods leave the target alone when the key
-// is not written or wrong.
+// reader reads the values of a mapping by name, checks them and collects problems. At the top level
+// the environment takes precedence. The typed methods leave the target unchanged if the key is
+// unset or invalid.
 type reader struct {
 	prefix   string // of field paths: "" or "container_limits."
 	items    yaml.MapSlice
@@ -26,14 +26,14 @@ type reader struct {
 	known    []string
 	problems *[]error
 	warnings []string
-	notes    *[]note // what was asked for, for docs/config.md; nil is nowhere
+	notes    *[]note // keys read, for docs/config.md; nil means not recorded
 }
 
-// note is one key as it was asked for.
+// note describes a key that was read.
 type note struct {
 	key    string // with its prefix
-	preset any    // its value when it is not written
-	rule   string // what it must be
+	preset any    // default
+	rule   string // permitted values
 }
 
 // note records a key for docs/config.md.
@@ -42,13 +42,14 @@ func (r *reader) note(name string, preset any, rule string, args ...any) {
 		return
 	}
 	n := len(*r.notes)
-	if key := r.prefix + name; n == 0 || (*r.notes)[n-1].key != key { // the first is the most precise
+	if key := r.prefix + name; n == 0 || (*r.notes)[n-1].key != key { // the first note is the most precise
 		*r.notes = append(*r.notes, note{key, preset, fmt.Sprintf(rule, args...)})
 	}
 }
 
-// ours are variables of tsubo that are no configuration keys of the daemon.
-var ours = regexp.MustCompile(`^TSUBO_(CONFIG|SOCKET|REQUIRE|RUNSC|CACHE|TAGS|VM_.*|TEST_.*|CGROUP_ENTERED|STATE_LOCK_FD)$`)
+// ours matches tsubo's variables that are not configuration keys.
+var ours = regexp.MustCompile(
+	`^TSUBO_(CONFIG|SOCKET|REQUIRE|RUNSC|CACHE|TAGS|VM_.*|TEST_.*|CGROUP_ENTERED|STATE_LOCK_FD)$`)
 
 func newReader(environ []string) *reader {
 	r := &reader{env: map[string]string{}, problems: new([]error)}
@@ -58,7 +59,8 @@ func newReader(environ []string) *reader {
 		case strings.HasPrefix(name, "TSUBO_") && value != "":
 			r.env[name] = value
 		case strings.HasPrefix(name, "TAKO_VM_"):
-			r.warnings = append(r.warnings, "variable "+name+" has no effect: tsubo reads TSUBO_"+strings.TrimPrefix(name, "TAKO_VM_"))
+			r.warnings = append(r.warnings,
+				"variable "+name+" has no effect: tsubo reads TSUBO_"+strings.TrimPrefix(name, "TAKO_VM_"))
 		}
 	}
 	return r
@@ -66,8 +68,8 @@ func newReader(environ []string) *reader {
 
 var quoted = regexp.MustCompile(`"[^"]*"|'[^']*'`)
 
-// parse reads YAML whose root is a mapping, or nothing. Its errors have the position, and repeat
-// nothing but names of keys.
+// parse reads YAML whose root is a mapping or empty. Errors contain the position, and no configured
+// text except names of keys.
 func (r *reader) parse(data []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.UseOrderedMap())
 	var root, more any
@@ -104,15 +106,15 @@ func yamlError(err error) error {
 	return fmt.Errorf("line %d, column %d: %s", at.Line, at.Column, message)
 }
 
-// fail notes a problem with the key. The arguments must not be what was written, unless it is a
-// number.
+// fail records a problem with the key. The arguments must not contain the configured value, unless
+// it is a number.
 func (r *reader) fail(name, format string, args ...any) {
 	*r.problems = append(*r.problems, fmt.Errorf("field %s%s: "+format, append([]any{r.prefix, name}, args...)...))
 }
 
 func variable(name string) string { return "TSUBO_" + strings.ToUpper(name) }
 
-// written reports whether the key has a value from anywhere.
+// written reports whether the key is set in the file or the environment.
 func (r *reader) written(name string) bool {
 	if r.env != nil && r.env[variable(name)] != "" {
 		return true
@@ -124,8 +126,8 @@ func (r *reader) inFile(name string) bool {
 	return slices.ContainsFunc(r.items, func(i yaml.MapItem) bool { return i.Key == name })
 }
 
-// get is the value of a key: a string from the environment, or what YAML made of it. An empty value
-// in the file is a problem.
+// get returns the value of a key: a string from the environment, or the decoded YAML value. An
+// empty value in the file is a problem.
 func (r *reader) get(name string) (value any, fromEnv, ok bool) {
 	r.known = append(r.known, name)
 	if r.env != nil {
@@ -162,7 +164,7 @@ func (r *reader) done() []error {
 	return *r.problems
 }
 
-// close refuses the keys that nobody has asked for.
+// close reports keys that no method has read.
 func (r *reader) close() {
 	for _, item := range r.items {
 		name, isText := item.Key.(string)
@@ -175,7 +177,7 @@ func (r *reader) close() {
 	}
 }
 
-// suggest finds a known key that differs in one place.
+// suggest returns a hint if a known key differs from name in a single edit.
 func (r *reader) suggest(name string) string {
 	squeeze := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
 	for _, known := range r.known {
@@ -186,7 +188,7 @@ func (r *reader) suggest(name string) string {
 	return ""
 }
 
-// near reports whether one edit makes b of a.
+// near reports whether a single edit turns a into b.
 func near(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -212,7 +214,7 @@ func clip(name string) string {
 	return name
 }
 
-// section is a mapping below this one, nil when it is not written or is none.
+// section returns a reader for the mapping at name, or nil if it is unset or not a mapping.
 func (r *reader) section(name string) *reader {
 	value, fromEnv, ok := r.get(name)
 	if !ok {
@@ -244,7 +246,7 @@ func (r *reader) boolean(name string, to *bool) {
 	r.fail(name, "must be true or false")
 }
 
-// number is a whole number in the bounds.
+// number reads an integer from low to high.
 func (r *reader) number(name string, low, high int64) (int64, bool) {
 	r.note(name, nil, "%d to %d", low, high)
 	value, _, ok := r.get(name)
@@ -263,7 +265,7 @@ func (r *reader) number(name string, low, high int64) (int64, bool) {
 	case string:
 		var err error
 		n, err = strconv.ParseInt(v, 10, 64)
-		whole = err == nil && r.env != nil && r.env[variable(name)] == v // text in the file is no number
+		whole = err == nil && r.env != nil && r.env[variable(name)] == v // a string in the file is not a number
 	default:
 		whole = false
 	}
@@ -315,7 +317,7 @@ func (r *reader) cores(name string, to *float64, low, high float64) {
 	*to = n
 }
 
-// word is one of the words, after the function that makes its case uniform.
+// word reads one of words, after uniform has normalized the case.
 func (r *reader) word(name string, to *string, uniform func(string) string, words ...string) {
 	r.note(name, *to, "one of %s", strings.Join(words, ", "))
 	value, _, ok := r.get(name)
@@ -350,7 +352,7 @@ func (r *reader) text(name string, to *string, low, high int) {
 
 func isControl(c rune) bool { return c < 0x20 || c == 0x7f }
 
-// path is an absolute path; it is cleaned.
+// path reads and cleans an absolute path.
 func (r *reader) path(name string, to *string) {
 	r.note(name, *to, "absolute path")
 	value, _, ok := r.get(name)
@@ -368,7 +370,7 @@ func isPath(text string) bool {
 	return filepath.IsAbs(text) && len(text) < 4096 && !strings.ContainsFunc(text, isControl)
 }
 
-// list is the elements of a sequence; from the environment, separated by commas.
+// list reads the elements of a sequence, comma-separated in the environment.
 func (r *reader) list(name string) (elements []any, ok bool) {
 	value, fromEnv, ok := r.get(name)
 	if !ok {
@@ -397,7 +399,8 @@ func (r *reader) paths(name string, to *[]string) {
 	for i, e := range elements {
 		text, is := e.(string)
 		if !is || !isPath(text) {
-			r.fail(fmt.Sprintf("%s.%d", name, i), "must be an absolute path of at most 4095 bytes without control characters")
+			r.fail(fmt.Sprintf("%s.%d", name, i),
+				"must be an absolute path of at most 4095 bytes without control characters")
 			continue
 		}
 		all = append(all, filepath.Clean(text))
@@ -405,7 +408,7 @@ func (r *reader) paths(name string, to *[]string) {
 	*to = all
 }
 
-// texts is a list of at most most texts without NUL.
+// texts reads a list of at most most strings, each accepted by check.
 func (r *reader) texts(name string, to *[]string, most int, check func(string) error) {
 	r.note(name, *to, "list of at most %d texts", most)
 	elements, ok := r.list(name)
@@ -449,7 +452,7 @@ func (r *reader) uids(name string, to *[]uint32) {
 				n = math.MaxUint64
 			}
 		}
-		if n >= math.MaxUint32 { // the last one is no uid
+		if n >= math.MaxUint32 { // the maximum is not a valid uid
 			r.fail(fmt.Sprintf("%s.%d", name, i), "must be a numeric uid")
 			continue
 		}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parseSize reads a number of bytes with an optional suffix k, m, g or t (powers of 1024, in any
-// case, "512m", "512MiB", "512MB" alike). It never rounds and never overflows.
+// parseSize parses a number of bytes with an optional suffix k, m, g or t (powers of 1024, any
+// case; "512m", "512MiB" and "512MB" are equal). It never rounds or overflows.
 func parseSize(text string) (int64, bool) {
 	digits := strings.TrimRightFunc(text, func(c rune) bool { return c < '0' || c > '9' })
 	suffix := strings.ToLower(text[len(digits):])
@@ -15,14 +15,15 @@ func parseSize(text string) (int64, bool) {
 	if err != nil || n < 0 || digits[0] == '+' {
 		return 0, false
 	}
-	shift, known := map[string]uint{"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}[strings.TrimSuffix(strings.TrimSuffix(suffix, "b"), "i")]
+	shift, known := map[string]uint{"": 0, "b": 0, "k": 10, "m": 20, "g": 30,
+		"t": 40}[strings.TrimSuffix(strings.TrimSuffix(suffix, "b"), "i")]
 	if !known || suffix == "i" || suffix == "ib" || n > math.MaxInt64>>shift {
 		return 0, false
 	}
 	return n << shift, true
 }
 
-// bytes is a size in the bounds.
+// bytes reads a size from low to high, in bytes.
 func (r *reader) bytes(name string, to *int64, low, high int64) {
 	r.note(name, *to, "size of %d to %d bytes", low, high)
 	value, _, ok := r.get(name)
@@ -45,7 +46,7 @@ func (r *reader) bytes(name string, to *int64, low, high int64) {
 	*to = n
 }
 
-// share is a size, or a percentage of whole.
+// share reads a size in bytes, or a percentage of whole.
 func (r *reader) share(name string, to *int64, whole int64) {
 	r.note(name, *to, "size, or a percentage of the host's memory")
 	value, _, ok := r.get(name)
@@ -71,7 +72,8 @@ func (r *reader) share(name string, to *int64, whole int64) {
 		}
 	}
 	if n < 1 || n > whole {
-		r.fail(name, "must be a size of at most this host's memory (%d bytes), such as 2g, or a percentage such as 80%%", whole)
+		r.fail(name, "must be a size of at most this host's memory (%d bytes), such as 2g, or a percentage such "+
+			"as 80%%", whole)
 		return
 	}
 	*to = n
