@@ -275,7 +275,7 @@ func (c *Catalogue) Use(ref string) (*Use, error) {
 	return &Use{Image: img, Config: config, Root: lease.Root, lease: lease}, nil
 }
 
-// put writes an image's record and name to disk, then adds both to the catalogue.
+// put records an image, then its name. Each is on disk before it is added to the catalogue.
 func (c *Catalogue) put(name string, p parsed) (job.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

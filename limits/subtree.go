@@ -111,9 +111,9 @@ func lock(d *dir, subtree string) (*os.File, error) {
 }
 
 // checkOurs refuses a subtree with foreign users: other processes in it, or populated children that
-// tsubo did not make and mark. If tsubo did not make the subtree and it was not delegated, any
-// child is refused. Sweeping such a child, or disabling its controllers, would hit other people's
-// processes.
+// tsubo did not make and mark. If tsubo did not make the subtree and it was not delegated, every
+// unmarked child is refused but the delegated .control and an empty daemon or jobs. Sweeping
+// another child, or disabling its controllers, would hit other people's processes.
 func checkOurs(d *dir, subtree string, inside bool) error {
 	pids, err := d.procs()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // idSpan is the host ids first..last.
 type idSpan struct{ first, last uint64 }
 
-// FreeIDs returns the first id of an unused range for [Options].IDBase: the lowest multiple of the
+// FreeIDs returns the first id of an unused range for [Options.IDBase]: the lowest multiple of the
 // range's size, from 1<<20 on, without any user, group or subordinate range of etc. etc is /etc,
 // with passwd, group, subuid and subgid. A missing file is empty. Users known only to a directory
 // service are not seen.
