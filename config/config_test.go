@@ -484,7 +484,8 @@ func TestRefusedVariables(t *testing.T) {
 }
 
 func TestEverythingIsReportedAtOnce(t *testing.T) {
-	_, err := loadText(t, "max_workers: 0\nx: 1\ncontainer_limits: {y: 1}\njob_types: [{name: ''}, {z: 1}]\ndocker_image: a\n")
+	_, err := loadText(t, "max_workers: 0\nx: 1\ncontainer_limits: {y: 1}\njob_types: [{name: ''}, "+
+		"{z: 1}]\ndocker_image: a\n")
 	for _, field := range []string{"max_workers", "x", "container_limits.y", "job_types.0.name", "job_types.1.name",
 		"job_types.1.z", "docker_image"} {
 		if err == nil || !strings.Contains(err.Error(), "field "+field+": ") {

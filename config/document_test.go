@@ -185,7 +185,8 @@ the code by ` + "`go test ./config -run Document -update`" + `.
 			t.Errorf("%s: there is no such key", key)
 		}
 	}
-	b.WriteString("\nKeys of Tako VM that have no use here are refused with what replaces them, unless their value asks for nothing.\n")
+	b.WriteString("\nKeys of Tako VM that have no use here are refused with what replaces them, unless their value " +
+		"asks for nothing.\n")
 	const path = "../docs/config.md"
 	if *update {
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // a document

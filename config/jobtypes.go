@@ -226,7 +226,9 @@ func (r *reader) environment(name string, to *map[string]string) {
 		}
 		value, is := item.Value.(string)
 		if !is || len(value) > 32768 || strings.ContainsFunc(value, isControl) || strings.ContainsAny(value, "`$\\") {
-			in.fail(key, "must be a text (in quotes) of at most 32768 bytes without control characters, backtick, $ and backslash")
+			in.fail(key,
+				"must be a text (in quotes) of at most 32768 bytes "+
+					"without control characters, backtick, $ and backslash")
 			continue
 		}
 		all[key] = value
