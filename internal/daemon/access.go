@@ -17,12 +17,12 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// maxConns bounds the open connections of each listener; one uid has half of them, enough for 500
-// waiters and 200 streams at once. One that waits costs about 55 kB, its client's end included
-// (TestManyWaitersAndStreams).
+// maxConns limits the open connections of each listener. A single uid gets half of them, enough for
+// 500 waiters and 200 streams at once. A waiting connection costs about 55 kB, including the
+// client's end (TestManyWaitersAndStreams).
 const maxConns = 2048
 
-// openAccess reads the API keys and refuses a TCP listener that lets in whom it should not.
+// openAccess reads the API keys and refuses a TCP listener that would admit unwanted callers.
 func (d *Daemon) openAccess(cfg *config.Config) (err error) {
 	if d.keys, err = openKeys(cfg); err != nil {
 		return err
@@ -35,10 +35,10 @@ func (d *Daemon) openAccess(cfg *config.Config) (err error) {
 	return err
 }
 
-// flushEvery is how often the last uses of API keys are written.
+// flushEvery is the interval at which the last uses of API keys are written.
 const flushEvery = time.Minute
 
-// flushKeys writes the last uses of API keys once in flushEvery, and at the end of the daemon.
+// flushKeys writes the last uses of API keys every flushEvery and when the daemon ends.
 func (d *Daemon) flushKeys() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -64,7 +64,7 @@ func openKeys(cfg *config.Config) (*keys.File, error) {
 	return keys.Open(keys.Path(cfg.DataDir))
 }
 
-// policy is the part of the configuration about requests.
+// policy returns the part of the configuration that applies to requests.
 func (d *Daemon) policy(cfg *config.Config) api.Policy {
 	return api.Policy{
 		Policy: job.Policy{
@@ -86,7 +86,7 @@ func (d *Daemon) policy(cfg *config.Config) api.Policy {
 	}
 }
 
-// auth is the part of the API's policy that is about callers.
+// auth returns the part of the API's policy that applies to callers.
 func (d *Daemon) auth(cfg *config.Config) api.Auth {
 	f := &cfg.Access
 	auth := api.Auth{
@@ -134,7 +134,8 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 	}
 	places := []place{{unix, cfg.Socket}}
 	if f := cfg.Access; f.TCP {
-		tcp, err := api.ListenTCP(api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey, MaxConns: maxConns})
+		tcp, err := api.ListenTCP(
+			api.TCPOptions{Host: f.Host, Port: f.Port, CertFile: f.TLSCert, KeyFile: f.TLSKey, MaxConns: maxConns})
 		if err != nil {
 			return errors.Join(err, unix.Close())
 		}
@@ -144,7 +145,8 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 	d.undo.push(d.stopHTTP)
 	for _, p := range places {
 		go func() {
-			if err := d.http.Serve(p.Listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			if err := d.http.Serve(p.Listener); !errors.Is(err, http.ErrServerClosed) &&
+				!errors.Is(err, net.ErrClosed) {
 				d.failed <- fmt.Errorf("serve %s: %w", p.name, err)
 			}
 		}()

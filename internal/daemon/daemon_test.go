@@ -28,13 +28,13 @@ import (
 func TestMain(m *testing.M) {
 	rootfs.MaybeChild()
 	goleak.VerifyTestMain(m,
-		// The signal package and database/sql keep these for the life of the process.
+		// Package signal and database/sql keep these goroutines for the life of the process.
 		goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
 }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// configured reads a configuration with these lines.
+// configured loads a configuration with these lines.
 func configured(t *testing.T, lines string) *config.Config {
 	t.Helper()
 	dir := t.TempDir()
@@ -93,12 +93,13 @@ func TestForgottenSignals(t *testing.T) {
 	}
 }
 
-// bare is a daemon with rules and records, and no host behind it.
+// bare returns a daemon with rules and records but no host.
 func bare(t *testing.T, cfg *config.Config) *Daemon {
 	t.Helper()
 	d := &Daemon{cfg: cfg, log: quiet, failed: make(chan error, 2)}
 	cfg.Pool.Enabled = false
-	for _, step := range []error{d.openAccess(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg), d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}}, false)} {
+	for _, step := range []error{d.openAccess(cfg), d.setRules(cfg), d.openStore(t.Context(), cfg),
+		d.openPool(cfg, &sandbox.Host{Runsc: &runsc.Runsc{}}, false)} {
 		if step != nil {
 			t.Fatal(step)
 		}
@@ -116,17 +117,20 @@ func TestReload(t *testing.T) {
 	if got := d.rules.Load().MaxTimeout; got != 300*time.Second {
 		t.Fatal(got)
 	}
-	good := configured(t, "max_workers: 5\nmax_timeout: 100\nexecution_record_ttl_days: 7\njob_types:\n  - name: again\n    retry_on_interrupt: true\n")
+	good := configured(t, "max_workers: 5\nmax_timeout: 100\nexecution_record_ttl_days: 7\n"+
+		"job_types:\n  - name: again\n    retry_on_interrupt: true\n")
 	if err := d.Reload(good); err != nil {
 		t.Fatal(err)
 	}
-	if r := d.rules.Load(); r.MaxTimeout != 100*time.Second || !r.Types["again"].RetryOnInterrupt || d.retention.Load().Records != 7*24*time.Hour {
+	if r := d.rules.Load(); r.MaxTimeout != 100*time.Second || !r.Types["again"].RetryOnInterrupt ||
+		d.retention.Load().Records != 7*24*time.Hour {
 		t.Errorf("rules %+v, retention %+v", r.Policy, d.retention.Load())
 	}
 	before := d.rules.Load()
-	d.cfg.MemoryBudget = 600 * job.MiB // the daemon started with less than there is now
+	d.cfg.MemoryBudget = 600 * job.MiB // the daemon started with a smaller budget
 	for name, lines := range map[string]string{
-		"a type that does not fit the budget of the running daemon": "job_types:\n  - name: big\n    memory_limit: 1g\n",
+		"a type that does not fit the budget of the running daemon": "job_types:\n" +
+			"  - name: big\n    memory_limit: 1g\n",
 		"access without a key": "server_host: 0.0.0.0\n",
 	} {
 		if err := d.Reload(configured(t, lines)); err == nil {
@@ -146,7 +150,8 @@ func TestNeedRestart(t *testing.T) {
 	}
 	changed := *old
 	changed.MaxWorkers, changed.Keeping.QueueTTL, changed.Access.Port, changed.MaxTimeout = 9, time.Hour, 1, time.Second
-	if got := needRestart(old, &changed); !slices.Equal(got, []string{"max_workers", "queue_ttl_seconds", "server_port"}) {
+	if got := needRestart(old, &changed); !slices.Equal(got,
+		[]string{"max_workers", "queue_ttl_seconds", "server_port"}) {
 		t.Error(got)
 	}
 }
@@ -171,7 +176,8 @@ func TestAccess(t *testing.T) {
 	if _, ok := auth.Find(sha256.Sum256([]byte(text + " "))); ok {
 		t.Error("found another key")
 	}
-	if !auth.RequireKey || len(auth.Keys) != 1 || auth.Keys[0].SHA256[0] != 0xab || auth.WindowSeconds != 60 || auth.Requests != 120 || auth.UnixRequests != 0 {
+	if !auth.RequireKey || len(auth.Keys) != 1 || auth.Keys[0].SHA256[0] != 0xab || auth.WindowSeconds != 60 ||
+		auth.Requests != 120 || auth.UnixRequests != 0 {
 		t.Errorf("%+v", auth)
 	}
 	for lines, want := range map[string]string{
@@ -188,7 +194,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// The purge runs at once, and ends with the daemon.
+// The purge runs at once and ends with the daemon.
 func TestPurgeAtStart(t *testing.T) {
 	cfg := configured(t, "")
 	dir := filepath.Join(cfg.DataDir, stateDir)
@@ -222,7 +228,7 @@ func TestPurgeAtStart(t *testing.T) {
 // The last use of a key is in the file once the daemon has ended.
 func TestLastUseIsWritten(t *testing.T) {
 	cfg := configured(t, "")
-	t.Cleanup(func() { // after the daemon's own
+	t.Cleanup(func() { // runs after the daemon's own cleanup
 		file, err := openKeys(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -241,7 +247,7 @@ func TestLastUseIsWritten(t *testing.T) {
 	}
 }
 
-// A write that leaves more than the configured total wakes the purge, long before purgeEvery.
+// A write that exceeds the configured total wakes the purge, long before purgeEvery.
 func TestOverrunWakesPurge(t *testing.T) {
 	d := bare(t, configured(t, ""))
 	keep := *d.cfg
@@ -250,7 +256,8 @@ func TestOverrunWakesPurge(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"first", "second"} {
-		d.store.Save(&job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", 70_000)}, nil, nil)
+		d.store.Save(&job.Record{ID: id, Caller: "uid:1", Status: job.Succeeded, Stdout: strings.Repeat("x", 70_000)},
+			nil, nil)
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		n, err := d.store.Bytes(t.Context(), "")
@@ -268,12 +275,14 @@ func TestOverrunWakesPurge(t *testing.T) {
 func TestCheckConfigChecksAccess(t *testing.T) {
 	cfg := configured(t, "server_host: 0.0.0.0\n")
 	var said strings.Builder
-	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config"}, io.MultiWriter(&said)); status != exitRefused || !strings.Contains(said.String(), "server_host") {
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config"},
+		io.MultiWriter(&said)); status != exitRefused || !strings.Contains(said.String(), "server_host") {
 		t.Errorf("status %d, said %q", status, said.String())
 	}
 	said.Reset()
 	cfg = configured(t, "")
-	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config", "--tcp"}, &said); status != exitRefused || !strings.Contains(said.String(), "every user of this host") {
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config", "--tcp"},
+		&said); status != exitRefused || !strings.Contains(said.String(), "every user of this host") {
 		t.Errorf("status %d, said %q", status, said.String())
 	}
 }
@@ -290,7 +299,8 @@ func TestCanaryThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 		"silent, then right":    {[]error{sandbox.ErrSilent, nil}, nil, 2},
 		"silent, then wrong":    {[]error{sandbox.ErrSilent, wrong}, wrong, 2},
 		"wrong is not repeated": {[]error{wrong, nil}, wrong, 1},
-		"silent to the end":     {[]error{sandbox.ErrSilent, sandbox.ErrSilent, sandbox.ErrSilent, nil}, sandbox.ErrSilent, 3},
+		"silent to the end": {[]error{sandbox.ErrSilent, sandbox.ErrSilent, sandbox.ErrSilent, nil},
+			sandbox.ErrSilent, 3},
 	} {
 		asked := 0
 		err := d.ask(t.Context(), func(context.Context, rootfs.Root, job.Limits) error {

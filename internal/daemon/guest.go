@@ -16,9 +16,9 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// guestImage builds the root that every sandbox sees at /.tsubo: tsubo-init and the hooks of the
-// waiting interpreters. It is leased for the daemon's life. Its key has the digest of its content,
-// so a new tsubo-init is a new image, and those of earlier ones are removed.
+// guestImage builds the root that every sandbox mounts at /.tsubo: tsubo-init and the hooks of
+// waiting interpreters. The root is leased for the daemon's lifetime. Its key contains a digest of
+// its content, so a new tsubo-init makes a new image. Images of earlier versions are removed.
 func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *rootfs.Store) (rootfs.Root, error) {
 	init, err := os.ReadFile(cfg.InitPath)
 	if err != nil {
@@ -35,17 +35,18 @@ func (d *Daemon) guestImage(ctx context.Context, cfg *config.Config, roots *root
 	for _, key := range roots.Keys() {
 		if strings.HasPrefix(key, guestPrefix) && key != root.Key {
 			if err := roots.Remove(key); err != nil {
-				d.log.Warn("remove the image of /.tsubo of an earlier tsubo-init", "key", key, "error", err) // it costs its place, no more
+				// A leftover only costs disk space.
+				d.log.Warn("remove the image of /.tsubo of an earlier tsubo-init", "key", key, "error", err)
 			}
 		}
 	}
 	return root, nil
 }
 
-// guestPrefix begins the keys of images of /.tsubo.
+// guestPrefix is the prefix of the keys of /.tsubo images.
 const guestPrefix = "guest:"
 
-// emptyRoot builds what empty sandboxes wait on. It is leased for the daemon's life.
+// emptyRoot builds the root of empty sandboxes. The root is leased for the daemon's lifetime.
 func (d *Daemon) emptyRoot(ctx context.Context, roots *rootfs.Store) (rootfs.Root, error) {
 	root, err := d.keptRoot(ctx, roots, sandbox.EmptyKey, sandbox.EmptyTree())
 	if err != nil {
@@ -54,8 +55,9 @@ func (d *Daemon) emptyRoot(ctx context.Context, roots *rootfs.Store) (rootfs.Roo
 	return root, nil
 }
 
-// keptRoot builds a root that is leased for the daemon's life and read ahead.
-func (d *Daemon) keptRoot(ctx context.Context, roots *rootfs.Store, key string, files map[string]rootfs.GuestFile) (rootfs.Root, error) {
+// keptRoot builds a root, leases it for the daemon's lifetime and reads it into the page cache.
+func (d *Daemon) keptRoot(ctx context.Context, roots *rootfs.Store, key string,
+	files map[string]rootfs.GuestFile) (rootfs.Root, error) {
 	root, err := roots.BuildTree(ctx, key, files)
 	if err != nil {
 		return rootfs.Root{}, err
@@ -82,10 +84,10 @@ func digest(files map[string]rootfs.GuestFile) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// canaryKey names the canary's root; it changes when canaryTree does.
+// canaryKey is the key of the canary's root. It must change when canaryTree does.
 const canaryKey = "canary-1"
 
-// canaryTree is a root that holds only what a sandbox needs to mount on, and the directory of
+// canaryTree returns a root with only the mount points of a sandbox and the directory
 // sandbox.CanaryRoot.
 func canaryTree() map[string]rootfs.GuestFile {
 	tree := map[string]rootfs.GuestFile{sandbox.CanaryRoot: {Mode: fs.ModeDir | 0o777}}

@@ -11,7 +11,7 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestGuestImageReplaces: of the images of /.tsubo the newest stays, and every other root.
+// TestGuestImageReplaces checks that the newest /.tsubo image and every other root stay.
 func TestGuestImageReplaces(t *testing.T) {
 	need.Root(t)
 	dir, err := os.MkdirTemp("", "tsubo")

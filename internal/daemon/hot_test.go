@@ -14,9 +14,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// TestHotExecs: over 100 jobs that find a sandbox waiting, the daemon executes nothing between
-// request and answer. It could not: this process is kept from forking meanwhile, so that what tried
-// would stand still.
+// TestHotExecs checks that over 100 jobs with idle sandboxes the daemon executes no process between
+// request and response. This process is kept from forking meanwhile, so any attempt would block.
 func TestHotExecs(t *testing.T) {
 	const waiting = 8
 	runsc, init := need.Runsc(t), os.Getenv("TSUBO_INIT")
@@ -25,7 +24,9 @@ func TestHotExecs(t *testing.T) {
 	}
 	need.That(t, "tsubo-init", init != "")
 	image := pythonImage(t)
-	cfg := configured(t, fmt.Sprintf("security_mode: permissive\nrunsc_path: %s\ninit_path: %s\npool_min: %d\npool_max: %[3]d\n", runsc, init, waiting))
+	cfg := configured(t, fmt.Sprintf(
+		"security_mode: permissive\nrunsc_path: %s\ninit_path: %s\npool_min: %d\npool_max: %[3]d\n", runsc, init,
+		waiting))
 	d, err := Start(t.Context(), cfg, nil, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +43,8 @@ func TestHotExecs(t *testing.T) {
 	c := client.New(cfg.Socket)
 	defer c.Close()
 	for served := 0; served < 100; served += waiting {
-		for full := time.Now().Add(3 * time.Minute); d.waiting().HotWaiting < waiting; time.Sleep(10 * time.Millisecond) {
+		for full := time.Now().Add(3 * time.Minute); d.waiting().HotWaiting < waiting; time.Sleep(
+			10 * time.Millisecond) {
 			if time.Now().After(full) {
 				t.Fatalf("after %d jobs: the pool does not fill: %+v", served, d.waiting())
 			}
@@ -57,7 +59,7 @@ func TestHotExecs(t *testing.T) {
 	}
 }
 
-// hotJob runs one job, which must find a sandbox waiting.
+// hotJob runs a job, which must find an idle sandbox.
 func hotJob(t *testing.T, c *client.Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -71,10 +73,11 @@ func hotJob(t *testing.T, c *client.Client) {
 	}
 }
 
-// pythonImage is the layout of the Python image.
+// pythonImage returns the layout of the Python image.
 func pythonImage(t *testing.T) string {
 	t.Helper()
-	for _, dir := range []string{os.Getenv("TSUBO_PYTHON_IMAGE"), "../../build/images/python", "/opt/tsubo/images/python"} {
+	for _, dir := range []string{os.Getenv("TSUBO_PYTHON_IMAGE"), "../../build/images/python",
+		"/opt/tsubo/images/python"} {
 		if _, err := os.Stat(filepath.Join(dir, "oci-layout")); dir != "" && err == nil {
 			return dir
 		}

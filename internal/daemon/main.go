@@ -25,12 +25,12 @@ var Version = "dev"
 // Exit statuses of tsubod.
 const (
 	exitOK      = 0
-	exitFailure = 1 // it ran and something went wrong
-	exitRefused = 2 // it did not serve: configuration, host, or another daemon
+	exitFailure = 1 // the daemon served and then failed
+	exitRefused = 2 // the daemon did not serve: configuration, host, or another daemon
 )
 
-// gcPercent keeps the heap, which is small, close to what is alive in it: jobs leave little
-// garbage, and a daemon at rest should hold little.
+// gcPercent keeps the small heap close to its live size. Jobs produce little garbage, and an idle
+// daemon should hold little memory.
 const gcPercent = 50
 
 // Main runs tsubod and returns its exit status.
@@ -44,9 +44,11 @@ func Main(args []string, stderr io.Writer) int {
 		HideHelpCommand: true,
 		ErrWriter:       stderr,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` (default: $TSUBO_CONFIG, then /etc/tsubo/tsubo.yaml)"},
-			&cli.BoolFlag{Name: "tcp", Usage: "listen on TCP, too, at server_host and server_port (default 127.0.0.1:8000)"},
-			&cli.BoolFlag{Name: "check-config", Usage: "read the configuration, say what is wrong with it, and exit"},
+			&cli.StringFlag{Name: "config",
+				Usage: "configuration `FILE` (default: $TSUBO_CONFIG, then /etc/tsubo/tsubo.yaml)"},
+			&cli.BoolFlag{Name: "tcp",
+				Usage: "listen on TCP, too, at server_host and server_port (default 127.0.0.1:8000)"},
+			&cli.BoolFlag{Name: "check-config", Usage: "check the configuration, report errors, and exit"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
@@ -82,7 +84,7 @@ func Main(args []string, stderr io.Writer) int {
 	return status
 }
 
-// printError puts each joined error on a line of its own.
+// printError prints each joined error on a line of its own.
 func printError(w io.Writer, err error) {
 	var many interface{ Unwrap() []error }
 	if errors.As(err, &many) && err.Error() == errors.Join(many.Unwrap()...).Error() {
@@ -94,7 +96,7 @@ func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "tsubod: %v\n", err)
 }
 
-// checkAccess is what --check-config does beyond reading the file.
+// checkAccess runs the checks of --check-config that need more than the file.
 func checkAccess(cfg *config.Config) error {
 	k, err := openKeys(cfg)
 	if err != nil {
@@ -106,8 +108,7 @@ func checkAccess(cfg *config.Config) error {
 
 func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), stderr io.Writer) (int, error) {
 	log := newLogger(cfg, stderr)
-	// Before anything is held: a signal that comes while the daemon starts must still undo what was
-	// done.
+	// Before any resource is acquired: a signal during the start must still undo everything.
 	ctx, hurry, reload, forget := listen(ctx, log)
 	defer forget()
 	syscall.Umask(0o077)
@@ -135,7 +136,7 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	debug.FreeOSMemory() // what images and migrations took is not needed again
+	debug.FreeOSMemory() // images and migrations needed memory only once
 	err = d.attend(ctx, reload, load)
 	if err = errors.Join(err, d.Close(hurry), locks.Close()); err != nil {
 		return exitFailure, err
@@ -143,20 +144,22 @@ func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, e
 	return exitOK, nil
 }
 
-// oomScore is the daemon's oom_score_adj: when the host runs out of memory, every sandbox (500)
-// goes first.
+// oomScore is the daemon's oom_score_adj. If the host runs out of memory, every sandbox (500) is
+// killed first.
 const oomScore = "-500"
 
-// boundMemory bounds the memory of tsubod: by the Go runtime, unless the operator's GOMEMLIMIT does
-// so, and by its leaf where there is one. A host that runs out of memory ends others first.
+// boundMemory limits the memory of tsubod, by the Go runtime unless the operator set GOMEMLIMIT,
+// and by its leaf if there is one. It also sets oom_score_adj, so that the host kills other
+// processes first.
 func boundMemory(cfg *config.Config, leaves *limits.Tree) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		// A goal, not a bound: what is garbage goes soon. What is alive may pass it, up to the
-		// leaf's memory.max.
+		// A soft limit: garbage is collected early, but live memory may exceed it, up to the leaf's
+		// memory.max.
 		debug.SetMemoryLimit(cfg.DaemonMemory / 10)
 	}
 	err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0)
-	if err != nil && !errors.Is(err, os.ErrPermission) { // without CAP_SYS_RESOURCE it stays as it is, below the sandboxes'
+	// Without CAP_SYS_RESOURCE the score stays unchanged, which is below the sandboxes'.
+	if err != nil && !errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("set oom_score_adj: %w", err)
 	}
 	if leaves == nil {
@@ -172,9 +175,9 @@ func closeTree(leaves *limits.Tree) error {
 	return leaves.Close()
 }
 
-// noCoreDumps keeps the host's core handler, which runs as root, away from the memory of the daemon
-// and of every process that it starts. A sandbox process that breaks its filter is killed by a
-// signal that dumps core, with memory that a job has written.
+// noCoreDumps keeps the host's core handler, which runs as root, from reading the memory of the
+// daemon and its children. A sandbox process that violates its filter is killed by a signal that
+// dumps core, with memory that a job has written.
 func noCoreDumps() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("set RLIMIT_CORE to 0: %w", err)
@@ -182,10 +185,11 @@ func noCoreDumps() error {
 	return nil
 }
 
-// listen turns the operator's signals into contexts: stop ends with the first SIGTERM or SIGINT,
-// hurry with the second, and the third ends the process at once; each SIGHUP comes through reload.
-// forget gives the signals back.
-func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context, reload <-chan struct{}, forget func()) {
+// listen converts the operator's signals. stop ends with the first SIGTERM or SIGINT, hurry with
+// the second, and the third kills the process. Each SIGHUP is sent to reload. forget stops the
+// handling of signals.
+func listen(ctx context.Context,
+	log *slog.Logger) (stop, hurry context.Context, reload <-chan struct{}, forget func()) {
 	stop, cancel := context.WithCancel(ctx)
 	hurry, hurryUp := context.WithCancel(context.WithoutCancel(ctx))
 	again := make(chan struct{}, 1)
@@ -202,7 +206,7 @@ func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context,
 				case s == syscall.SIGHUP:
 					select {
 					case again <- struct{}{}:
-					default: // one is already waiting
+					default: // a reload is already pending
 					}
 				case stop.Err() == nil:
 					cancel()
@@ -223,8 +227,8 @@ func listen(ctx context.Context, log *slog.Logger) (stop, hurry context.Context,
 	}
 }
 
-// attend returns when the daemon is to stop: nil when ctx ends, else why it cannot go on. Until
-// then it reloads the configuration when it is asked to.
+// attend reloads the configuration on request until the daemon must stop. It returns nil if ctx
+// ends, or the failure that stops the daemon.
 func (d *Daemon) attend(ctx context.Context, reload <-chan struct{}, load func() (*config.Config, error)) error {
 	for {
 		select {
@@ -250,10 +254,10 @@ func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: cfg.Level()}))
 }
 
-// fileLock is an exclusive lock that lasts until Close or the end of the process.
+// fileLock is an exclusive lock that is held until Close or the end of the process.
 type fileLock struct{ f *os.File }
 
-// Close frees the lock.
+// Close releases the lock. A nil lock is allowed.
 func (l *fileLock) Close() error {
 	if l == nil || l.f == nil {
 		return nil

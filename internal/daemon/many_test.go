@@ -18,7 +18,7 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// slow is a runner whose job writes until it is let go.
+// slow is a runner whose job writes until it is released.
 type slow struct{ done chan struct{} }
 
 func (s slow) Run(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result, error) {
@@ -36,8 +36,8 @@ func (s slow) Run(ctx context.Context, _ *job.Spec, o job.Observer) (*job.Result
 	}
 }
 
-// 500 waiters and 200 streams at once, a third of whom hang up: the others hear the end, memory
-// stays bounded, nothing is left.
+// 500 waiters and 200 streams run at once and a third hang up. The others receive the end, memory
+// stays limited, nothing is left.
 func TestManyWaitersAndStreams(t *testing.T) {
 	const waiters, streams = 500, 200
 	cfg := configured(t, "max_workers: 1\n")
@@ -117,7 +117,7 @@ func TestManyWaitersAndStreams(t *testing.T) {
 	for range waiters + streams {
 		<-connected
 	}
-	time.Sleep(2 * time.Second) // they wait, and hear
+	time.Sleep(2 * time.Second) // they wait and receive events
 	_, heapDuring := measure()
 	close(r.done)
 	all.Wait()

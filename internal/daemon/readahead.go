@@ -8,10 +8,10 @@ import (
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// readAhead reads the images that are there at the start, the smallest first, so that after a
-// reboot they are not charged to the jobs that touch them first (rootfs.Root.ReadAhead). It goes on
-// in the background until they are read or the daemon is closed. Those that come later have just
-// been written.
+// readAhead reads the existing images into the page cache, smallest first. Otherwise, after a
+// reboot, their pages would be charged to the first jobs that touch them ([rootfs.Root.ReadAhead]).
+// It runs in the background until it is done or the daemon is closed. Images imported later are
+// cached already.
 func (d *Daemon) readAhead(ctx context.Context, roots *rootfs.Store) {
 	var all []rootfs.Root
 	for _, key := range roots.Keys() {
@@ -25,11 +25,12 @@ func (d *Daemon) readAhead(ctx context.Context, roots *rootfs.Store) {
 	d.undo.push(func() error { cancel(); <-done; return nil })
 	go func() {
 		defer close(done)
-		// Beyond that part of the memory, reading one would only push another out.
+		// Beyond a quarter of the budget, reading an image would only evict another.
 		for left := d.cfg.MemoryBudget / 4; len(all) > 0 && all[0].Size <= left && ctx.Err() == nil; all = all[1:] {
 			left -= all[0].Size
 			if err := all[0].ReadAhead(ctx); err != nil && ctx.Err() == nil {
-				d.log.Warn("read an image ahead", "root", all[0].Key, "error", err) // its removal, at most
+				// The image may have been removed meanwhile.
+				d.log.Warn("read an image ahead", "root", all[0].Key, "error", err)
 			}
 		}
 	}()

@@ -13,8 +13,8 @@ import (
 	"github.com/tsubo-run/tsubo/tests/pagecache"
 )
 
-// TestReadAhead: after a start no page of what is always used, and of images that fit, is left for
-// a job to be charged for.
+// TestReadAhead checks that after a start no page of the permanent roots, or of images that fit, is
+// left to be charged to a job.
 func TestReadAhead(t *testing.T) {
 	need.Root(t)
 	_, err := exec.LookPath("mkfs.erofs")

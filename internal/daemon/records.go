@@ -15,16 +15,16 @@ import (
 	"github.com/tsubo-run/tsubo/store"
 )
 
-// stateDir is where in data_dir records, artifacts and API keys are.
+// stateDir is the directory below data_dir of records, artifacts and API keys.
 const stateDir = "state"
 
-// purgeEvery is how often records are looked through for what is too old or too much.
+// purgeEvery is the interval of regular purges.
 const purgeEvery = time.Hour
 
-// purgePause is the shortest time between two purges.
+// purgePause is the minimum time between two purges.
 const purgePause = time.Second
 
-// openStore opens the records and starts the loop that purges them.
+// openStore opens the store and starts the purge loop.
 func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 	records, err := store.Open(ctx, store.Config{Dir: filepath.Join(cfg.DataDir, stateDir), Log: d.log})
 	if err != nil {
@@ -44,8 +44,8 @@ func (d *Daemon) openStore(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// purge removes what retention does not keep, at start, every hour and when a write leaves too
-// much, until ctx ends.
+// purge removes records beyond the retention at start, every purgeEvery, and after a write that
+// exceeds the limits, until ctx ends.
 func (d *Daemon) purge(ctx context.Context) {
 	tick := time.NewTicker(purgeEvery)
 	defer tick.Stop()
@@ -65,7 +65,7 @@ func (d *Daemon) purge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		select { // a flood of writes wakes it once a second
+		select { // many writes cause at most one purge per purgePause
 		case <-time.After(purgePause):
 		case <-ctx.Done():
 			return
@@ -73,8 +73,7 @@ func (d *Daemon) purge(ctx context.Context) {
 	}
 }
 
-// startJobs starts the scheduler, which takes up what an earlier life of the daemon left in the
-// store.
+// startJobs starts the scheduler, which recovers the stored jobs of an earlier daemon.
 func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r scheduler.Runner) (err error) {
 	d.sched, err = scheduler.New(scheduler.Options{
 		Runner: r,
@@ -103,14 +102,14 @@ func (d *Daemon) startJobs(ctx context.Context, cfg *config.Config, r scheduler.
 	return d.sched.Start(ctx)
 }
 
-// stopJobs lets running jobs go on for drainBound, or until hurry ends, then interrupts them.
+// stopJobs lets running jobs continue for drainBound, or until hurry ends, then interrupts them.
 func (d *Daemon) stopJobs(hurry context.Context) error {
 	ctx, cancel := context.WithTimeout(hurry, drainBound)
 	defer cancel()
 	return d.sched.Stop(ctx)
 }
 
-// setRules puts the configuration of jobs, callers and keeping into force.
+// setRules applies the configuration of jobs, callers and retention.
 func (d *Daemon) setRules(cfg *config.Config) error {
 	rules := d.policy(cfg)
 	if d.server != nil {
@@ -120,7 +119,8 @@ func (d *Daemon) setRules(cfg *config.Config) error {
 	}
 	d.rules.Store(&rules)
 	keep := store.Retention{
-		Records: cfg.Keeping.RecordTTL, DeadLetters: cfg.Keeping.DLQTTL, CallerBytes: cfg.Keeping.QuotaBytes, TotalBytes: cfg.Keeping.TotalBytes,
+		Records: cfg.Keeping.RecordTTL, DeadLetters: cfg.Keeping.DLQTTL, CallerBytes: cfg.Keeping.QuotaBytes,
+		TotalBytes: cfg.Keeping.TotalBytes,
 	}
 	d.retention.Store(&keep)
 	if d.store != nil {
@@ -129,8 +129,8 @@ func (d *Daemon) setRules(cfg *config.Config) error {
 	return nil
 }
 
-// Reload puts a configuration in force as far as that is possible in a running daemon, and logs
-// what of it needs a restart. When it fails nothing has changed.
+// Reload applies a configuration as far as a running daemon can, and logs the keys that need a
+// restart. On error nothing has changed.
 func (d *Daemon) Reload(cfg *config.Config) error {
 	warnings, err := cfg.CheckAccess(len(d.keys.List()) > 0)
 	if err != nil {
@@ -138,7 +138,8 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	}
 	for _, t := range cfg.Types() {
 		if need := max(t.Limits.Memory, t.MaxMemory) + limits.Allowance; need > d.cfg.MemoryBudget {
-			return errors.New("field job_types: '" + t.Name + "' needs more memory than the memory_budget that the daemon started with: restart it")
+			return errors.New("field job_types: '" + t.Name +
+				"' needs more memory than the memory_budget that the daemon started with: restart it")
 		}
 	}
 	if err := d.setRules(cfg); err != nil {
@@ -155,7 +156,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	return nil
 }
 
-// needRestart names the keys that differ and are read only at start.
+// needRestart returns the names of keys that differ and are read only at start.
 func needRestart(old, new *config.Config) []string {
 	var changed []string
 	for _, k := range []struct {

@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// Each key of the configuration is either put in force by a reload or named in the log as needing a
-// restart, never both and never neither.
+// Each configuration key is either applied by a reload or logged as needing a restart, never both
+// and never neither.
 func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tsubod.yaml")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -23,13 +23,13 @@ func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Access.Host = "192.0.2.1" // where allow_unauthenticated_network has an effect
+		cfg.Access.Host = "192.0.2.1" // makes allow_unauthenticated_network effective
 		return cfg
 	}
 	d := &Daemon{keys: new(keys.File)}
 	inForce := func(cfg *config.Config) any {
 		rules := d.policy(cfg)
-		rules.Auth.Find = nil // functions are not compared
+		rules.Auth.Find = nil // functions cannot be compared
 		if err := d.setRules(cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 		v := at(load())
 		if v.Kind() == reflect.Struct {
 			for i := range v.NumField() {
-				if f := v.Type().Field(i); f.IsExported() { // the others make job types
+				if f := v.Type().Field(i); f.IsExported() { // unexported fields make up job types
 					check(path+"."+f.Name, func(c *config.Config) reflect.Value { return at(c).Field(i) })
 				}
 			}
@@ -64,7 +64,7 @@ func TestEachKeyIsReloadedOrNeedsARestart(t *testing.T) {
 	check("", func(c *config.Config) reflect.Value { return reflect.ValueOf(c).Elem() })
 }
 
-// change gives v another value.
+// change sets v to a different value.
 func change(t *testing.T, path string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Bool:
@@ -72,7 +72,7 @@ func change(t *testing.T, path string, v reflect.Value) {
 	case reflect.String:
 		v.SetString(v.String() + "x")
 	case reflect.Int, reflect.Int64:
-		v.SetInt(v.Int() + int64(time.Minute)) // of durations, too, some of which count in seconds
+		v.SetInt(v.Int() + int64(time.Minute)) // works for durations, too, some of which count in seconds
 	case reflect.Slice:
 		v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
 	default:

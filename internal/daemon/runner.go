@@ -16,25 +16,25 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// runner gives every job a sandbox of its own: the scheduler's Runner.
+// runner is the scheduler's Runner. It runs every job in a sandbox of its own.
 type runner struct {
 	pool   *pool.Pool
 	images *images.Catalogue
-	// environment is that of a job type, by its name.
+	// environment returns the environment of a job type.
 	environment func(jobType string) map[string]string
 	log         *slog.Logger
 
-	clearing sync.WaitGroup // clean-ups after an answer
+	clearing sync.WaitGroup // clean-ups after a response
 }
 
-// destroyBound bounds the clean-up after a job, on a context of its own.
+// destroyBound limits the clean-up after a job, which has a context of its own.
 const destroyBound = 30 * time.Second
 
-// answerFirst is how long the clean-up leaves the CPU to the answer.
+// answerFirst is the delay before the clean-up, which leaves the CPU to the response.
 const answerFirst = 5 * time.Millisecond
 
-// Run implements scheduler.Runner. It returns before the sandbox is destroyed; Result.Cleared is
-// closed when that is done.
+// Run implements scheduler.Runner. It returns before the sandbox is destroyed and closes
+// Result.Cleared afterwards.
 func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*job.Result, error) {
 	turn := time.Now()
 	use, err := r.images.Use(spec.Image)
@@ -53,7 +53,7 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 		raw = &job.RawStdout{Observer: watch, Limit: spec.Limits.Stdout}
 		watch = raw
 	}
-	turn = taken.Begun // the wait for the boots of others is a wait for a slot
+	turn = taken.Begun // waiting for other jobs' boots counts as waiting for a slot
 	result, err := taken.Run(ctx, spec, turn, watch)
 	if err != nil {
 		r.clear(ctx, taken, use, spec.ID)
@@ -76,8 +76,7 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	return result, nil
 }
 
-// clear destroys the sandbox. When that fails the image stays leased, since something of the
-// sandbox may still use it.
+// clear destroys the sandbox. On error the image stays leased, since the sandbox may still use it.
 func (r *runner) clear(ctx context.Context, taken *pool.Taken, use *images.Use, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
@@ -88,23 +87,25 @@ func (r *runner) clear(ctx context.Context, taken *pool.Taken, use *images.Use, 
 	use.Release()
 }
 
-// close returns when every clean-up is done.
+// close waits for all clean-ups.
 func (r *runner) close() error {
 	r.clearing.Wait()
 	return nil
 }
 
-// shapeOf is what a job needs to be settled when its sandbox boots.
+// shapeOf returns the properties of a job that are fixed when its sandbox boots.
 func shapeOf(use *images.Use, spec *job.Spec, environment map[string]string) sandbox.Shape {
 	return sandbox.Shape{
-		Root: use.Root, Config: use.Config, Language: spec.Language, Command: spec.Command, Workdir: spec.Workdir, Preload: spec.Preload, Environment: environment,
+		Root: use.Root, Config: use.Config, Language: spec.Language, Command: spec.Command, Workdir: spec.Workdir,
+		Preload: spec.Preload, Environment: environment,
 		Limits: spec.Limits,
 	}
 }
 
-// bootEnvironment is what of a job's environment must be there when its sandbox boots: its type's,
-// so that one that waits will do; and the whole of it when the job changes a variable that the
-// waiting interpreter has read by the time the job comes. The rest is set at the hand-over.
+// bootEnvironment returns the variables that must be set when the job's sandbox boots. Normally
+// these are the job type's, so that an idle sandbox can be used. If the job changes a variable that
+// a waiting interpreter has already read, they are the whole environment. The rest is set at the
+// hand-over.
 func bootEnvironment(spec *job.Spec, ofType map[string]string) map[string]string {
 	if spec.Language == job.Command || maps.Equal(spec.Environment, ofType) {
 		return ofType
@@ -117,10 +118,11 @@ func bootEnvironment(spec *job.Spec, ofType map[string]string) map[string]string
 	return ofType
 }
 
-// readEarly reports whether a dynamic loader, a C library or an interpreter reads the variable when
-// it starts, or once and for all.
+// readEarly reports whether a dynamic loader, a C library or an interpreter reads the variable only
+// once, at its start.
 func readEarly(key string) bool {
-	for _, prefix := range []string{"HOME", "PYTHON", "NODE", "UV_", "LD_", "LC_", "LANG", "LOCPATH", "NLSPATH", "GCONV_PATH", "GLIBC_", "MALLOC_", "TZ", "ICU_", "OPENSSL_", "SSL_"} {
+	for _, prefix := range []string{"HOME", "PYTHON", "NODE", "UV_", "LD_", "LC_", "LANG", "LOCPATH", "NLSPATH",
+		"GCONV_PATH", "GLIBC_", "MALLOC_", "TZ", "ICU_", "OPENSSL_", "SSL_"} {
 		if strings.HasPrefix(key, prefix) {
 			return true
 		}
@@ -128,22 +130,24 @@ func readEarly(key string) bool {
 	return false
 }
 
-// noImage is the result of a job whose image is not there.
+// noImage returns the result of a job whose image does not exist.
 func (r *runner) noImage(spec *job.Spec, err error) (*job.Result, error) {
 	if !errors.Is(err, images.ErrNotFound) {
 		return nil, fmt.Errorf("use image %q: %w", spec.Image, err)
 	}
 	return job.FailedResult(job.TypeConfig, job.PhaseStartup, fmt.Sprintf(
-		"Job type '%s' needs the image '%s', which is not in the catalogue: import it with: tsubo images import PATH --name %s",
+		"Job type '%s' needs the image '%s', which is not in the catalogue: import it with: "+
+			"tsubo images import PATH --name %s",
 		spec.Type, spec.Image, spec.Image)), nil
 }
 
-// notBooted turns the end of a job whose code never ran into a result, or passes on what is tsubo's
-// own failure.
+// notBooted converts the error of a job whose code never ran into a result, or returns the error if
+// tsubo itself failed.
 func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, err error) (*job.Result, error) {
 	var broken *sandbox.ImageError
 	if errors.As(err, &broken) {
-		r.log.Warn("image cannot run its job type", "job", spec.ID, "type", spec.Type, "image", spec.Image, "error", err)
+		r.log.Warn("image cannot run its job type", "job", spec.ID, "type", spec.Type, "image", spec.Image, "error",
+			err)
 		return job.FailedResult(job.TypeConfig, job.PhaseStartup,
 			fmt.Sprintf("Image '%s' cannot run job type '%s': %s", spec.Image, spec.Type, broken.Message)), nil
 	}
@@ -154,11 +158,13 @@ func (r *runner) notBooted(ctx context.Context, spec *job.Spec, turn time.Time, 
 	case cause != nil:
 		facts.Cause = job.CancelRequested
 	case errors.Is(err, sandbox.ErrStartup):
-		r.log.Warn("a job's sandbox was not ready in time", "job", spec.ID, "type", spec.Type, "error", err) // the job's result does not have where it was
+		// The job's result does not contain this error.
+		r.log.Warn("a job's sandbox was not ready in time", "job", spec.ID, "type", spec.Type, "error", err)
 		facts.Cause = job.StartupOverrun
 	default:
 		return nil, err
 	}
 	v := job.Classify(facts)
-	return &job.Result{Status: v.Status, ExitCode: v.ExitCode, Error: v.Error, StartedAt: turn, EndedAt: time.Now()}, nil
+	return &job.Result{Status: v.Status, ExitCode: v.ExitCode, Error: v.Error, StartedAt: turn, EndedAt: time.Now()},
+		nil
 }

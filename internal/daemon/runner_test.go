@@ -12,7 +12,7 @@ func TestBootEnvironment(t *testing.T) {
 	for name, c := range map[string]struct {
 		language job.Language
 		change   map[string]string
-		boot     bool // the whole of it must be there at boot
+		boot     bool // the whole environment must be set at boot
 	}{
 		"nothing":                     {job.Python, nil, false},
 		"one that programs read":      {job.Python, map[string]string{"A": "job", "B": "job", "PATH": "/x"}, false},

@@ -32,7 +32,7 @@ func TestFindRunscHoldsThePin(t *testing.T) {
 	}
 }
 
-// Nothing that the daemon starts may raise the limit again: it is hard.
+// The limit is hard, so no child of the daemon can raise it again.
 func TestNoCoreDumps(t *testing.T) {
 	if err := noCoreDumps(); err != nil {
 		t.Fatal(err)
@@ -43,8 +43,8 @@ func TestNoCoreDumps(t *testing.T) {
 	}
 }
 
-// TestRefusesOthersPaths: who can write to run_dir could exchange bundles. The daemon refuses
-// before it touches anything.
+// TestRefusesOthersPaths checks that the daemon refuses a run_dir that other users can write,
+// before it changes anything: they could exchange bundles.
 func TestRefusesOthersPaths(t *testing.T) {
 	dir := need.RootDir(t)
 	run := filepath.Join(dir, "run")
@@ -55,7 +55,8 @@ func TestRefusesOthersPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	var said strings.Builder
-	if status := Main([]string{"tsubod", "--config", file}, &said); status != exitRefused || !strings.Contains(said.String(), "field run_dir: ") ||
+	if status := Main([]string{"tsubod", "--config", file}, &said); status != exitRefused ||
+		!strings.Contains(said.String(), "field run_dir: ") ||
 		!strings.Contains(said.String(), "uid 1234") {
 		t.Errorf("status %d, %q", status, said.String())
 	}

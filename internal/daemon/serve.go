@@ -32,7 +32,7 @@ import (
 	"github.com/tsubo-run/tsubo/store"
 )
 
-// Daemon is a tsubod that serves, in this process.
+// Daemon is a tsubod serving in this process.
 type Daemon struct {
 	cfg    *config.Config
 	log    *slog.Logger
@@ -47,25 +47,25 @@ type Daemon struct {
 	failed chan error
 	ready  atomic.Bool
 
-	// What a reload replaces.
+	// Replaced by Reload.
 	rules     atomic.Pointer[api.Policy]
 	retention atomic.Pointer[store.Retention]
 
 	keeping sync.Mutex // held by keepWaiting
 }
 
-// runtimeName is the runtime in records.
+// runtimeName is the name of the runtime in records.
 const runtimeName = "runsc"
 
-// drain is how long running jobs may go on after a stop; http is what answers get after that to
-// reach their callers.
+// drainBound limits how long running jobs may continue after a stop. httpBound then limits how long
+// responses may take to reach their callers.
 const (
 	drainBound = 30 * time.Second
 	httpBound  = 5 * time.Second
 )
 
-// Start brings up a daemon and returns once it serves. leaves is nil on a degraded host; it belongs
-// to the Daemon from here on, also when Start fails. Whatever fails, nothing is left behind.
+// Start starts a daemon and returns once it serves. leaves is nil on a degraded host. The Daemon
+// owns leaves, even if Start fails. On error everything is undone.
 func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *slog.Logger) (_ *Daemon, err error) {
 	d := &Daemon{cfg: cfg, log: log, failed: make(chan error, 2)}
 	defer func() {
@@ -103,7 +103,8 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	}
 	d.readAhead(ctx, roots)
 	if len(catalogue.List()) == 0 {
-		log.Warn("no image yet: jobs will be refused until one is imported", "fix", "tsubo images import PATH --name python")
+		log.Warn("no image yet: jobs will be refused until one is imported", "fix",
+			"tsubo images import PATH --name python")
 	}
 	if err := d.openPool(cfg, host, warm); err != nil {
 		return nil, err
@@ -123,16 +124,17 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	return d, nil
 }
 
-// imageMemory is memory.max of the leaf of a process that unpacks or writes an image, in bytes: its
-// data (rootfs.Limits) and the pages of files that it writes.
+// imageMemory is memory.max, in bytes, of the leaf of a process that unpacks or writes an image. It
+// covers the process's data ([rootfs.Limits]) and the page cache of files that it writes.
 const imageMemory = 1536 * job.MiB
 
-// imageLeaf makes the leaf of one process that handles an image.
+// imageLeaf returns a function that creates the leaf of a process that handles an image.
 func imageLeaf(leaves *limits.Tree) func(context.Context) (*os.File, func() error, error) {
 	return func(ctx context.Context) (*os.File, func() error, error) {
 		id := make([]byte, 8)
 		_, _ = rand.Read(id) // never fails (crypto/rand)
-		leaf, err := leaves.Create(ctx, "image-"+hex.EncodeToString(id), limits.Boot{Memory: imageMemory, CPU: float64(runtime.NumCPU()), Tasks: 256, Background: true})
+		leaf, err := leaves.Create(ctx, "image-"+hex.EncodeToString(id),
+			limits.Boot{Memory: imageMemory, CPU: float64(runtime.NumCPU()), Tasks: 256, Background: true})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -140,7 +142,8 @@ func imageLeaf(leaves *limits.Tree) func(context.Context) (*os.File, func() erro
 	}
 }
 
-func (d *Daemon) openImages(ctx context.Context, cfg *config.Config, leaves *limits.Tree) (*rootfs.Store, *images.Catalogue, error) {
+func (d *Daemon) openImages(ctx context.Context, cfg *config.Config,
+	leaves *limits.Tree) (*rootfs.Store, *images.Catalogue, error) {
 	options := rootfs.Options{MkfsErofs: cfg.MkfsErofsPath, Logger: d.log}
 	if leaves != nil {
 		options.Leaf = imageLeaf(leaves)
@@ -161,7 +164,8 @@ func (d *Daemon) openImages(ctx context.Context, cfg *config.Config, leaves *lim
 	return roots, catalogue, err
 }
 
-func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limits.Tree, roots *rootfs.Store) (*sandbox.Host, error) {
+func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limits.Tree,
+	roots *rootfs.Store) (*sandbox.Host, error) {
 	if err := runsc.BecomeSubreaper(); err != nil {
 		return nil, err
 	}
@@ -196,20 +200,22 @@ func (d *Daemon) makeHost(ctx context.Context, cfg *config.Config, leaves *limit
 	stock := netns.NewStock(cfg.MaxWorkers)
 	d.undo.push(stock.Close)
 	host := &sandbox.Host{
-		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Empty: empty, Seccomp: seccomp.Profile(), Dir: dir, Log: d.log,
+		Runsc: bin, Leaves: leaves, Netns: stock, Guest: guest, Empty: empty, Seccomp: seccomp.Profile(), Dir: dir,
+		Log: d.log,
 	}
 	return host, host.Sweep(ctx)
 }
 
-// findRunsc finds the binary of runsc_path and holds it against runsc_sha256 and against the
-// version that tsubo is tested with.
+// findRunsc finds the binary at runsc_path. It compares the binary with runsc_sha256 and the
+// version with which tsubo is tested.
 func (d *Daemon) findRunsc(ctx context.Context, cfg *config.Config) (*runsc.Runsc, error) {
 	bin, err := runsc.Find(cfg.RunscPath)
 	if err != nil {
 		return nil, fmt.Errorf("field runsc_path: %w: install runsc there or name another one", err)
 	}
 	if want := cfg.RunscSHA256; want != "" && want != bin.SHA256() {
-		return nil, fmt.Errorf("field runsc_sha256: %s has sha256 %s, not %s: install the build that was pinned, or change the field",
+		return nil, fmt.Errorf(
+			"field runsc_sha256: %s has sha256 %s, not %s: install the build that was pinned, or change the field",
 			bin.Path, bin.SHA256(), want)
 	}
 	version, err := bin.Version(ctx)
@@ -217,14 +223,15 @@ func (d *Daemon) findRunsc(ctx context.Context, cfg *config.Config) (*runsc.Runs
 		return nil, fmt.Errorf("field runsc_path: %w", err)
 	}
 	if runsc.Outdated(version) {
-		d.log.Warn("runsc is older than the one that tsubo is tested with: update it", "path", bin.Path, "version", version,
+		d.log.Warn("runsc is older than the one that tsubo is tested with: update it", "path", bin.Path, "version",
+			version,
 			"tested", runsc.Pinned)
 	}
 	return bin, nil
 }
 
-// useSentry lets runsc boot sandboxes with the sentry that lies beside tsubo-init, should one be
-// there that goes with this runsc.
+// useSentry makes runsc boot sandboxes with the sentry beside tsubo-init, if one exists that
+// matches this runsc.
 func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.Runsc) error {
 	path := filepath.Join(filepath.Dir(cfg.InitPath), "gvisor-bin", "gvisor_sentry")
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
@@ -239,12 +246,12 @@ func (d *Daemon) useSentry(ctx context.Context, cfg *config.Config, bin *runsc.R
 	return nil
 }
 
-// prove runs the canary. In strict mode any wrong answer is fatal; in permissive mode only what is
-// not about limits could be missing, and that is never served either: permissive lets limits go,
-// not the sandbox. It reports whether empty sandboxes may be used, which have a canary of their
-// own: one that answers wrong is fatal, too; one that cannot be run is not, since jobs have another
-// way.
-func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host, roots *rootfs.Store) (warm bool, err error) {
+// prove runs the canary. A wrong answer is fatal in both modes: permissive mode waives resource
+// limits, never isolation. warm reports whether empty sandboxes may be used. They have a canary of
+// their own: a wrong answer is fatal, but a canary that cannot run is not, since jobs can boot
+// without them.
+func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Host,
+	roots *rootfs.Store) (warm bool, err error) {
 	root, err := d.keptRoot(ctx, roots, canaryKey, canaryTree())
 	if err != nil {
 		return false, fmt.Errorf("build the canary's root: %w", err)
@@ -266,13 +273,14 @@ func (d *Daemon) prove(ctx context.Context, cfg *config.Config, host *sandbox.Ho
 		}
 		warm = err == nil
 	}
-	d.log.Info("self-test passed: sandboxes hold", "runsc", host.Runsc.Path, "warm", warm, "took", time.Since(start).Round(time.Millisecond))
+	d.log.Info("self-test passed: sandboxes hold", "runsc", host.Runsc.Path, "warm", warm, "took",
+		time.Since(start).Round(time.Millisecond))
 	return warm, nil
 }
 
 type canary func(ctx context.Context, root rootfs.Root, l job.Limits) error
 
-// ask asks a canary, and again one that does not answer: only an answer is evidence.
+// ask runs a canary, and repeats it if it does not answer: only an answer is evidence.
 func (d *Daemon) ask(ctx context.Context, c canary, root rootfs.Root) (err error) {
 	for range canaryTries {
 		if err = c(ctx, root, canaryLimits()); !errors.Is(err, sandbox.ErrSilent) {
@@ -287,7 +295,7 @@ func (d *Daemon) ask(ctx context.Context, c canary, root rootfs.Root) (err error
 }
 
 const (
-	// canaryBound bounds the self-test; under emulation a first boot takes seconds.
+	// canaryBound limits the self-test; under emulation a first boot takes seconds.
 	canaryBound = 4 * time.Minute
 	canaryTries = 3
 )
@@ -296,28 +304,30 @@ func canaryLimits() job.Limits {
 	task := job.Rlimit{Soft: 20, Hard: 20}
 	return job.Limits{
 		Memory: 64 * job.MiB, CPU: 1, PIDs: 20, NProc: task, NoFile: job.Rlimit{Soft: 64, Hard: 64}, FSize: job.MiB,
-		Tmp: job.MiB, Output: job.MiB, Stdout: 64 << 10, Stderr: 64 << 10, Artifact: job.MiB, ArtifactsTotal: job.MiB, Artifacts: 10,
+		Tmp: job.MiB, Output: job.MiB, Stdout: 64 << 10, Stderr: 64 << 10, Artifact: job.MiB, ArtifactsTotal: job.MiB,
+		Artifacts: 10,
 	}
 }
 
-// Failed returns why the daemon cannot go on, once that happens.
+// Failed returns a channel that receives an error if the daemon cannot continue.
 func (d *Daemon) Failed() <-chan error { return d.failed }
 
-// Close stops the daemon: no new jobs, running ones get drainBound, or until hurry ends, then they
-// are interrupted; then everything that Start made is undone. It may be called once.
+// Close stops the daemon. It admits no new jobs and gives running jobs drainBound, or until hurry
+// ends, before it interrupts them. Then it undoes everything that Start did. It must be called only
+// once.
 func (d *Daemon) Close(hurry context.Context) error {
 	d.ready.Store(false)
-	// Jobs first: their answers still need the server.
+	// Jobs first: their responses still need the server.
 	err := d.stopJobs(hurry)
 	return errors.Join(err, d.undo.run())
 }
 
-// undo is a stack of what must be undone, in reverse order.
+// undo is a stack of undo steps.
 type undo struct{ steps []func() error }
 
 func (u *undo) push(f func() error) { u.steps = append(u.steps, f) }
 
-// run undoes everything, tries every step, and joins the errors.
+// run runs every step, newest first, and joins the errors.
 func (u *undo) run() error {
 	var errs []error
 	for len(u.steps) > 0 {

@@ -16,12 +16,12 @@ import (
 	"github.com/tsubo-run/tsubo/runsc"
 )
 
-// lockVariable names, for stage two, the descriptor that holds the lock of the state directory.
+// lockVariable passes to stage two the descriptor that holds the lock of the state directory.
 const lockVariable = "TSUBO_STATE_LOCK_FD"
 
-// enter takes possession of the state directory and of the cgroup subtree. Where limits can be
-// enforced it does not return in stage one: it executes the program again in the prepared view, and
-// returns there. A nil Tree is a permissive daemon on a degraded host.
+// enter locks the state directory and enters the cgroup subtree. If limits can be enforced, stage
+// one does not return: it re-executes the program in the prepared view, where enter returns. A nil
+// Tree means a permissive daemon on a degraded host.
 func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.Tree, *fileLock, error) {
 	if limits.InStage2() {
 		return enterStage2()
@@ -60,10 +60,10 @@ func enter(ctx context.Context, cfg *config.Config, log *slog.Logger) (*limits.T
 // autogroupNice gives a session nine times the weight of another.
 const autogroupNice = "-10"
 
-// preferSession sees to it that a daemon without cgroups answers however many sandboxes want the
-// CPU: where the kernel shares the CPU out by session (sched(7), autogroup), that of the daemon
-// gets more than that of a sandbox. With cgroups the daemon has as much as all jobs together. A
-// daemon in somebody else's session, that of a shell for example, leaves it alone.
+// preferSession keeps a daemon without cgroups responsive while sandboxes compete for the CPU. If
+// the kernel schedules by session (sched(7), autogroup), the daemon's session gets more weight than
+// a sandbox. With cgroups the daemon has as much CPU as all jobs together. In a session of another
+// process, such as a shell, preferSession does nothing.
 func preferSession() error {
 	if sid, err := unix.Getsid(0); err != nil || sid != os.Getpid() {
 		return err
@@ -79,18 +79,20 @@ func preferSession() error {
 	return errors.Join(err, f.Close())
 }
 
-// refuse is everything that strict mode misses on this host, one error each with how to get it, nil
-// when nothing is missing.
+// refuse returns one error, with its fix, for each thing that strict mode needs and this host
+// lacks.
 func refuse(cfg *config.Config, missing []limits.Missing) error {
 	var errs []error
 	for _, m := range missing {
 		errs = append(errs, fmt.Errorf("strict mode: this host lacks %s: %s", m.What, m.Fix))
 	}
 	if _, err := runsc.Find(cfg.RunscPath); err != nil {
-		errs = append(errs, fmt.Errorf("strict mode: field runsc_path: %w: install runsc there, or name another one", err))
+		errs = append(errs, fmt.Errorf("strict mode: field runsc_path: %w: install runsc there, or name another one",
+			err))
 	}
 	if _, err := os.Stat(cfg.InitPath); err != nil {
-		errs = append(errs, fmt.Errorf("strict mode: field init_path: %w: install tsubo-init there, or name another place", err))
+		errs = append(errs, fmt.Errorf(
+			"strict mode: field init_path: %w: install tsubo-init there, or name another place", err))
 	}
 	return errors.Join(errs...)
 }
@@ -104,7 +106,7 @@ func enterStage2() (*limits.Tree, *fileLock, error) {
 		return nil, nil, err
 	}
 	unix.CloseOnExec(fd)
-	// Executed from /proc/self/exe, it would be called "exe" in ps.
+	// ps would show "exe" for a program executed from /proc/self/exe.
 	if err := os.WriteFile("/proc/self/comm", []byte("tsubod"), 0); err != nil {
 		return nil, nil, fmt.Errorf("name the process: %w", err)
 	}

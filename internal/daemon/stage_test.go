@@ -13,10 +13,11 @@ import (
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-// Strict mode says everything that is missing at once, one line for each thing.
+// Strict mode reports everything that is missing at once, one line for each thing.
 func TestRefuseNamesEveryMissingThing(t *testing.T) {
 	cfg := &config.Config{SecurityMode: config.Strict, RunscPath: "/nowhere/runsc", InitPath: "/nowhere/tsubo-init"}
-	err := refuse(cfg, []limits.Missing{{What: "cgroup v2 controller memory", Fix: "boot with it"}, {What: "cgroup v2 controller pids", Fix: "boot with it"}})
+	err := refuse(cfg, []limits.Missing{{What: "cgroup v2 controller memory", Fix: "boot with it"},
+		{What: "cgroup v2 controller pids", Fix: "boot with it"}})
 	if err == nil {
 		t.Fatal("nothing was refused")
 	}
@@ -24,15 +25,16 @@ func TestRefuseNamesEveryMissingThing(t *testing.T) {
 	if len(lines) != 4 {
 		t.Fatalf("%d lines, want 4:\n%v", len(lines), err)
 	}
-	for i, part := range []string{"controller memory: boot with it", "controller pids: boot with it", "field runsc_path", "field init_path"} {
+	for i, part := range []string{"controller memory: boot with it", "controller pids: boot with it",
+		"field runsc_path", "field init_path"} {
 		if !strings.Contains(lines[i], part) {
 			t.Errorf("line %q does not say %q", lines[i], part)
 		}
 	}
 }
 
-// A daemon without cgroups has more of the CPU than a sandbox where its session is its own, and
-// changes nobody else's.
+// A daemon without cgroups gets more CPU than a sandbox if it owns its session, and changes no
+// other session.
 func TestPreferSession(t *testing.T) {
 	const inside = "TSUBO_TEST_PREFER_SESSION"
 	if os.Getenv(inside) != "" {
@@ -50,7 +52,8 @@ func TestPreferSession(t *testing.T) {
 		}
 		defer func() { _ = lock.Close() }()
 		after, err := os.ReadFile("/proc/self/autogroup")
-		fmt.Println("changed:", string(before) != string(after), strings.HasSuffix(strings.TrimSpace(string(after)), " nice -10"), err)
+		fmt.Println("changed:", string(before) != string(after),
+			strings.HasSuffix(strings.TrimSpace(string(after)), " nice -10"), err)
 		return
 	}
 	need.Root(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
-// openPool starts the pool of waiting sandboxes. It waits for nothing: jobs that come before it is
-// full boot their own.
+// openPool starts the pool of idle sandboxes. It does not block; until the pool fills, jobs boot
+// their own sandboxes.
 func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host, warm bool) (err error) {
 	o := pool.Options{Host: pool.Of(host), Check: host.Runsc.Check, Log: d.log}
 	if cfg.Pool.Enabled {
@@ -32,27 +32,27 @@ func (d *Daemon) openPool(cfg *config.Config, host *sandbox.Host, warm bool) (er
 	return nil
 }
 
-// poolBound is how long what waits may take to be thrown away when the daemon stops.
+// poolBound limits the time for discarding idle sandboxes when the daemon stops.
 const poolBound = 30 * time.Second
 
-// keepWaiting sets what the pool keeps: a sandbox for the ordinary job of every job type whose
-// image is there. It is called whenever job types or images change.
+// keepWaiting updates the pool's wanted shapes: the default job of every job type whose image
+// exists. It is called whenever job types or images change.
 func (d *Daemon) keepWaiting() {
 	if !d.cfg.Pool.Enabled {
 		return
 	}
-	d.keeping.Lock() // so that the newest call has the last word
+	d.keeping.Lock() // so that the newest rules win
 	defer d.keeping.Unlock()
 	rules := d.rules.Load()
 	var wanted []pool.Wanted
 	for name := range rules.Types {
 		spec, err := rules.Spec(&job.Request{JobType: name, Code: "0"}, "none", "none")
 		if err != nil || spec.Refused() != nil {
-			continue // such jobs are refused when they come
+			continue // such jobs are refused on submission
 		}
 		use, err := d.images.Use(spec.Image)
 		if err != nil {
-			continue // their jobs report it
+			continue // jobs of this type report the error
 		}
 		digest := use.Image.Digest
 		wanted = append(wanted, pool.Wanted{
@@ -72,10 +72,11 @@ func leased(use *images.Use, err error) (func(), error) {
 	return use.Release, nil
 }
 
-// waiting is the pool's state, for GET /pool/sandboxes.
+// waiting returns the pool's state for GET /pool/sandboxes.
 func (d *Daemon) waiting() job.SandboxStats {
 	s := d.pool.Stats()
 	return job.SandboxStats{
-		HotWaiting: s.HotWaiting, WarmWaiting: s.WarmWaiting, Booting: s.Booting, WaitingBytes: s.Bytes, Hot: s.Hot, Warm: s.Warm, Cold: s.Cold,
+		HotWaiting: s.HotWaiting, WarmWaiting: s.WarmWaiting, Booting: s.Booting, WaitingBytes: s.Bytes, Hot: s.Hot,
+		Warm: s.Warm, Cold: s.Cold,
 	}
 }

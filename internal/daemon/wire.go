@@ -11,7 +11,7 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// apiImages is the catalogue as package api wants it.
+// apiImages adapts the catalogue to api.Images.
 type apiImages struct {
 	catalogue *images.Catalogue
 	max       func() int64 // images.max_archive_bytes, which a reload replaces
@@ -45,7 +45,7 @@ func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (
 	return image, err
 }
 
-// apiKeys is the file of API keys as package api wants it.
+// apiKeys adapts the file of API keys to api.Keys.
 type apiKeys struct{ file *keys.File }
 
 // Create implements api.Keys.
@@ -78,6 +78,7 @@ func shown(key keys.Key) job.APIKey {
 		role = "admin"
 	}
 	return job.APIKey{
-		ID: key.ID, Name: key.Name, Role: role, CreatedAt: job.Stamp(key.CreatedAt), ExpiresAt: job.StampOf(key.ExpiresAt), LastUsedAt: job.StampOf(key.LastUsedAt),
+		ID: key.ID, Name: key.Name, Role: role, CreatedAt: job.Stamp(key.CreatedAt),
+		ExpiresAt: job.StampOf(key.ExpiresAt), LastUsedAt: job.StampOf(key.LastUsedAt),
 	}
 }
