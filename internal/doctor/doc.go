@@ -1,4 +1,4 @@
-// Package doctor reports what this host can enforce, which parts tsubod would use, and what to
-// mend: `tsubo doctor`. It changes nothing, needs no running daemon, and reports more when it runs
-// as root.
+// Package doctor implements `tsubo doctor`. It reports what this host can enforce, which components
+// tsubod would use, and how to fix problems. It changes nothing, needs no running daemon, and
+// reports more when run as root.
 package doctor

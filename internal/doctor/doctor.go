@@ -23,12 +23,12 @@ import (
 	"github.com/tsubo-run/tsubo/store"
 )
 
-// grade of a finding.
+// grade is the severity of a finding.
 type grade int
 
 const (
 	good  grade = iota
-	worse       // it works, but not as well as it could
+	worse       // works, but could be better
 	bad         // strict mode does not serve
 )
 
@@ -41,9 +41,10 @@ type finding struct {
 	fix   string
 }
 
-// Run writes what it found and returns the exit status: 0 when strict mode can serve here, else 1.
+// Run writes its findings to w and returns the exit status: 0 if strict mode can serve here, else
+// 1.
 func Run(ctx context.Context, w io.Writer, cfg *config.Config) int {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute) // the check of a large store reads all of it
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute) // checking a large store reads all records
 	defer cancel()
 	findings := host(cfg)
 	findings = append(findings, sentry(ctx, cfg)...)
@@ -75,16 +76,20 @@ func host(cfg *config.Config) []finding {
 		out = append(out, finding{worse, "user", "not root: what only root sees is not checked", "run it with sudo"})
 	}
 	if runsc.Emulated() {
-		out = append(out, finding{worse, "processor", "emulated by QEMU: programs run many times slower, and their system calls are not patched", "a VM with KVM"})
+		out = append(out, finding{worse, "processor",
+			"emulated by QEMU: programs run many times slower, and their system calls are not patched",
+			"a VM with KVM"})
 	}
 	for _, m := range h.Missing() {
 		out = append(out, finding{bad, "limits", "missing: " + m.What, m.Fix})
 	}
 	if len(h.Missing()) == 0 {
-		out = append(out, finding{good, "limits", fmt.Sprintf("cgroup v2 subtree %s with %v", h.Subtree, h.Controllers), ""})
+		out = append(out, finding{good, "limits", fmt.Sprintf("cgroup v2 subtree %s with %v", h.Subtree, h.Controllers),
+			""})
 	}
 	if !h.Peak {
-		out = append(out, finding{worse, "memory.peak", "not in this kernel: max_rss_mb is null", "Linux 5.19 or newer"})
+		out = append(out, finding{worse, "memory.peak", "not in this kernel: max_rss_mb is null",
+			"Linux 5.19 or newer"})
 	}
 	return out
 }
@@ -96,14 +101,17 @@ func sentry(ctx context.Context, cfg *config.Config) []finding {
 	}
 	version, err := bin.Version(ctx)
 	if err != nil {
-		return []finding{{bad, "runsc", fmt.Sprintf("%s does not tell its version: %v", bin.Path, err), "set runsc_path to a working runsc"}}
+		return []finding{{bad, "runsc", fmt.Sprintf("%s does not report its version: %v", bin.Path, err),
+			"set runsc_path to a working runsc"}}
 	}
 	out := []finding{{good, "runsc", bin.Path + " " + version, ""}}
 	if runsc.Outdated(version) {
-		out[0] = finding{worse, "runsc", bin.Path + " " + version + " is older than " + runsc.Pinned + ", with which tsubo is tested", "update it"}
+		out[0] = finding{worse, "runsc",
+			bin.Path + " " + version + " is older than " + runsc.Pinned + ", with which tsubo is tested", "update it"}
 	}
 	if want := cfg.RunscSHA256; want != "" && want != bin.SHA256() {
-		return append(out, finding{bad, "runsc sha256", bin.SHA256() + " is not runsc_sha256", "install the build that was pinned, or change runsc_sha256"})
+		return append(out, finding{bad, "runsc sha256", bin.SHA256() + " is not runsc_sha256",
+			"install the build that was pinned, or change runsc_sha256"})
 	}
 	return append(out, finding{good, "runsc sha256", bin.SHA256(), ""})
 }
@@ -112,7 +120,9 @@ func parts(ctx context.Context, cfg *config.Config) []finding {
 	var out []finding
 	for _, o := range owned.Paths(cfg) {
 		if o.Err != nil {
-			out = append(out, finding{bad, "owner of " + o.Path, o.Err.Error(), "make it root's, or set " + o.Field + " to another path"})
+			out = append(out,
+				finding{bad, "owner of " + o.Path, o.Err.Error(),
+					"make it root's, or set " + o.Field + " to another path"})
 		} else {
 			out = append(out, finding{good, "owner of " + o.Path, "nobody but root can replace it", ""})
 		}
@@ -128,7 +138,7 @@ func parts(ctx context.Context, cfg *config.Config) []finding {
 		out = append(out, finding{worse, "tsubod", "does not answer on " + cfg.Socket, "start it: tsubod"})
 	} else {
 		out = append(out, finding{good, "tsubod", "answers on " + cfg.Socket, ""})
-		_ = conn.Close() // the answer is complete
+		_ = conn.Close() // nothing was sent
 	}
 	out = append(out, records(ctx, cfg, err == nil))
 	images, _ := filepath.Glob(filepath.Join(cfg.DataDir, "images", "records", "*.json"))
@@ -143,12 +153,13 @@ func parts(ctx context.Context, cfg *config.Config) []finding {
 func erofs(ctx context.Context, cfg *config.Config) finding {
 	version, kind, why := rootfs.Probe(ctx, cfg.MkfsErofsPath)
 	if kind != rootfs.EROFS {
-		return finding{worse, "mkfs.erofs", why + ": roots are directories, slower and served by a gofer process", "apt-get install erofs-utils"}
+		return finding{worse, "mkfs.erofs", why + ": roots are directories, slower and served by a gofer process",
+			"apt-get install erofs-utils"}
 	}
 	return finding{good, "mkfs.erofs", version, ""}
 }
 
-// records asks for the whole check of what is kept: the daemon when it runs, else the store itself.
+// records runs the full check of the store, in the daemon if it runs, otherwise directly.
 func records(ctx context.Context, cfg *config.Config, running bool) finding {
 	var problems []string
 	var err error
@@ -170,7 +181,8 @@ func records(ctx context.Context, cfg *config.Config, running bool) finding {
 		problems = append(problems, err.Error())
 	}
 	if len(problems) > 0 {
-		return finding{bad, "records", strings.Join(problems, "; "), "restore a backup: stop tsubod, unpack it into an empty " + dir}
+		return finding{bad, "records", strings.Join(problems, "; "),
+			"restore a backup: stop tsubod, unpack it into an empty " + dir}
 	}
 	return finding{good, "records", "every one is whole, and every artifact has its digest", ""}
 }
