@@ -1,5 +1,4 @@
-// Package owned reports whether a path is in the hands of root alone, so that nobody else can
-// replace what the daemon finds there.
+// Package owned checks that only root can replace the files that the daemon trusts.
 package owned
 
 import (
@@ -13,20 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrOthers reports a path that somebody besides root, or besides the user of this process, could
-// replace.
+// ErrOthers means that a user other than root and this process's user could replace a path.
 var ErrOthers = errors.New("is not in the hands of root alone")
 
-// Dir reports an error unless path and every directory above it belong to root or to the user of
-// this process and are writable by their owner only. A sticky directory such as /tmp counts as
-// writable. Links in path are resolved once; the directories are looked at by descriptor, none is
-// followed. What does not exist is no error, since only their owner can make it.
+// Dir returns an error unless path and every directory above belong to root or to this process's
+// user and are writable only by their owner. A sticky directory such as /tmp counts as writable.
+//
+// Links in path are resolved once; after that, directories are opened by descriptor and no link is
+// followed. A missing path is no error, since only the owner of its parent can create it.
 func Dir(path string) error { return look(path, "/", unix.S_IFDIR) }
 
-// File is Dir for a regular file.
+// File does the same as [Dir] for a regular file.
 func File(path string) error { return look(path, "/", unix.S_IFREG) }
 
-// look is Dir or File, by the type that path must have; it looks at nothing above top.
+// look implements [Dir] and [File]. kind is the required file type. Directories above top are not
+// checked.
 func look(path, top string, kind uint32) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%q: the path must be absolute", path)
@@ -70,7 +70,7 @@ func look(path, top string, kind uint32) error {
 	}
 }
 
-// check looks at one opened path.
+// check checks the type, owner and mode of an opened path.
 func check(fd int, path string, kind uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -87,7 +87,8 @@ func check(fd int, path string, kind uint32) error {
 		return fmt.Errorf("%q %w: it belongs to uid %d (chown root %s)", path, ErrOthers, st.Uid, path)
 	}
 	if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX != 0 {
-		return fmt.Errorf("%q %w: everybody can make names in it, mode %#o (name a path elsewhere)", path, ErrOthers, st.Mode&0o7777)
+		return fmt.Errorf("%q %w: everybody can make names in it, mode %#o (name a path elsewhere)", path, ErrOthers,
+			st.Mode&0o7777)
 	}
 	if st.Mode&0o022 != 0 {
 		return fmt.Errorf("%q %w: its mode is %#o (chmod go-w %s)", path, ErrOthers, st.Mode&0o7777, path)
@@ -95,7 +96,7 @@ func check(fd int, path string, kind uint32) error {
 	return nil
 }
 
-// resolve resolves the links in as much of path as exists.
+// resolve resolves links in the existing part of path.
 func resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) && path != "/" {

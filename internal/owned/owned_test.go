@@ -21,14 +21,15 @@ func TestLook(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(top string) error
-		part   string // of the error, "" for none
+		part   string // expected part of the error; empty means none
 	}{
 		"as it should be": {func(string) error { return nil }, ""},
 		"readable":        {func(top string) error { return os.Chmod(top+"/a/b", 0o755) }, ""},
 		"missing":         {func(top string) error { return os.RemoveAll(top + "/a") }, ""},
 		"writable by all": {func(top string) error { return os.Chmod(top+"/a/b", 0o757) }, "chmod go-w"},
 		"writable group":  {func(top string) error { return os.Chmod(top+"/a/b", 0o770) }, "chmod go-w"},
-		"sticky":          {func(top string) error { return os.Chmod(top+"/a/b", os.ModeSticky|0o777) }, "name a path elsewhere"},
+		"sticky": {func(top string) error { return os.Chmod(top+"/a/b", os.ModeSticky|0o777) },
+			"name a path elsewhere"},
 		"parent writable": {func(top string) error { return os.Chmod(top+"/a", 0o777) }, "/a\" is not in the hands"},
 		"parent writable, itself missing": {func(top string) error {
 			return errors.Join(os.Remove(top+"/a/b"), os.Chmod(top+"/a", 0o777))
@@ -40,7 +41,8 @@ func TestLook(t *testing.T) {
 			return errors.Join(os.Remove(top+"/a/b"), os.Mkdir(top+"/c", 0o700), os.Symlink(top+"/c", top+"/a/b"))
 		}, ""},
 		"a link to a bad one": {func(top string) error {
-			return errors.Join(os.Remove(top+"/a/b"), os.Mkdir(top+"/c", 0o700), os.Chmod(top+"/c", 0o777), os.Symlink(top+"/c", top+"/a/b"))
+			return errors.Join(os.Remove(top+"/a/b"), os.Mkdir(top+"/c", 0o700), os.Chmod(top+"/c", 0o777),
+				os.Symlink(top+"/c", top+"/a/b"))
 		}, "/c\" is not in the hands"},
 		"a link to nowhere": {func(top string) error {
 			return errors.Join(os.Remove(top+"/a/b"), os.Symlink(top+"/c", top+"/a/b"))
@@ -62,10 +64,12 @@ func TestLook(t *testing.T) {
 func TestOwner(t *testing.T) {
 	need.Root(t)
 	top := t.TempDir()
-	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(top+"/a", 0o755), os.Mkdir(top+"/a/b", 0o755), os.Chown(top+"/a", 1234, 0)); err != nil {
+	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(top+"/a", 0o755), os.Mkdir(top+"/a/b", 0o755),
+		os.Chown(top+"/a", 1234, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := look(top+"/a/b", top, unix.S_IFDIR); !errors.Is(err, ErrOthers) || !strings.Contains(err.Error(), "uid 1234") {
+	if err := look(top+"/a/b", top, unix.S_IFDIR); !errors.Is(err, ErrOthers) ||
+		!strings.Contains(err.Error(), "uid 1234") {
 		t.Errorf("another's parent: error %v", err)
 	}
 	file := filepath.Join(top, "file")
