@@ -9,15 +9,15 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// backup is tsubo backup FILE. The file appears under its name only when it is whole and on disk;
-// it replaces one that is there.
+// backup implements tsubo backup FILE. The file gets its name only once it is complete and synced,
+// and replaces an existing file.
 func (t *tool) backup(c *cli.Context) (err error) {
 	if err := arguments(c, 1); err != nil {
 		return err
 	}
 	path := c.Args().First()
 	dir := filepath.Dir(path)
-	file, err := os.CreateTemp(dir, ".tsubo-backup-*") // 0600: it holds everybody's code and results
+	file, err := os.CreateTemp(dir, ".tsubo-backup-*") // 0600: contains the code and results of all callers
 	if err != nil {
 		return err
 	}

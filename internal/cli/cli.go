@@ -25,20 +25,20 @@ const (
 	exitUnhealthy   = 1
 )
 
-// status is an error that is only an exit status: everything is printed already.
+// status is an error that carries only an exit status; all messages are already printed.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// tool is one call of tsubo.
+// tool is a single invocation of tsubo.
 type tool struct {
 	in       io.Reader
 	out, err io.Writer
-	midLine  bool // the program's last text on err has no line break at its end
+	midLine  bool // the program's last text on err did not end its line
 }
 
-// Main runs tsubo with its arguments, the program's name first, and returns the exit status. SIGINT
-// and SIGTERM cancel what it does.
+// Main runs tsubo and returns the exit status. args begins with the program's name. SIGINT and
+// SIGTERM cancel the command.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -64,37 +64,48 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 }
 
 func (t *tool) app() *cli.App {
-	socket := &cli.StringFlag{Name: "socket", Usage: "`PATH` of the daemon's socket", EnvVars: []string{"TSUBO_SOCKET"}, DefaultText: client.DefaultSocket}
+	socket := &cli.StringFlag{Name: "socket", Usage: "`PATH` of the daemon's socket", EnvVars: []string{"TSUBO_SOCKET"},
+		DefaultText: client.DefaultSocket}
 	app := &cli.App{
-		Name: "tsubo", Usage: "run untrusted programs through tsubod", Version: Version, HideVersion: true, HideHelpCommand: true,
-		Reader: t.in, Writer: t.out, ErrWriter: t.err,
+		Name: "tsubo", Usage: "run untrusted programs through tsubod", Version: Version, HideVersion: true,
+		HideHelpCommand: true,
+		Reader:          t.in, Writer: t.out, ErrWriter: t.err,
 		ExitErrHandler: func(*cli.Context, error) {},
 		Action:         unknown,
 		Commands: []*cli.Command{
 			{
-				Name: "run", Usage: "run a program and end as it ends", ArgsUsage: programUsage, Description: programHelp,
+				Name: "run", Usage: "run a program and exit with its status", ArgsUsage: programUsage,
+				Description: programHelp,
 				Flags: append(programFlags(),
 					socket,
-					&cli.StringFlag{Name: "output-dir", Usage: "`DIR` that gets what the program left in /output; nothing in it is overwritten"},
-					&cli.BoolFlag{Name: "json", Usage: "print the whole result as JSON instead of the program's output"},
+					&cli.StringFlag{Name: "output-dir",
+						Usage: "`DIR` that gets what the program left in /output; nothing in it is overwritten"},
+					&cli.BoolFlag{Name: "json",
+						Usage: "print the whole result as JSON instead of the program's output"},
 				),
 				Action: t.run,
 			},
 			{
-				Name: "images", Usage: "the daemon's images", Flags: []cli.Flag{socket}, HideHelpCommand: true, Action: unknown,
+				Name: "images", Usage: "the daemon's images", Flags: []cli.Flag{socket}, HideHelpCommand: true,
+				Action: unknown,
 				Subcommands: []*cli.Command{
 					{Name: "list", Usage: "list them", Flags: []cli.Flag{socket}, Action: t.listImages},
 					{
-						Name: "import", Usage: "bring an OCI image to the daemon: a layout directory, or an archive of one", ArgsUsage: "PATH",
-						Flags:  []cli.Flag{socket, &cli.StringFlag{Name: "name", Usage: "`NAME` of the image (default: that of PATH, without its extension)"}},
+						Name:      "import",
+						Usage:     "bring an OCI image to the daemon: a layout directory, or an archive of one",
+						ArgsUsage: "PATH",
+						Flags: []cli.Flag{socket,
+							&cli.StringFlag{Name: "name",
+								Usage: "`NAME` of the image (default: that of PATH, without its extension)"}},
 						Action: t.importImage,
 					},
 				},
 			},
 			t.keysCommand(socket),
-			{Name: "backup", Usage: "write all records and artifacts to a tar file, while the daemon goes on", ArgsUsage: "FILE", Flags: []cli.Flag{socket}, Action: t.backup},
+			{Name: "backup", Usage: "write all records and artifacts to a tar file, while the daemon goes on",
+				ArgsUsage: "FILE", Flags: []cli.Flag{socket}, Action: t.backup},
 			{
-				Name: "doctor", Usage: "say what this host can enforce and what to mend",
+				Name: "doctor", Usage: "report what this host can enforce and what to fix",
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "config", Usage: "configuration `FILE` of tsubod"}},
 				Action: t.doctor,
 			},
@@ -109,7 +120,7 @@ func (t *tool) app() *cli.App {
 	}
 	app.Commands = slices.Insert(app.Commands, 1, t.jobCommands(socket)...)
 	for _, c := range all(app.Commands) {
-		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err } // no help text around it
+		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err } // without help text
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
 	return app
@@ -123,7 +134,7 @@ func all(commands []*cli.Command) []*cli.Command {
 	return found
 }
 
-// unknown is the action of what has subcommands only.
+// unknown is the action of commands that only have subcommands.
 func unknown(c *cli.Context) error {
 	if c.NArg() == 0 {
 		return cli.ShowSubcommandHelp(c)
@@ -131,7 +142,7 @@ func unknown(c *cli.Context) error {
 	return fmt.Errorf("unknown command %q: see tsubo --help", c.Args().First())
 }
 
-// arguments checks their number.
+// arguments checks the number of arguments.
 func arguments(c *cli.Context, want int) error {
 	switch n := c.NArg(); {
 	case n > want:
@@ -142,7 +153,7 @@ func arguments(c *cli.Context, want int) error {
 	return nil
 }
 
-// connect makes the client for the socket that was named nearest to the command.
+// connect returns a client for the socket option nearest to the command.
 func connect(c *cli.Context) *client.Client {
 	for _, level := range c.Lineage() {
 		if level.IsSet("socket") && level.String("socket") != "" {

@@ -36,13 +36,12 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts drives the command against package api with an executor and a catalogue of the test's
-// own.
+// TestScripts runs the command against package api with the test's own executor and catalogue.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			dir, err := os.MkdirTemp("", "cli") // the script's own directory may have too long a path for a socket
+			dir, err := os.MkdirTemp("", "cli") // the script's directory may be too long for a socket path
 			if err != nil {
 				return err
 			}
@@ -50,7 +49,7 @@ func TestScripts(t *testing.T) {
 			socket := filepath.Join(dir, "s")
 			e.Setenv("TSUBO_SOCKET", socket)
 			e.Setenv("TSUBO_CONFIG", "")
-			// A txtar file is UTF-8; this is not.
+			// A txtar file must be UTF-8; this file is not.
 			if err := os.WriteFile(filepath.Join(e.WorkDir, "latin1"), []byte("print('\xe9')"), 0o600); err != nil {
 				return err
 			}
@@ -72,7 +71,7 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("tsubo %s: exit status %d, want %s", args[1:], code, args[0])
 				}
 			},
-			// submitted NAME ARGS: tsubo submit ARGS, whose job id becomes the variable NAME.
+			// submitted NAME ARGS: tsubo submit ARGS, whose job ID becomes the variable NAME.
 			"submitted": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(ts.Exec("tsubo", append([]string{"submit"}, args[1:]...)...))
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
@@ -84,7 +83,8 @@ func TestScripts(t *testing.T) {
 }
 
 func serve(e *testscript.Env, socket string, programs scripted) error {
-	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second, StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB, Stdout: 1000, Stderr: 1000}}
+	python := job.Type{Name: "default", Image: "python", Language: job.Python, Timeout: 30 * time.Second,
+		StartupTimeout: time.Minute, Limits: job.Limits{Memory: job.MiB, Stdout: 1000, Stderr: 1000}}
 	other := python
 	other.Name = "other"
 	node := python
@@ -114,11 +114,14 @@ func serve(e *testscript.Env, socket string, programs scripted) error {
 		closing(e, queue.Stop(ctx))
 	})
 	server, err := api.New(api.Options{
-		Version: "1", Runtime: "runsc", Jobs: jobs{queue, programs}, Store: records, Images: &catalogue{}, Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
+		Version: "1", Runtime: "runsc", Jobs: jobs{queue, programs}, Store: records, Images: &catalogue{},
+		Keys: keyFile{file}, Facts: func() api.Facts { return api.Facts{Ready: true, GVisor: true} },
 		Policy: api.Policy{
 			Policy: job.Policy{
-				Types: map[string]job.Type{"default": python, "other": other, "node": node}, DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
-				MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxCodeBytes: 1000, MaxInputBytes: 1000,
+				Types:          map[string]job.Type{"default": python, "other": other, "node": node},
+				DefaultTimeout: 30 * time.Second, DefaultStartupTimeout: time.Minute,
+				MaxTimeout: 300 * time.Second, MaxStartupTimeout: 600 * time.Second, MaxCodeBytes: 1000,
+				MaxInputBytes: 1000,
 			},
 			MaxPayloadBytes: 1 << 20, MaxArchiveBytes: 1 << 20, AdminUIDs: []uint32{uint32(os.Getuid())},
 		},
@@ -144,7 +147,7 @@ func serve(e *testscript.Env, socket string, programs scripted) error {
 	return nil
 }
 
-// scripted is an executor whose programs are the JSON of their own result, or one of a few words.
+// scripted is an executor whose programs are the JSON of their own result or a known word.
 type scripted struct{ hanging chan struct{} }
 
 func closing(e *testscript.Env, err error) {
@@ -153,13 +156,14 @@ func closing(e *testscript.Env, err error) {
 	}
 }
 
-// jobs is a real queue, which the program full finds full.
+// jobs is a real queue; for the program full it is full.
 type jobs struct {
 	*scheduler.Scheduler
 	programs scripted
 }
 
-func (j jobs) Execute(ctx context.Context, sub job.Submission, keep bool, watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
+func (j jobs) Execute(ctx context.Context, sub job.Submission, keep bool,
+	watch func(iter.Seq[job.Event])) (*job.Record, *job.Result, error) {
 	if strings.TrimSpace(sub.Spec.Code) == "full" {
 		result, err := j.programs.run(ctx, sub.Spec)
 		return sub.Record, result, err
@@ -172,7 +176,7 @@ func (e scripted) Run(ctx context.Context, s *job.Spec, o job.Observer) (*job.Re
 	o.Started()
 	if strings.TrimSpace(s.Code) == "talkhang" {
 		o.Stdout([]byte("begun\n"))
-		time.Sleep(time.Second) // the caller prints it meanwhile
+		time.Sleep(time.Second) // the caller prints the output meanwhile
 		e.hanging <- struct{}{}
 		<-ctx.Done()
 	}
@@ -200,9 +204,11 @@ func (e scripted) run(ctx context.Context, s *job.Spec) (*job.Result, error) {
 		}
 		return &job.Result{Status: job.Succeeded, ExitCode: &zero, Stdout: out}, nil
 	case "spec":
-		return &job.Result{Status: job.Succeeded, ExitCode: &zero, Stdout: fmt.Sprintf("%s %s %s\n", s.Type, s.Timeout, s.Input)}, nil
+		return &job.Result{Status: job.Succeeded, ExitCode: &zero,
+			Stdout: fmt.Sprintf("%s %s %s\n", s.Type, s.Timeout, s.Input)}, nil
 	case "full":
-		return nil, &job.Refusal{Reason: job.QueueFull, Message: "Job queue is full, try again later", RetryAfter: 2 * time.Second}
+		return nil, &job.Refusal{Reason: job.QueueFull, Message: "Job queue is full, try again later",
+			RetryAfter: 2 * time.Second}
 	case "hang":
 		e.hanging <- struct{}{}
 		<-ctx.Done()
@@ -222,7 +228,7 @@ func (e scripted) run(ctx context.Context, s *job.Spec) (*job.Result, error) {
 	}
 }
 
-// catalogue takes archives that hold an index.json.
+// catalogue accepts archives that contain an index.json.
 type catalogue struct{ images []job.Image }
 
 func (c *catalogue) List(context.Context) ([]job.Image, error) { return c.images, nil }
@@ -243,7 +249,8 @@ func (c *catalogue) Import(_ context.Context, name string, archive io.Reader) (j
 	if !slices.Contains(names, "index.json") {
 		return job.Image{}, job.Refuse(job.Invalid, "the archive has no index.json")
 	}
-	image := job.Image{Name: name, Digest: fmt.Sprintf("sha256:%d-files", len(names)), Rootfs: "erofs", SizeBytes: 5, CreatedAt: time.Unix(0, 0)}
+	image := job.Image{Name: name, Digest: fmt.Sprintf("sha256:%d-files", len(names)), Rootfs: "erofs", SizeBytes: 5,
+		CreatedAt: time.Unix(0, 0)}
 	c.images = append(c.images, image)
 	return image, nil
 }
@@ -270,13 +277,15 @@ func TestInterleave(t *testing.T) {
 	}
 }
 
-// A hostile artifact name or body never gets out of the directory, follows a link or overwrites.
+// A hostile artifact name or body never leaves the directory, follows a link or overwrites a file.
 func TestSaveArtifacts(t *testing.T) {
 	base := t.TempDir()
 	witness := filepath.Join(base, "witness")
 	out := filepath.Join(base, "out")
-	if err := errors.Join(os.WriteFile(witness, []byte("keep"), 0o600), os.Mkdir(out, 0o700), os.Symlink(witness, filepath.Join(out, "link")),
-		os.Symlink(filepath.Join(base, "new"), filepath.Join(out, "dangling")), os.WriteFile(filepath.Join(out, "old"), []byte("old"), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(witness, []byte("keep"), 0o600), os.Mkdir(out, 0o700),
+		os.Symlink(witness, filepath.Join(out, "link")),
+		os.Symlink(filepath.Join(base, "new"), filepath.Join(out, "dangling")),
+		os.WriteFile(filepath.Join(out, "old"), []byte("old"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := openDir(out)
@@ -286,25 +295,32 @@ func TestSaveArtifacts(t *testing.T) {
 	defer dir.Close()
 	artifact := func(name, data string) job.ArtifactAnswer {
 		sum := sha256.Sum256([]byte(data))
-		return job.ArtifactAnswer{Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Data: []byte(data)}
+		return job.ArtifactAnswer{Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]),
+			Data: []byte(data)}
 	}
-	bad := []job.ArtifactAnswer{{Name: "forged", SizeBytes: 3, SHA256: strings.Repeat("0", 64), Data: []byte("abc")}, {Name: "short", SizeBytes: 9, Data: nil}}
-	for _, name := range []string{"", ".", "..", "../witness", "/etc/x", "a/b", "a\\b", "a\x00b", ".hidden", "link", "dangling", "old", strings.Repeat("a", 256), "\xff"} {
+	bad := []job.ArtifactAnswer{{Name: "forged", SizeBytes: 3, SHA256: strings.Repeat("0", 64), Data: []byte("abc")},
+		{Name: "short", SizeBytes: 9, Data: nil}}
+	for _, name := range []string{"", ".", "..", "../witness", "/etc/x", "a/b", "a\\b", "a\x00b", ".hidden", "link",
+		"dangling", "old", strings.Repeat("a", 256), "\xff"} {
 		bad = append(bad, artifact(name, "evil"))
 	}
 	var errOut bytes.Buffer
 	tl := &tool{out: io.Discard, err: &errOut}
 	note, wrong := "stopped at the byte limit\x1b[1m\n", "result.json: \x1b"
-	tl.report(&job.ExecuteAnswer{ArtifactsSkipped: []job.Skipped{{Name: "sub\x1b[0m", Reason: "a directory"}}, ArtifactsNote: &note, OutputError: &wrong}, false, "")
+	tl.report(&job.ExecuteAnswer{ArtifactsSkipped: []job.Skipped{{Name: "sub\x1b[0m", Reason: "a directory"}},
+		ArtifactsNote: &note, OutputError: &wrong}, false, "")
 	note = "stopped at the byte limit"
 	err = tl.save(dir, append(bad, artifact("good.txt", "good"), artifact("empty", "")))
-	if n := len(err.(interface{ Unwrap() []error }).Unwrap()); n != len(bad) { //nolint:errorlint,forcetypeassert // joined in save
+	if n := len(err.(interface{ Unwrap() []error }).Unwrap()); n != //nolint:errorlint,forcetypeassert // joined in save
+		len(bad) {
 		t.Errorf("%d of %d refused: %v", n, len(bad), err)
 	}
-	if strings.Contains(errOut.String(), "\x1b") || !strings.Contains(errOut.String(), "a directory") || !strings.Contains(errOut.String(), note) {
+	if strings.Contains(errOut.String(), "\x1b") || !strings.Contains(errOut.String(), "a directory") ||
+		!strings.Contains(errOut.String(), note) {
 		t.Errorf("said %q", errOut.String())
 	}
-	for path, want := range map[string]string{witness: "keep", filepath.Join(out, "old"): "old", filepath.Join(out, "good.txt"): "good", filepath.Join(out, "empty"): ""} {
+	for path, want := range map[string]string{witness: "keep", filepath.Join(out, "old"): "old",
+		filepath.Join(out, "good.txt"): "good", filepath.Join(out, "empty"): ""} {
 		if data, err := os.ReadFile(path); err != nil || string(data) != want {
 			t.Errorf("%s: %q, %v", path, data, err)
 		}
@@ -318,7 +334,7 @@ func TestSaveArtifacts(t *testing.T) {
 	}
 }
 
-// keyFile is a real file of API keys behind the interface of package api.
+// keyFile adapts a real file of API keys to api.Keys.
 type keyFile struct{ *keys.File }
 
 func (f keyFile) Create(name string, admin bool, expires time.Time) (string, job.APIKey, error) {
@@ -342,5 +358,6 @@ func (f keyFile) Revoke(id string) error {
 
 func keyShown(k keys.Key) job.APIKey {
 	role := map[bool]string{true: "admin", false: "user"}[k.Admin]
-	return job.APIKey{ID: k.ID, Name: k.Name, Role: role, CreatedAt: job.Stamp(k.CreatedAt), ExpiresAt: job.StampOf(k.ExpiresAt), LastUsedAt: job.StampOf(k.LastUsedAt)}
+	return job.APIKey{ID: k.ID, Name: k.Name, Role: role, CreatedAt: job.Stamp(k.CreatedAt),
+		ExpiresAt: job.StampOf(k.ExpiresAt), LastUsedAt: job.StampOf(k.LastUsedAt)}
 }

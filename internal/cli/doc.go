@@ -1,8 +1,8 @@
-// Package cli is the command line tsubo: it runs programs through a tsubod, brings images to it,
-// and looks at the host.
+// Package cli implements the command line tool tsubo: it runs programs through a tsubod, imports
+// images and checks the host.
 //
-// Exit statuses of tsubo run: the program's own; 124 for a timeout and 137 for too much memory, as
-// the daemon reports them; 130 when tsubo was interrupted; 125 when tsubo failed, the daemon
-// refused, or there is no exit status of a program. Of the other commands: 0, or 125, and for
-// doctor 1 when something is wrong.
+// tsubo run exits with the program's own status. It exits with 124 for a timeout and 137 for too
+// much memory, as the daemon reports them, with 130 if tsubo was interrupted, and with 125 if tsubo
+// failed, the daemon refused, or the program has no exit status. Other commands exit with 0 or 125;
+// doctor exits with 1 if it finds a problem.
 package cli

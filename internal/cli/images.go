@@ -17,7 +17,7 @@ import (
 	"github.com/tsubo-run/tsubo/client"
 )
 
-// listImages is tsubo images list.
+// listImages implements tsubo images list.
 func (t *tool) listImages(c *cli.Context) error {
 	if err := arguments(c, 0); err != nil {
 		return err
@@ -35,12 +35,13 @@ func (t *tool) listImages(c *cli.Context) error {
 		if name == "" {
 			name = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, i.Digest, i.Rootfs, i.SizeBytes, i.CreatedAt.UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, i.Digest, i.Rootfs, i.SizeBytes,
+			i.CreatedAt.UTC().Format(time.RFC3339))
 	}
 	return w.Flush()
 }
 
-// importImage is tsubo images import PATH.
+// importImage implements tsubo images import PATH.
 func (t *tool) importImage(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err
@@ -60,7 +61,7 @@ func (t *tool) importImage(c *cli.Context) error {
 	image, err := daemon.ImportImage(c.Context, name, archive)
 	var refused *client.Error
 	if closeErr := archive.Close(); closeErr != nil && (err == nil || errors.As(err, &refused)) {
-		return closeErr // the daemon only knows that the archive ended early
+		return closeErr // the daemon only noticed that the archive ended early
 	}
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (t *tool) importImage(c *cli.Context) error {
 	return err
 }
 
-// openArchive opens an archive file, or makes an archive of a layout directory while it is read.
+// openArchive opens an archive file, or packs a layout directory while the archive is read.
 func openArchive(path string) (io.ReadCloser, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -93,14 +94,13 @@ func openArchive(path string) (io.ReadCloser, error) {
 	return a, nil
 }
 
-// packedLayout is a tar stream that a goroutine makes; Close waits for it.
+// packedLayout is a tar stream written by a goroutine. Close waits for the goroutine.
 type packedLayout struct {
 	*io.PipeReader
 	done chan error
 }
 
-// Close stops the packing and returns what made it fail, unless that is that nobody read to the
-// end.
+// Close stops the goroutine and returns its error, unless the reader just stopped early.
 func (a *packedLayout) Close() error {
 	_ = a.PipeReader.Close() // never fails
 	if err := <-a.done; !errors.Is(err, io.ErrClosedPipe) {
@@ -109,8 +109,8 @@ func (a *packedLayout) Close() error {
 	return nil
 }
 
-// pack writes the regular files below dir as a tar. Links and other files are an error: a layout
-// has none.
+// pack writes the regular files below dir as a tar stream. Links and special files are errors: a
+// layout has none.
 func pack(w io.Writer, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -143,7 +143,8 @@ func packFile(out *tar.Writer, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: info.Size()}); err != nil {
+	if err := out.WriteHeader(
+		&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: info.Size()}); err != nil {
 		return err
 	}
 	_, err = io.Copy(out, f)

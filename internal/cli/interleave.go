@@ -7,8 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// interleave moves the options of the command that args name in front of its arguments, so that
-// both may come in any order; "--" ends the options.
+// interleave moves the command's options in front of its arguments, so that both may be mixed. "--"
+// ends the options.
 func interleave(app *cli.App, args []string) []string {
 	flags, commands := app.Flags, app.Commands
 	i := 1
@@ -47,7 +47,7 @@ func interleave(app *cli.App, args []string) []string {
 	return append(append(options, "--"), rest...)
 }
 
-// width is the number of words that the option takes: 2 when its value is the next one.
+// width returns the number of words that the option takes: 2 if its value is the next word.
 func width(flags []cli.Flag, option string) int {
 	name := strings.TrimLeft(option, "-")
 	for _, f := range flags {

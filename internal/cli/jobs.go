@@ -13,24 +13,28 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// jobCommands are the commands for jobs in the queue.
+// jobCommands returns the commands for queued jobs.
 func (t *tool) jobCommands(socket cli.Flag) []*cli.Command {
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "print what the daemon answers, as JSON"}
 	labels := &cli.StringSliceFlag{Name: "label", Usage: "`NAME=VALUE`; may come more than once"}
 	return []*cli.Command{
 		{
-			Name: "submit", Usage: "put a program into the queue and print the job's id", ArgsUsage: programUsage, Description: programHelp,
+			Name: "submit", Usage: "put a program into the queue and print the job's id", ArgsUsage: programUsage,
+			Description: programHelp,
 			Flags: append(programFlags(),
 				socket, labels,
 				&cli.StringFlag{Name: "key", Usage: "idempotency `KEY`: the same submission again gives the same job"},
 			),
 			Action: t.submit,
 		},
-		{Name: "status", Usage: "say where a job is", ArgsUsage: "ID", Flags: []cli.Flag{socket, asJSON}, Action: t.jobStatus},
-		{Name: "result", Usage: "wait for a job and end as its program ended", ArgsUsage: "ID", Flags: []cli.Flag{socket, asJSON}, Action: t.jobResult},
+		{Name: "status", Usage: "report the state of a job", ArgsUsage: "ID", Flags: []cli.Flag{socket, asJSON},
+			Action: t.jobStatus},
+		{Name: "result", Usage: "wait for a job and exit with its program's status", ArgsUsage: "ID",
+			Flags: []cli.Flag{socket, asJSON}, Action: t.jobResult},
 		{
 			Name: "logs", Usage: "print what a job has written, or writes", ArgsUsage: "ID",
-			Flags:  []cli.Flag{socket, &cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the job ends"}},
+			Flags: []cli.Flag{socket,
+				&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "follow the output until the job ends"}},
 			Action: t.logs,
 		},
 		{Name: "cancel", Usage: "end a job now", ArgsUsage: "ID", Flags: []cli.Flag{socket}, Action: t.cancel},
@@ -47,7 +51,7 @@ func (t *tool) jobCommands(socket cli.Flag) []*cli.Command {
 	}
 }
 
-// submit is tsubo submit.
+// submit implements tsubo submit.
 func (t *tool) submit(c *cli.Context) error {
 	r, err := t.request(c)
 	if err != nil {
@@ -82,7 +86,7 @@ func labelled(c *cli.Context) (map[string]string, error) {
 	return labels, nil
 }
 
-// jobStatus is tsubo status ID.
+// jobStatus implements tsubo status ID.
 func (t *tool) jobStatus(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err
@@ -103,7 +107,7 @@ func (t *tool) jobStatus(c *cli.Context) error {
 	return err
 }
 
-// jobResult is tsubo result ID.
+// jobResult implements tsubo result ID.
 func (t *tool) jobResult(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err
@@ -128,7 +132,7 @@ func (t *tool) jobResult(c *cli.Context) error {
 	return nil
 }
 
-// print writes what the program wrote, stdout before stderr.
+// print writes the program's output, stdout before stderr.
 func (t *tool) print(a *job.ExecuteAnswer) error {
 	w := &watcher{tool: t}
 	if err := w.rest(a); err != nil {
@@ -138,11 +142,12 @@ func (t *tool) print(a *job.ExecuteAnswer) error {
 	return nil
 }
 
-// asAnswer is a record in the shape of the answer to a run.
+// asAnswer converts a record to the response of a run.
 func asAnswer(r *job.FullAnswer) *job.ExecuteAnswer {
 	a := &job.ExecuteAnswer{
-		Status: r.Status, Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode, StdoutTruncated: r.StdoutTruncated, StderrTruncated: r.StderrTruncated,
-		OutputError: r.OutputError, ArtifactsSkipped: r.ArtifactsSkipped, ArtifactsNote: r.ArtifactsNote,
+		Status: r.Status, Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode, StdoutTruncated: r.StdoutTruncated,
+		StderrTruncated: r.StderrTruncated,
+		OutputError:     r.OutputError, ArtifactsSkipped: r.ArtifactsSkipped, ArtifactsNote: r.ArtifactsNote,
 	}
 	if r.Error != nil {
 		a.Error, a.ErrorType = &r.Error.Message, &r.Error.Type
@@ -150,8 +155,8 @@ func asAnswer(r *job.FullAnswer) *job.ExecuteAnswer {
 	return a
 }
 
-// logs is tsubo logs ID: what there is of an ended job, or, with --follow, until the end of one
-// that goes on.
+// logs implements tsubo logs ID. It prints the output of an ended job, or, with --follow, follows a
+// running job to its end.
 func (t *tool) logs(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err
@@ -189,7 +194,7 @@ func (t *tool) logs(c *cli.Context) error {
 	return nil
 }
 
-// cancel is tsubo cancel ID.
+// cancel implements tsubo cancel ID.
 func (t *tool) cancel(c *cli.Context) error {
 	if err := arguments(c, 1); err != nil {
 		return err
@@ -199,7 +204,7 @@ func (t *tool) cancel(c *cli.Context) error {
 	return daemon.Cancel(c.Context, c.Args().First())
 }
 
-// list is tsubo list.
+// list implements tsubo list.
 func (t *tool) list(c *cli.Context) error {
 	if err := arguments(c, 0); err != nil {
 		return err
@@ -213,7 +218,9 @@ func (t *tool) list(c *cli.Context) error {
 	}
 	daemon := connect(c)
 	defer daemon.Close()
-	page, err := daemon.Executions(c.Context, client.Listing{Status: c.String("status"), JobType: c.String("job-type"), Labels: labels, Limit: c.Int("limit")})
+	page, err := daemon.Executions(c.Context,
+		client.Listing{Status: c.String("status"), JobType: c.String("job-type"), Labels: labels,
+			Limit: c.Int("limit")})
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,11 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// keysCommand is tsubo keys.
+// keysCommand returns the command tsubo keys.
 func (t *tool) keysCommand(socket cli.Flag) *cli.Command {
 	return &cli.Command{
-		Name: "keys", Usage: "API keys for callers on TCP", Flags: []cli.Flag{socket}, HideHelpCommand: true, Action: unknown,
+		Name: "keys", Usage: "API keys for callers on TCP", Flags: []cli.Flag{socket}, HideHelpCommand: true,
+		Action: unknown,
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", Usage: "make a key of 256 random bits and print it; it cannot be had again",
@@ -29,14 +30,18 @@ func (t *tool) keysCommand(socket cli.Flag) *cli.Command {
 					socket,
 					&cli.StringFlag{Name: "name", Usage: "`NAME` to know the key by"},
 					&cli.BoolFlag{Name: "admin", Usage: "give its bearer the admin role"},
-					&cli.StringFlag{Name: "expires", Usage: "refuse the key after `TIME`: a duration such as 30d or 12h, or a time in RFC 3339"},
-					&cli.BoolFlag{Name: "offline", Usage: "write the key into data_dir while no tsubod runs, for the first start with api_auth_enabled"},
+					&cli.StringFlag{Name: "expires",
+						Usage: "refuse the key after `TIME`: a duration such as 30d or 12h, or a time in RFC 3339"},
+					&cli.BoolFlag{Name: "offline",
+						Usage: "write the key into data_dir while no tsubod runs, for the first start with " +
+							"api_auth_enabled"},
 					&cli.StringFlag{Name: "config", Usage: "with --offline, tsubod's configuration `FILE`"},
 				},
 				Action: t.createKey,
 			},
-			{Name: "list", Usage: "list them, without the keys themselves", Flags: []cli.Flag{socket}, Action: t.listKeys},
-			{Name: "revoke", Usage: "shut a key out from now on", ArgsUsage: "ID", Flags: []cli.Flag{socket}, Action: t.revokeKey},
+			{Name: "list", Usage: "list them, without the keys themselves", Flags: []cli.Flag{socket},
+				Action: t.listKeys},
+			{Name: "revoke", Usage: "revoke a key", ArgsUsage: "ID", Flags: []cli.Flag{socket}, Action: t.revokeKey},
 		},
 	}
 }
@@ -63,7 +68,7 @@ func (t *tool) createKey(c *cli.Context) error {
 	return err
 }
 
-// expiry is the time that --expires names, zero for "". The time must be after now.
+// expiry parses --expires. An empty string returns the zero time. The result must be after now.
 func expiry(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -73,7 +78,7 @@ func expiry(text string, now time.Time) (time.Time, error) {
 		var d time.Duration
 		if days, ok := strings.CutSuffix(text, "d"); ok {
 			var n uint64
-			n, err = strconv.ParseUint(days, 10, 16) // 179 years
+			n, err = strconv.ParseUint(days, 10, 16) // at most 179 years
 			d = time.Duration(n) * 24 * time.Hour    //nolint:gosec // 16 bits
 		} else {
 			d, err = time.ParseDuration(text)
@@ -81,12 +86,13 @@ func expiry(text string, now time.Time) (time.Time, error) {
 		at = now.Add(d)
 	}
 	if err != nil || !at.After(now) {
-		return time.Time{}, fmt.Errorf("--expires %q: give a duration above 0 such as 30d or 12h, or a time to come in RFC 3339", text)
+		return time.Time{}, fmt.Errorf(
+			"--expires %q: give a duration above 0 such as 30d or 12h, or a time to come in RFC 3339", text)
 	}
 	return at, nil
 }
 
-// createOffline makes a key without a daemon, under the lock that a daemon would hold.
+// createOffline creates a key without a daemon, under the daemon's lock.
 func (t *tool) createOffline(c *cli.Context, expires time.Time) (err error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
@@ -131,7 +137,8 @@ func (t *tool) listKeys(c *cli.Context) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tROLE\tCREATED\tEXPIRES\tLAST USED\tNAME")
 	for _, k := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Role, k.CreatedAt, orNever(k.ExpiresAt), orNever(k.LastUsedAt), k.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Role, k.CreatedAt, orNever(k.ExpiresAt),
+			orNever(k.LastUsedAt), k.Name)
 	}
 	return w.Flush()
 }

@@ -12,16 +12,20 @@ import (
 	"github.com/tsubo-run/tsubo/keys"
 )
 
-// The first admin key is made without a daemon, and never while one has the data directory.
+// The first admin key is created without a daemon, and never while a daemon uses the data
+// directory.
 func TestCreateKeyOffline(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(file, []byte("data_dir: "+data+"\nserver_port: 9000\nserver_host: 127.0.0.1\napi_auth_enabled: true\n"), 0o600); err != nil {
+	if err := os.WriteFile(file,
+		[]byte("data_dir: "+data+"\nserver_port: 9000\nserver_host: 127.0.0.1\napi_auth_enabled: true\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	create := func() (code int, out, errs string) {
 		var o, e bytes.Buffer
-		code = Main([]string{"tsubo", "keys", "create", "--offline", "--admin", "--config", file}, strings.NewReader(""), &o, &e)
+		code = Main([]string{"tsubo", "keys", "create", "--offline", "--admin", "--config", file},
+			strings.NewReader(""), &o, &e)
 		return code, strings.TrimSpace(o.String()), e.String()
 	}
 	code, text, errs := create()

@@ -16,23 +16,25 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// programUsage are the arguments of the commands that send a program.
+// programUsage describes the arguments of the commands that send a program.
 const programUsage = "FILE|- [FILE...]"
 
-const programHelp = "A FILE may be a directory, whose program is main.py, main.js, main.mjs or main.cjs. Files beside the program keep their paths relative\n" +
+const programHelp = "A FILE may be a directory, whose program is main.py, main.js, main.mjs or main.cjs. " +
+	"Files beside the program keep their paths relative\n" +
 	"to it and can be imported; names that begin with a dot and __pycache__ are left out."
 
-// programFlags are those of the commands that send a program.
+// programFlags returns the flags of the commands that send a program.
 func programFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "job-type", Usage: "`NAME` of a job type of the daemon (default: its type default)"},
 		&cli.StringFlag{Name: "input", Usage: "input data: a JSON object, or the `FILE` that holds one"},
-		&cli.StringSliceFlag{Name: "file", Usage: "`NAME=PATH` of a file for the program, which reads it as /input/NAME; may come more than once"},
+		&cli.StringSliceFlag{Name: "file",
+			Usage: "`NAME=PATH` of a file for the program, which reads it as /input/NAME; may come more than once"},
 		&cli.Int64Flag{Name: "timeout", Usage: "`SECONDS` that the program may run"},
 	}
 }
 
-// request is what the arguments and programFlags of a command ask for.
+// request builds the request from the command's arguments and programFlags.
 func (t *tool) request(c *cli.Context) (r client.Request, err error) {
 	if c.NArg() == 0 {
 		return r, arguments(c, 1)
@@ -68,11 +70,11 @@ func (t *tool) request(c *cli.Context) (r client.Request, err error) {
 	return r, nil
 }
 
-// entryPoints are the files of a directory that can be its program, in this order.
+// entryPoints lists the names of a directory's program, in order of preference.
 var entryPoints = []string{"main.py", "main.js", "main.mjs", "main.cjs"}
 
-// readProgram reads the program and what lies beside it. The first argument is the program, or a
-// directory that has one of entryPoints; its files and those of the other arguments keep their
+// readProgram reads the program and the files beside it. The first argument is the program, or a
+// directory that has an entry point. Files of that directory and of the other arguments keep their
 // paths relative to the program's directory.
 func (t *tool) readProgram(names []string, r *client.Request) error {
 	first := names[0]
@@ -102,15 +104,16 @@ func (t *tool) readProgram(names []string, r *client.Request) error {
 	if len(p.files) > 0 {
 		r.CodeFiles = p.files
 	}
-	// Only Node.js takes its module system from the name; Python takes a program of another name by
-	// a second start of the interpreter.
-	if name, end := filepath.Base(first), filepath.Ext(first); end == ".mjs" || end == ".cjs" || len(p.files) > 0 && slices.Contains([]string{".py", ".js"}, end) {
+	// Only Node.js derives the module system from the name. Python needs a second start of the
+	// interpreter for a different program name.
+	if name, end := filepath.Base(first), filepath.Ext(first); end == ".mjs" || end == ".cjs" ||
+		len(p.files) > 0 && slices.Contains([]string{".py", ".js"}, end) {
 		r.Filename = name
 	}
 	return nil
 }
 
-// entryPoint is the one program of a directory.
+// entryPoint returns the only program of a directory.
 func entryPoint(dir string) (string, error) {
 	var found []string
 	for _, name := range entryPoints {
@@ -120,25 +123,25 @@ func entryPoint(dir string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("%s has no %s: name the program first, then the directory", dir, strings.Join(entryPoints, ", "))
+		return "", fmt.Errorf("%s has no %s: name the program first, then the directory", dir,
+			strings.Join(entryPoints, ", "))
 	case 1:
 		return filepath.Join(dir, found[0]), nil
 	}
 	return "", fmt.Errorf("%s has %s: name the program first, then the directory", dir, strings.Join(found, " and "))
 }
 
-// program is the files beside a program.
+// program collects the files beside a program.
 type program struct {
 	dir, main string
 	files     map[string]client.Data
 	size      int
 }
 
-// Bounds of what is read; the daemon's own are lower or the same.
+// maxProgramFiles limits the files beside a program. The daemon's limit is lower or equal.
 const maxProgramFiles = 256
 
-// add reads a file, or everything below a directory but for names that begin with a dot and
-// __pycache__.
+// add reads a file, or everything below a directory except dotfiles and __pycache__.
 func (p *program) add(name string) error {
 	return filepath.WalkDir(name, func(at string, e fs.DirEntry, err error) error {
 		switch {
@@ -158,7 +161,9 @@ func (p *program) add(name string) error {
 		}
 		rel = filepath.ToSlash(rel)
 		if rel == ".." || strings.HasPrefix(rel, "../") {
-			return fmt.Errorf("%s lies outside the program's directory %s: give the program its data with --file NAME=PATH", at, p.dir)
+			return fmt.Errorf(
+				"%s lies outside the program's directory %s: give the program its data with --file NAME=PATH", at,
+				p.dir)
 		}
 		if err := job.CheckFilePath(rel); err != nil {
 			return fmt.Errorf("%s: %w", at, err)

@@ -18,10 +18,10 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// maxFile bounds what is read from a file or stdin to be sent; the daemon's own caps are lower.
+// maxFile limits the bytes read from a file or stdin to be sent. The daemon's limits are lower.
 const maxFile = 100 << 20
 
-// run is tsubo run.
+// run implements tsubo run.
 func (t *tool) run(c *cli.Context) error {
 	r, err := t.request(c)
 	if err != nil {
@@ -47,7 +47,7 @@ func (t *tool) run(c *cli.Context) error {
 		shown := *answer
 		shown.Artifacts = make([]job.ArtifactAnswer, len(artifacts))
 		for i, f := range artifacts {
-			f.Data = nil // they go to --output-dir
+			f.Data = nil // written to --output-dir instead
 			shown.Artifacts[i] = f
 		}
 		err = t.encode(shown)
@@ -86,7 +86,7 @@ func (t *tool) read(name string) ([]byte, error) {
 	return data, nil
 }
 
-// input is the input data that an option names: JSON as it is, or a file that holds it.
+// input returns the input data of an option: literal JSON, or the content of a file.
 func input(option string) (json.RawMessage, error) {
 	if option == "" {
 		return nil, nil
@@ -104,7 +104,7 @@ func input(option string) (json.RawMessage, error) {
 	return text, nil
 }
 
-// exitStatus is the program's, or exitFailed when there is none.
+// exitStatus returns the program's exit status, or exitFailed if it has none.
 func exitStatus(a *job.ExecuteAnswer) int {
 	if a.ExitCode == nil || *a.ExitCode < 0 || *a.ExitCode > 255 {
 		return exitFailed
@@ -123,7 +123,8 @@ func openDir(name string) (*os.Root, error) {
 	return dir, nil
 }
 
-// save writes the artifacts into dir under their own names, each a new file; every one is tried.
+// save writes each artifact into dir as a new file under its own name. It tries all of them and
+// joins the errors.
 func (t *tool) save(dir *os.Root, artifacts []job.ArtifactAnswer) error {
 	var failed []error
 	for _, f := range artifacts {
@@ -134,7 +135,7 @@ func (t *tool) save(dir *os.Root, artifacts []job.ArtifactAnswer) error {
 	return errors.Join(failed...)
 }
 
-// saveOne trusts neither the name nor the bytes: both were chosen by the program that ran.
+// saveOne trusts neither the name nor the bytes: the program chose both.
 func saveOne(dir *os.Root, f job.ArtifactAnswer) (err error) {
 	if err := job.CheckFileName(f.Name); err != nil {
 		return err

@@ -13,17 +13,17 @@ import (
 	"github.com/tsubo-run/tsubo/job"
 )
 
-// watcher prints what a program writes while it runs.
+// watcher prints a program's output while the program runs.
 type watcher struct {
 	*tool
 	quiet    bool   // the output is printed with the result instead
-	id       string // of the run, once it is known
-	out, err int    // bytes printed of each stream
-	gap      bool   // some of the output is missing there
+	id       string // ID of the run, once known
+	out, err int    // bytes printed per stream
+	gap      bool   // some output is missing
 }
 
-// watch runs the job and returns its result. When ctx ends, which cancels the job, the error is
-// exit status 130 and stderr has the job's id.
+// watch runs the job and returns its result. If ctx ends, which cancels the job, watch prints the
+// job's ID on stderr and returns exit status 130 as the error.
 func (w *watcher) watch(ctx context.Context, daemon *client.Client, r client.Request) (*job.ExecuteAnswer, error) {
 	for e, err := range ahead(daemon.Watch(ctx, r)) {
 		if err != nil {
@@ -54,9 +54,9 @@ func (w *watcher) watch(ctx context.Context, daemon *client.Client, r client.Req
 	return nil, fmt.Errorf("the stream of job %s ended without a result", w.id)
 }
 
-// ahead ranges over seq in a goroutine of its own and keeps what its reader has not taken yet. The
-// daemon cancels a job whose stream is not read, and a pager may stand still for as long as it
-// likes. The daemon's caps of stdout and stderr bound what is kept.
+// ahead reads seq in a goroutine and buffers the events for its reader. The daemon cancels a job
+// whose stream is not read, and a pager may pause for any time. The daemon's limits of stdout and
+// stderr limit the buffer.
 func ahead(seq iter.Seq2[client.Event, error]) iter.Seq2[client.Event, error] {
 	type item struct {
 		event client.Event
@@ -127,7 +127,7 @@ func (w *watcher) write(to io.Writer, printed *int, name, text string) error {
 	return nil
 }
 
-// rest prints what the result has and the stream did not bring.
+// rest prints the part of the result's output that the stream did not deliver.
 func (w *watcher) rest(a *job.ExecuteAnswer) error {
 	if w.gap {
 		return nil
@@ -147,8 +147,8 @@ func (w *watcher) rest(a *job.ExecuteAnswer) error {
 	return nil
 }
 
-// note prints one line of tsubo's own on stderr. What a program may have chosen in it cannot
-// control the terminal.
+// note prints a line of tsubo's own on stderr. Text that a program may have chosen is sanitized, so
+// that it cannot control the terminal.
 func (t *tool) note(format string, args ...any) {
 	if t.midLine {
 		fmt.Fprintln(t.err)
@@ -163,9 +163,9 @@ func (t *tool) note(format string, args ...any) {
 	fmt.Fprintln(t.err, "tsubo: "+text)
 }
 
-// report prints on stderr what the program's output does not show: what ended it otherwise than by
-// itself, what was cut or skipped, what is wrong with result.json and, if left, which files it left
-// in /output and what keeps them.
+// report prints on stderr what the program's output does not show: an abnormal end, cut or skipped
+// output and errors of result.json. If left is set, it also prints the files in /output and how to
+// keep them.
 func (t *tool) report(a *job.ExecuteAnswer, left bool, keeps string) {
 	byItself := a.Status == job.Succeeded || a.Status == job.Failed && a.ExitCode != nil && *a.ExitCode >= 0 &&
 		(a.ErrorType == nil || *a.ErrorType != job.TypePIDsLimit)
@@ -195,9 +195,10 @@ func (t *tool) report(a *job.ExecuteAnswer, left bool, keeps string) {
 	}
 }
 
-// reportCut prints that a stream was cut, and how a program keeps more.
+// reportCut prints that a stream was cut, and how a program can keep more.
 func (t *tool) reportCut(name string, cut bool) {
 	if cut {
-		t.note("%s was cut at the daemon's max_%[1]s_bytes: the rest is lost; raise that, or write to a file in /output", name)
+		t.note("%s was cut at the daemon's max_%[1]s_bytes: the rest is lost; raise that, or write to a file in "+
+			"/output", name)
 	}
 }

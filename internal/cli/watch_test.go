@@ -7,7 +7,7 @@ import (
 	"github.com/tsubo-run/tsubo/client"
 )
 
-// A reader that stands still does not hold up the stream, and misses nothing of it.
+// A slow reader does not block the stream and misses no event.
 func TestAheadReadsOn(t *testing.T) {
 	const many = 10_000
 	ended := make(chan struct{})
@@ -36,6 +36,6 @@ func TestAheadReadsOn(t *testing.T) {
 	for range ahead(func(yield func(client.Event, error) bool) {
 		_ = yield(client.Event{}, nil) && yield(client.Event{}, nil)
 	}) {
-		break // a reader that has enough
+		break // a reader that stops early
 	}
 }
