@@ -8,6 +8,7 @@
 // cannot enforce limits, strict mode fails in stage one with an error per missing feature, and
 // permissive mode serves without a second stage.
 //
-// The package is long because it wires all other packages together, with a file for each part of
-// the start.
+// The package is long because it wires all other packages together. Each file holds one verb or one
+// object: daemon.go starts and closes, reload.go handles SIGHUP, listen.go opens the sockets,
+// selftest.go runs the canary.
 package daemon

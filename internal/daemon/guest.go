@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"sort"
 	"strings"
@@ -82,17 +81,4 @@ func digest(files map[string]rootfs.GuestFile) string {
 		h.Write(files[name].Data)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-// canaryKey is the key of the canary's root. It must change when canaryTree does.
-const canaryKey = "canary-1"
-
-// canaryTree returns a root with only the mount points of a sandbox and the directory
-// sandbox.CanaryRoot.
-func canaryTree() map[string]rootfs.GuestFile {
-	tree := map[string]rootfs.GuestFile{sandbox.CanaryRoot: {Mode: fs.ModeDir | 0o777}}
-	for name, mode := range rootfs.MountPoints() {
-		tree[name] = rootfs.GuestFile{Mode: fs.ModeDir | mode}
-	}
-	return tree
 }

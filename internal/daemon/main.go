@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"syscall"
 
@@ -109,7 +108,7 @@ func checkAccess(cfg *config.Config) error {
 func run(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), stderr io.Writer) (int, error) {
 	log := newLogger(cfg, stderr)
 	// Before any resource is acquired: a signal during the start must still undo everything.
-	ctx, hurry, reload, forget := listen(ctx, log)
+	ctx, hurry, reload, forget := handleSignals(ctx, log)
 	defer forget()
 	syscall.Umask(0o077)
 	if err := noCoreDumps(); err != nil {
@@ -185,82 +184,6 @@ func noCoreDumps() error {
 	return nil
 }
 
-// listen converts the operator's signals. stop ends with the first SIGTERM or SIGINT, hurry with
-// the second, and the third kills the process. Each SIGHUP is sent to reload. forget stops the
-// handling of signals.
-func listen(ctx context.Context,
-	log *slog.Logger) (stop, hurry context.Context, reload <-chan struct{}, forget func()) {
-	stop, cancel := context.WithCancel(ctx)
-	hurry, hurryUp := context.WithCancel(context.WithoutCancel(ctx))
-	again := make(chan struct{}, 1)
-	signals := make(chan os.Signal, 8)
-	over := make(chan struct{})
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	go func() {
-		for {
-			select {
-			case <-over:
-				return
-			case s := <-signals:
-				switch {
-				case s == syscall.SIGHUP:
-					select {
-					case again <- struct{}{}:
-					default: // a reload is already pending
-					}
-				case stop.Err() == nil:
-					cancel()
-				default:
-					log.Warn("a second signal: running jobs are interrupted now")
-					signal.Stop(signals)
-					hurryUp()
-					return
-				}
-			}
-		}
-	}()
-	return stop, hurry, again, func() {
-		signal.Stop(signals)
-		close(over)
-		cancel()
-		hurryUp()
-	}
-}
-
-// attend reloads the configuration on request until the daemon must stop. It returns nil if ctx
-// ends, or the failure that stops the daemon.
-func (d *Daemon) attend(ctx context.Context, reload <-chan struct{}, load func() (*config.Config, error)) error {
-	for {
-		select {
-		case err := <-d.Failed():
-			d.log.Error("stopping after a failure", "error", err)
-			return err
-		case <-ctx.Done():
-			d.log.Info("stopping")
-			return nil
-		case <-reload:
-		}
-		cfg, err := load()
-		if err == nil {
-			err = d.Reload(cfg)
-		}
-		if err != nil {
-			d.log.Error("the configuration is not reloaded: the old one stays in force", "error", err)
-		}
-	}
-}
-
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: cfg.Level()}))
-}
-
-// fileLock is an exclusive lock that is held until Close or the end of the process.
-type fileLock struct{ f *os.File }
-
-// Close releases the lock. A nil lock is allowed.
-func (l *fileLock) Close() error {
-	if l == nil || l.f == nil {
-		return nil
-	}
-	return l.f.Close()
 }

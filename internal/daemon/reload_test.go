@@ -4,12 +4,58 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/tsubo-run/tsubo/config"
+	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
 )
+
+func TestReload(t *testing.T) {
+	d := bare(t, configured(t, "max_workers: 3\n"))
+	if got := d.rules.Load().MaxTimeout; got != 300*time.Second {
+		t.Fatal(got)
+	}
+	good := configured(t, "max_workers: 5\nmax_timeout: 100\nexecution_record_ttl_days: 7\n"+
+		"job_types:\n  - name: again\n    retry_on_interrupt: true\n")
+	if err := d.Reload(good); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.rules.Load(); r.MaxTimeout != 100*time.Second || !r.Types["again"].RetryOnInterrupt ||
+		d.retention.Load().Records != 7*24*time.Hour {
+		t.Errorf("rules %+v, retention %+v", r.Policy, d.retention.Load())
+	}
+	before := d.rules.Load()
+	d.cfg.MemoryBudget = 600 * job.MiB // the daemon started with a smaller budget
+	for name, lines := range map[string]string{
+		"a type that does not fit the budget of the running daemon": "job_types:\n" +
+			"  - name: big\n    memory_limit: 1g\n",
+		"access without a key": "server_host: 0.0.0.0\n",
+	} {
+		if err := d.Reload(configured(t, lines)); err == nil {
+			t.Errorf("%s: reloaded", name)
+		}
+	}
+	if d.rules.Load() != before {
+		t.Error("a reload that failed has changed something")
+	}
+}
+
+func TestNeedRestart(t *testing.T) {
+	old := configured(t, "")
+	same := *old
+	if got := needRestart(old, &same); len(got) != 0 {
+		t.Errorf("nothing changed, and %v", got)
+	}
+	changed := *old
+	changed.MaxWorkers, changed.Keeping.QueueTTL, changed.Access.Port, changed.MaxTimeout = 9, time.Hour, 1, time.Second
+	if got := needRestart(old, &changed); !slices.Equal(got,
+		[]string{"max_workers", "queue_ttl_seconds", "server_port"}) {
+		t.Error(got)
+	}
+}
 
 // Each configuration key is either applied by a reload or logged as needing a restart, never both
 // and never neither.

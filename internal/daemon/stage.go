@@ -118,6 +118,17 @@ func enterStage2() (*limits.Tree, *fileLock, error) {
 	return tree, lock, nil
 }
 
+// fileLock is an exclusive lock that is held until Close or the end of the process.
+type fileLock struct{ f *os.File }
+
+// Close releases the lock. A nil lock is allowed.
+func (l *fileLock) Close() error {
+	if l == nil || l.f == nil {
+		return nil
+	}
+	return l.f.Close()
+}
+
 // lockState locks the state directory against a second daemon.
 func lockState(dir string) (*fileLock, error) {
 	f, err := owned.Lock(dir)

@@ -3,32 +3,28 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/tsubo-run/tsubo/config"
 	"github.com/tsubo-run/tsubo/tests/need"
 )
 
-func TestFindRunscHoldsThePin(t *testing.T) {
-	cfg := &config.Config{RunscPath: need.Runsc(t)}
-	var log strings.Builder
-	d := &Daemon{log: slog.New(slog.NewTextHandler(&log, nil))}
-	bin, err := d.findRunsc(t.Context(), cfg)
-	if err != nil || log.Len() > 0 {
-		t.Fatalf("error %v, log %q", err, log.String())
+func TestCheckConfigChecksAccess(t *testing.T) {
+	cfg := configured(t, "server_host: 0.0.0.0\n")
+	var said strings.Builder
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config"},
+		io.MultiWriter(&said)); status != exitRefused || !strings.Contains(said.String(), "server_host") {
+		t.Errorf("status %d, said %q", status, said.String())
 	}
-	cfg.RunscSHA256 = bin.SHA256()
-	if _, err := d.findRunsc(t.Context(), cfg); err != nil {
-		t.Error(err)
-	}
-	cfg.RunscSHA256 = strings.Repeat("0", 64)
-	if _, err := d.findRunsc(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "field runsc_sha256") {
-		t.Errorf("another file: error %v", err)
+	said.Reset()
+	cfg = configured(t, "")
+	if status := Main([]string{"tsubod", "--config", cfg.File, "--check-config", "--tcp"},
+		&said); status != exitRefused || !strings.Contains(said.String(), "every user of this host") {
+		t.Errorf("status %d, said %q", status, said.String())
 	}
 }
 
