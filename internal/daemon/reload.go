@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/tsubo-run/tsubo/config"
@@ -36,9 +37,13 @@ func (d *Daemon) attend(ctx context.Context, reload <-chan struct{}, load func()
 // Reload applies a configuration as far as a running daemon can, and logs the keys that need a
 // restart. On error nothing has changed.
 func (d *Daemon) Reload(cfg *config.Config) error {
-	warnings, err := cfg.CheckAccess(len(d.keys.List()) > 0)
-	if err != nil {
+	if _, err := cfg.CheckAccess(len(d.keys.List()) > 0); err != nil {
 		return err
+	}
+	running := d.withOpenListener(cfg)
+	warnings, err := running.CheckAccess(len(d.keys.List()) > 0)
+	if err != nil {
+		return fmt.Errorf("for the TCP listener that is open until a restart: %w", err)
 	}
 	for _, t := range cfg.Types() {
 		if need := max(t.Limits.Memory, t.MaxMemory) + limits.Allowance; need > d.cfg.MemoryBudget {
@@ -46,7 +51,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 				"' needs more memory than the memory_budget that the daemon started with: restart it")
 		}
 	}
-	if err := d.setRules(cfg); err != nil {
+	if err := d.setRules(running); err != nil {
 		return err
 	}
 	d.keepWaiting()
@@ -58,6 +63,15 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	}
 	d.log.Info("configuration reloaded", "file", cfg.File)
 	return nil
+}
+
+// withOpenListener returns cfg with the TCP listener of the running daemon. Rules written for
+// another address must not apply to callers of this one: "user of this host" would be everybody.
+func (d *Daemon) withOpenListener(cfg *config.Config) *config.Config {
+	running := *cfg
+	a, open := &running.Access, &d.cfg.Access
+	a.TCP, a.Host, a.Port, a.TLSCert, a.TLSKey = open.TCP, open.Host, open.Port, open.TLSCert, open.TLSKey
+	return &running
 }
 
 // setRules applies the configuration of jobs, callers and retention.
@@ -102,14 +116,18 @@ func needRestart(old, new *config.Config) []string {
 		{"daemon_memory", old.DaemonMemory == new.DaemonMemory},
 		{"max_workers", old.MaxWorkers == new.MaxWorkers},
 		{"max_queue_size", old.MaxQueueSize == new.MaxQueueSize},
-		{"pool_enabled, pool_min, pool_max or warm_max", old.Pool == new.Pool},
+		{"pool_enabled", old.Pool.Enabled == new.Pool.Enabled},
+		{"pool_min", old.Pool.Min == new.Pool.Min},
+		{"pool_max", old.Pool.Max == new.Pool.Max},
+		{"warm_max", old.Pool.WarmMax == new.Pool.WarmMax},
 		{"images.preload_dirs", slices.Equal(old.Images.PreloadDirs, new.Images.PreloadDirs)},
 		{"max_retry_attempts", old.Keeping.Attempts == new.Keeping.Attempts},
 		{"retry_base_delay", old.Keeping.RetryDelay == new.Keeping.RetryDelay},
 		{"queue_ttl_seconds", old.Keeping.QueueTTL == new.Keeping.QueueTTL},
 		{"server_host", old.Access.TCP == new.Access.TCP && old.Access.Host == new.Access.Host},
 		{"server_port", old.Access.Port == new.Access.Port},
-		{"tls_cert", old.Access.TLSCert == new.Access.TLSCert && old.Access.TLSKey == new.Access.TLSKey},
+		{"tls_cert", old.Access.TLSCert == new.Access.TLSCert},
+		{"tls_key", old.Access.TLSKey == new.Access.TLSKey},
 	} {
 		if !k.same {
 			changed = append(changed, k.name)
