@@ -694,7 +694,11 @@ func TestImages(t *testing.T) {
 		if a := r.do("POST", "/images?name=a", strings.Repeat("a", 5000)); a.status != 201 || r.images.bytes != 5000 {
 			t.Errorf("at the limit: %d %s", a.status, a.text)
 		}
+		r.images.bytes = 0
 		r.do("POST", "/images?name=b", strings.Repeat("a", 5001)).detail(t, 413, "Payload too large")
+		if r.images.bytes != 0 {
+			t.Errorf("%d bytes were read of an archive that announces too many", r.images.bytes)
+		}
 		q, err := http.NewRequestWithContext(t.Context(), "POST", "http://tsubo/images?name=b", io.MultiReader(strings.NewReader(strings.Repeat("a", 5001))))
 		if err != nil {
 			t.Fatal(err)

@@ -217,17 +217,19 @@ func (c *Catalogue) image(name string, d digest.Digest) (job.Image, error) {
 	}
 	root, err := c.roots.Lookup(string(d))
 	if err != nil {
-		return job.Image{}, &Error{Kind: ErrNotFound, Message: fmt.Sprintf("the root of image %s is gone; import the image again", d), Cause: err}
+		return job.Image{}, refuse(job.NotFound,
+			fmt.Sprintf("the root of image %s is gone; import the image again", d), err)
 	}
 	return job.Image{Name: name, Digest: string(d), Rootfs: root.Kind, SizeBytes: root.Size, CreatedAt: r.CreatedAt}, nil
 }
 
 func notFound(ref string) error {
-	return &Error{Kind: ErrNotFound, Message: fmt.Sprintf("no image %.300q; `tsubo images list` shows those there are, `tsubo images import` adds one", ref)}
+	return job.Refuse(job.NotFound,
+		"no image %.300q; `tsubo images list` shows those there are, `tsubo images import` adds one", ref)
 }
 
-// Resolve finds an image by name or manifest digest. It returns [ErrNotFound] if there is no such
-// image.
+// Resolve finds an image by name or manifest digest. If there is no such image, it refuses with
+// [job.NotFound].
 func (c *Catalogue) Resolve(ref string) (job.Image, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +261,8 @@ type Use struct {
 // Release ends the use. Further calls do nothing.
 func (u *Use) Release() { u.lease.Release() }
 
-// Use leases an image by name or digest. It returns [ErrNotFound] if there is no such image.
+// Use leases an image by name or digest. If there is no such image, it refuses with
+// [job.NotFound]; it refuses for no other reason.
 func (c *Catalogue) Use(ref string) (*Use, error) {
 	img, err := c.Resolve(ref)
 	if err != nil {

@@ -10,34 +10,38 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/rootfs"
 )
 
-// Every error that leaves the package has a kind that the API can answer with, and a message
-// without a host path.
+// Every error that a client can mend leaves the package as a refusal without a host path. Any other
+// error is no refusal, so that its text stays in the log.
 func TestClassify(t *testing.T) {
 	path := func(errno error) error {
 		return &fs.PathError{Op: "write", Path: "/var/lib/tsubo/images/x", Err: errno}
 	}
 	tests := []struct {
-		err  error
-		kind error // nil: tsubo's own failure
+		err    error
+		reason job.Reason // "" for tsubo's own failure
 	}{
-		{path(unix.ENOSPC), ErrNoSpace},
-		{path(unix.EDQUOT), ErrNoSpace},
-		{fmt.Errorf("build: %w", rootfs.ErrNoSpace), ErrNoSpace},
-		{fmt.Errorf("remove: %w", rootfs.ErrLeased), ErrConflict},
-		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrInvalid), ErrInvalid},
-		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrConfig), nil},
-		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrTool), nil},
-		{path(unix.EIO), nil},
-		{invalidf("x"), ErrInvalid},
+		{path(unix.ENOSPC), job.NoSpace},
+		{path(unix.EDQUOT), job.NoSpace},
+		{fmt.Errorf("build: %w", rootfs.ErrNoSpace), job.NoSpace},
+		{fmt.Errorf("remove: %w", rootfs.ErrLeased), job.Conflict},
+		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrInvalid), job.Invalid},
+		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrConfig), ""},
+		{fmt.Errorf("build /var/lib/tsubo: %w", rootfs.ErrTool), ""},
+		{path(unix.EIO), ""},
+		{invalidf("x"), job.Invalid},
 	}
 	for _, tt := range tests {
 		err := classify(tt.err)
-		var e *Error
-		if !errors.As(err, &e) || e.Kind != tt.kind || e.Message == "" || strings.Contains(e.Message, "/var/lib") {
-			t.Errorf("%v: kind %v, message %q", tt.err, e.Kind, e.Message)
+		if got := job.ReasonOf(err); got != tt.reason {
+			t.Errorf("%v: reason %q, want %q", tt.err, got, tt.reason)
+		}
+		var r *job.Refusal
+		if errors.As(err, &r) && (r.Message == "" || strings.Contains(r.Message, "/var/lib")) {
+			t.Errorf("%v: message %q", tt.err, r.Message)
 		}
 		if !errors.Is(err, tt.err) {
 			t.Errorf("%v is not in %v", tt.err, err)

@@ -27,14 +27,14 @@ import (
 // already refers to the same image. Otherwise the name moves; the earlier image stays, known by its
 // digest.
 func (c *Catalogue) ImportLayout(ctx context.Context, name, dir string) (job.Image, error) {
+	if err := CheckName(name); err != nil {
+		return job.Image{}, err
+	}
 	img, err := c.importLayout(ctx, name, dir)
 	return img, classify(err)
 }
 
 func (c *Catalogue) importLayout(ctx context.Context, name, dir string) (_ job.Image, err error) {
-	if err := CheckName(name); err != nil {
-		return job.Image{}, err
-	}
 	l, err := openLayout(dir, c.limits.Manifest)
 	if err != nil {
 		return job.Image{}, err
@@ -120,16 +120,16 @@ func findLayouts(dir string) ([]string, error) {
 	return subs, nil
 }
 
-// ImportArchive imports the image of an OCI layout from a tar stream, plain or gzipped. It reads at
-// most maxBytes from r ([ErrTooLarge]) and passes on r's own errors. The stream is first unpacked
-// into staging. Only the members of a layout are accepted, each once, as regular files; anything
-// else is refused.
-func (c *Catalogue) ImportArchive(ctx context.Context, name string, r io.Reader, maxBytes int64) (job.Image, error) {
+// ImportArchive imports the image of an OCI layout from a tar stream, plain or gzipped. The
+// caller limits r, whose own errors ImportArchive passes on; [Limits] limits what r unpacks to. The
+// stream is first unpacked into staging. Only the members of a layout are accepted, each once, as
+// regular files; anything else is refused.
+func (c *Catalogue) ImportArchive(ctx context.Context, name string, r io.Reader) (job.Image, error) {
 	if err := CheckName(name); err != nil {
 		return job.Image{}, err
 	}
 	staging := filepath.Join(c.stagingDir(), rand.Text())
-	img, err := c.importArchive(ctx, name, r, maxBytes, staging)
+	img, err := c.importArchive(ctx, name, r, staging)
 	if rerr := os.RemoveAll(staging); rerr != nil {
 		c.log.Error("what an upload left cannot be removed", "err", rerr)
 		err = errors.Join(err, rerr)
@@ -137,14 +137,13 @@ func (c *Catalogue) ImportArchive(ctx context.Context, name string, r io.Reader,
 	return img, classify(err)
 }
 
-func (c *Catalogue) importArchive(ctx context.Context, name string, r io.Reader, maxBytes int64, staging string) (job.Image, error) {
+func (c *Catalogue) importArchive(ctx context.Context, name string, r io.Reader, staging string) (job.Image, error) {
 	for _, d := range []string{staging, filepath.Join(staging, "blobs"), filepath.Join(staging, "blobs", "sha256")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return job.Image{}, fmt.Errorf("make staging: %w", err)
 		}
 	}
-	upload := &bounded{ctx: ctx, r: r, left: maxBytes, err: &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("archive has more than %d bytes", maxBytes)}}
-	buffered := bufio.NewReaderSize(upload, 256<<10)
+	buffered := bufio.NewReaderSize(source{r}, 256<<10)
 	stream := io.Reader(buffered)
 	if magic, _ := buffered.Peek(2); string(magic) == "\x1f\x8b" {
 		z, err := gzip.NewReader(buffered)
@@ -153,7 +152,8 @@ func (c *Catalogue) importArchive(ctx context.Context, name string, r io.Reader,
 		}
 		stream = z
 	}
-	stream = &bounded{ctx: ctx, r: stream, left: c.limits.ArchiveBytes, err: invalidf("archive unpacks to more than %d bytes", c.limits.ArchiveBytes)}
+	stream = &bounded{ctx: ctx, r: stream, left: c.limits.ArchiveBytes,
+		err: invalidf("archive unpacks to more than %d bytes", c.limits.ArchiveBytes)}
 	if err := c.unpackArchive(stream, staging); err != nil {
 		return job.Image{}, err
 	}
@@ -218,17 +218,17 @@ func writeMember(to string, r io.Reader, hdr *tar.Header) error {
 // archiveError classifies a read error of an upload: a limit's or the connection's own error stays,
 // any other is the archive's fault.
 func archiveError(err error) error {
-	var e *Error
 	var r *readError
+	var limit *job.Refusal
 	switch {
-	case errors.As(err, &e):
-		return e
 	case errors.As(err, &r):
 		return fmt.Errorf("read archive: %w", r.err)
+	case errors.As(err, &limit):
+		return limit
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return invalidf("archive is truncated; send it again")
 	}
-	return &Error{Kind: ErrInvalid, Message: "not a valid tar archive; send an OCI layout as tar or tar.gz", Cause: err}
+	return refuse(job.Invalid, "not a valid tar archive; send an OCI layout as tar or tar.gz", err)
 }
 
 // readError marks an error of an archive's source stream.
@@ -236,6 +236,17 @@ type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 func (e *readError) Unwrap() error { return e.err }
+
+// source marks the errors of the stream that it reads.
+type source struct{ r io.Reader }
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		err = &readError{err}
+	}
+	return n, err
+}
 
 // bounded reads at most left bytes, then fails with err. A stream of exactly that length passes.
 // Reads fail once the context ends.
@@ -253,11 +264,6 @@ func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, b.err
-	}
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		if _, inner := b.r.(*gzip.Reader); !inner {
-			err = &readError{err}
-		}
 	}
 	return n, err
 }

@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -51,7 +52,7 @@ func TestImportLayout(t *testing.T) {
 				}
 			}
 			for _, ref := range []string{"", "nope", "sha256:", "sha256:" + strings.Repeat("0", 64), "../x"} {
-				if _, err := f.cat.Resolve(ref); !errors.Is(err, ErrNotFound) {
+				if _, err := f.cat.Resolve(ref); job.ReasonOf(err) != job.NotFound {
 					t.Errorf("Resolve(%q): %v", ref, err)
 				}
 			}
@@ -115,7 +116,7 @@ func TestPlatform(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, ErrInvalid) {
+			if job.ReasonOf(err) != job.Invalid {
 				t.Errorf("error %v", err)
 			}
 			f.nothingLeft(t)
@@ -269,8 +270,8 @@ func TestBadLayout(t *testing.T) {
 				tt.after(t, l)
 			}
 			_, err := f.cat.ImportLayout(context.Background(), "x", l.dir)
-			var e *Error
-			if !errors.Is(err, ErrInvalid) || !errors.As(err, &e) {
+			var e *job.Refusal
+			if !errors.As(err, &e) || e.Reason != job.Invalid {
 				t.Fatalf("error %v", err)
 			}
 			if !strings.Contains(e.Message, tt.want) {
@@ -298,10 +299,24 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", ".", "..", "a/../b", "/a", "a/", "-a", "A", "a b", "a\x00", "a\n", "sha256:" + strings.Repeat("a", 64), "sha256:x", strings.Repeat("a", 256), "é"} {
-		if err := CheckName(name); !errors.Is(err, ErrInvalid) {
+		if err := CheckName(name); job.ReasonOf(err) != job.Invalid {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+}
+
+// TestImportChecksName: both ways to import refuse a bad name before they read the image.
+func TestImportChecksName(t *testing.T) {
+	f := newFixture(t)
+	unread := iotest.ErrReader(errors.New("the archive was read"))
+	if _, err := f.cat.ImportArchive(t.Context(), "../x", unread); job.ReasonOf(err) != job.Invalid {
+		t.Errorf("archive: error %v", err)
+	}
+	l := writeLayout(t, filepath.Join(t.TempDir(), "x"), layoutSpec{})
+	if _, err := f.cat.ImportLayout(t.Context(), "../x", l.dir); job.ReasonOf(err) != job.Invalid {
+		t.Errorf("layout: error %v", err)
+	}
+	f.nothingLeft(t)
 }
 
 func TestPreload(t *testing.T) {
@@ -321,7 +336,7 @@ func TestPreload(t *testing.T) {
 		return out
 	}
 	err := f.cat.Preload(context.Background(), dirs)
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), bad.dir) || strings.Contains(err.Error(), one.dir) {
+	if job.ReasonOf(err) != job.Invalid || !strings.Contains(err.Error(), bad.dir) || strings.Contains(err.Error(), one.dir) {
 		t.Errorf("the bad layout is reported as %v", err)
 	}
 	first := f.cat.List()
@@ -373,7 +388,7 @@ func TestImportArchive(t *testing.T) {
 	for name, stream := range map[string][]byte{"plain": plain, "gzip": compress(t, "+gzip", plain), "with docker's members": prefixed} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			img, err := f.cat.ImportArchive(context.Background(), "up", bytes.NewReader(stream), int64(len(stream)))
+			img, err := f.cat.ImportArchive(context.Background(), "up", bytes.NewReader(stream))
 			if err != nil || img.Digest != l.manifest || img.Name != "up" {
 				t.Fatalf("%+v, %v", img, err)
 			}
@@ -405,46 +420,45 @@ func TestBadArchive(t *testing.T) {
 	tests := []struct {
 		name   string
 		stream io.Reader
-		max    int64
 		limits Limits
-		kind   error
+		reason job.Reason // "" for an error that is no refusal
 		want   string
+		err    error // in the chain
 	}{
-		{name: "empty", stream: strings.NewReader(""), kind: ErrInvalid, want: "oci-layout is missing"},
-		{name: "no archive", stream: strings.NewReader(strings.Repeat("x", 2000)), kind: ErrInvalid, want: "not a valid tar"},
-		{name: "truncated", stream: bytes.NewReader(plain[:len(plain)/2]), kind: ErrInvalid, want: "truncated"},
-		{name: "truncated gzip", stream: bytes.NewReader(compress(t, "+gzip", plain)[:300]), kind: ErrInvalid, want: "truncated"},
-		{name: "bad gzip", stream: strings.NewReader("\x1f\x8bxxxxxxxxxxxxxxxxxxxx"), kind: ErrInvalid, want: "not a valid tar"},
-		{name: "one byte over the cap", stream: bytes.NewReader(plain), max: int64(len(plain)) - 1, kind: ErrTooLarge, want: "more than"},
-		{name: "gzip bomb", stream: bytes.NewReader(compress(t, "+gzip", add(tartest.File("manifest.json", strings.Repeat("\x00", 1<<20))))), limits: Limits{ArchiveBytes: 1 << 20}, kind: ErrInvalid, want: "unpacks to more"},
-		{name: "many members", stream: bytes.NewReader(add(slices.Repeat([]tartest.Entry{tartest.File("manifest.json", "")}, 20)...)), limits: Limits{ArchiveEntries: 20}, kind: ErrInvalid, want: "more than 20 members"},
-		{name: "blob a symlink", stream: bytes.NewReader(instead(layer, tartest.Symlink(layer, "/etc/shadow"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "blob a hard link", stream: bytes.NewReader(instead(layer, tartest.Hardlink(layer, "/etc/shadow"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "index a symlink", stream: bytes.NewReader(instead("index.json", tartest.Symlink("index.json", "/etc/shadow"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "marker a symlink", stream: bytes.NewReader(instead("oci-layout", tartest.Symlink("oci-layout", "/etc/shadow"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "blobs a symlink", stream: bytes.NewReader(instead("blobs/", tartest.Symlink("blobs", "/etc"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "device", stream: bytes.NewReader(add(tartest.Entry{Name: "blobs/x", Type: '3', Major: 1, Minor: 1})), kind: ErrInvalid, want: "not a regular file"},
-		{name: "path out", stream: bytes.NewReader(add(tartest.File("../../pwn", "x"))), kind: ErrInvalid, want: "not part of"},
-		{name: "path out of blobs", stream: bytes.NewReader(add(tartest.File("blobs/sha256/../../../pwn", "x"))), kind: ErrInvalid, want: "not part of"},
-		{name: "absolute", stream: bytes.NewReader(add(tartest.File("/etc/pwn", "x"))), kind: ErrInvalid, want: "not part of"},
-		{name: "nested", stream: bytes.NewReader(add(tartest.File("x/index.json", "x"))), kind: ErrInvalid, want: "not part of"},
-		{name: "folder out", stream: bytes.NewReader(add(tartest.Dir("../x"))), kind: ErrInvalid, want: "not a regular file"},
-		{name: "member twice", stream: bytes.NewReader(add(tartest.File("index.json", "{}"))), kind: ErrInvalid, want: "two members"},
-		{name: "blob twice", stream: bytes.NewReader(add(tartest.File(layer, "other"))), kind: ErrInvalid, want: "two members"},
-		{name: "blob changed", stream: bytes.NewReader(instead(layer, tartest.File(layer, "other"))), kind: ErrInvalid, want: "layer 1 of 1"},
-		{name: "connection lost", stream: io.MultiReader(bytes.NewReader(plain[:1000]), iotest.ErrReader(broken)), kind: broken},
+		{name: "empty", stream: strings.NewReader(""), reason: job.Invalid, want: "oci-layout is missing"},
+		{name: "no archive", stream: strings.NewReader(strings.Repeat("x", 2000)), reason: job.Invalid, want: "not a valid tar"},
+		{name: "truncated", stream: bytes.NewReader(plain[:len(plain)/2]), reason: job.Invalid, want: "truncated"},
+		{name: "truncated gzip", stream: bytes.NewReader(compress(t, "+gzip", plain)[:300]), reason: job.Invalid, want: "truncated"},
+		{name: "bad gzip", stream: strings.NewReader("\x1f\x8bxxxxxxxxxxxxxxxxxxxx"), reason: job.Invalid, want: "not a valid tar"},
+		{name: "gzip bomb", stream: bytes.NewReader(compress(t, "+gzip", add(tartest.File("manifest.json", strings.Repeat("\x00", 1<<20))))), limits: Limits{ArchiveBytes: 1 << 20}, reason: job.Invalid, want: "unpacks to more"},
+		{name: "many members", stream: bytes.NewReader(add(slices.Repeat([]tartest.Entry{tartest.File("manifest.json", "")}, 20)...)), limits: Limits{ArchiveEntries: 20}, reason: job.Invalid, want: "more than 20 members"},
+		{name: "blob a symlink", stream: bytes.NewReader(instead(layer, tartest.Symlink(layer, "/etc/shadow"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "blob a hard link", stream: bytes.NewReader(instead(layer, tartest.Hardlink(layer, "/etc/shadow"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "index a symlink", stream: bytes.NewReader(instead("index.json", tartest.Symlink("index.json", "/etc/shadow"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "marker a symlink", stream: bytes.NewReader(instead("oci-layout", tartest.Symlink("oci-layout", "/etc/shadow"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "blobs a symlink", stream: bytes.NewReader(instead("blobs/", tartest.Symlink("blobs", "/etc"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "device", stream: bytes.NewReader(add(tartest.Entry{Name: "blobs/x", Type: '3', Major: 1, Minor: 1})), reason: job.Invalid, want: "not a regular file"},
+		{name: "path out", stream: bytes.NewReader(add(tartest.File("../../pwn", "x"))), reason: job.Invalid, want: "not part of"},
+		{name: "path out of blobs", stream: bytes.NewReader(add(tartest.File("blobs/sha256/../../../pwn", "x"))), reason: job.Invalid, want: "not part of"},
+		{name: "absolute", stream: bytes.NewReader(add(tartest.File("/etc/pwn", "x"))), reason: job.Invalid, want: "not part of"},
+		{name: "nested", stream: bytes.NewReader(add(tartest.File("x/index.json", "x"))), reason: job.Invalid, want: "not part of"},
+		{name: "folder out", stream: bytes.NewReader(add(tartest.Dir("../x"))), reason: job.Invalid, want: "not a regular file"},
+		{name: "member twice", stream: bytes.NewReader(add(tartest.File("index.json", "{}"))), reason: job.Invalid, want: "two members"},
+		{name: "blob twice", stream: bytes.NewReader(add(tartest.File(layer, "other"))), reason: job.Invalid, want: "two members"},
+		{name: "blob changed", stream: bytes.NewReader(instead(layer, tartest.File(layer, "other"))), reason: job.Invalid, want: "layer 1 of 1"},
+		{name: "connection lost", stream: io.MultiReader(bytes.NewReader(plain[:1000]), iotest.ErrReader(broken)), err: broken},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			need.Root(t)
 			f := openAt(t, t.TempDir(), tt.limits)
-			if tt.max == 0 {
-				tt.max = 1 << 30
+			_, err := f.cat.ImportArchive(context.Background(), "x", tt.stream)
+			var e *job.Refusal
+			if err == nil || job.ReasonOf(err) != tt.reason || !errors.Is(err, cmp.Or(tt.err, err)) {
+				t.Errorf("error %v, reason %q, want %q and %v", err, job.ReasonOf(err), tt.reason, tt.err)
 			}
-			_, err := f.cat.ImportArchive(context.Background(), "x", tt.stream, tt.max)
-			var e *Error
-			if !errors.Is(err, tt.kind) || !errors.As(err, &e) || !strings.Contains(e.Message, tt.want) {
-				t.Errorf("error %v, expected %v with %q", err, tt.kind, tt.want)
+			if errors.As(err, &e) && !strings.Contains(e.Message, tt.want) {
+				t.Errorf("message %q, want %q in it", e.Message, tt.want)
 			}
 			if e != nil && (strings.Contains(e.Message, f.state) || strings.Contains(e.Message, "root:")) {
 				t.Errorf("message shows what it must not: %q", e.Message)

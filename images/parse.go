@@ -104,7 +104,7 @@ func forPlatform(p *imgspecv1.Platform) bool {
 func (l *layout) parse(ctx context.Context, d digest.Digest, limits Limits) (parsed, error) {
 	img, err := image.FromUnparsedImage(ctx, platform(), image.UnparsedInstance(l, &d))
 	if err != nil {
-		return parsed{}, &Error{Kind: ErrInvalid, Message: fmt.Sprintf("manifest %s is not valid; make the layout again", d), Cause: err}
+		return parsed{}, refuse(job.Invalid, fmt.Sprintf("manifest %s is not valid; make the layout again", d), err)
 	}
 	_, mediaType, err := img.Manifest(ctx)
 	if err != nil {
@@ -148,7 +148,7 @@ type imageConfig struct {
 func parseConfig(d digest.Digest, blob []byte, infos []types.BlobInfo, limits Limits) (parsed, error) {
 	var c imageConfig
 	if err := json.Unmarshal(blob, &c); err != nil {
-		return parsed{}, &Error{Kind: ErrInvalid, Message: "configuration of the image is not valid JSON of its kind", Cause: err}
+		return parsed{}, refuse(job.Invalid, "configuration of the image is not valid JSON of its kind", err)
 	}
 	if c.OS != "linux" || c.Architecture != runtime.GOARCH {
 		return parsed{}, invalidf("image is for %.40q, this host runs linux/%s", c.OS+"/"+c.Architecture, runtime.GOARCH)

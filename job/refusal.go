@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -34,6 +35,15 @@ const (
 // Refuse makes a Refusal. The arguments must be safe to show.
 func Refuse(reason Reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// ReasonOf returns the reason of the Refusal in err's chain, or "" if there is none.
+func ReasonOf(err error) Reason {
+	var r *Refusal
+	if !errors.As(err, &r) {
+		return ""
+	}
+	return r.Reason
 }
 
 func (r *Refusal) Error() string { return r.Message }

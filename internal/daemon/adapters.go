@@ -6,16 +6,17 @@ import (
 	"io"
 	"time"
 
-	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
 )
 
 // apiImages adapts the catalogue to api.Images.
 type apiImages struct {
-	catalogue *images.Catalogue
-	max       func() int64 // images.max_archive_bytes, which a reload replaces
-	changed   func()
+	catalogue interface {
+		List() []job.Image
+		ImportArchive(ctx context.Context, name string, archive io.Reader) (job.Image, error)
+	}
+	changed func() // called after an import
 }
 
 // List implements api.Images.
@@ -23,24 +24,9 @@ func (a apiImages) List(context.Context) ([]job.Image, error) { return a.catalog
 
 // Import implements api.Images.
 func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (job.Image, error) {
-	image, err := a.catalogue.ImportArchive(ctx, name, archive, a.max())
+	image, err := a.catalogue.ImportArchive(ctx, name, archive)
 	if err == nil {
 		a.changed()
-	}
-	var told *images.Error
-	if !errors.As(err, &told) {
-		return image, err
-	}
-	for kind, reason := range map[error]job.Reason{
-		images.ErrInvalid:  job.Invalid,
-		images.ErrTooLarge: job.TooBig,
-		images.ErrNotFound: job.NotFound,
-		images.ErrConflict: job.Conflict,
-		images.ErrNoSpace:  job.NoSpace,
-	} {
-		if errors.Is(err, kind) {
-			return image, job.Refuse(reason, "%s", told.Message)
-		}
 	}
 	return image, err
 }

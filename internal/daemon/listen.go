@@ -26,7 +26,7 @@ func (d *Daemon) serve(cfg *config.Config, catalogue *images.Catalogue) (err err
 		Policy:  *d.rules.Load(),
 		Jobs:    d.sched,
 		Store:   d.store,
-		Images:  apiImages{catalogue, func() int64 { return d.rules.Load().MaxArchiveBytes }, d.keepWaiting},
+		Images:  apiImages{catalogue, d.keepWaiting},
 		Keys:    apiKeys{d.keys},
 		Facts: func() api.Facts {
 			return api.Facts{Ready: d.ready.Load(), GVisor: true, Breaker: d.sched.Breaker(), Sandboxes: d.waiting()}

@@ -132,7 +132,7 @@ func readEarly(key string) bool {
 
 // noImage returns the result of a job whose image does not exist.
 func (r *runner) noImage(spec *job.Spec, err error) (*job.Result, error) {
-	if !errors.Is(err, images.ErrNotFound) {
+	if job.ReasonOf(err) != job.NotFound {
 		return nil, fmt.Errorf("use image %q: %w", spec.Image, err)
 	}
 	return job.FailedResult(job.TypeConfig, job.PhaseStartup, fmt.Sprintf(
