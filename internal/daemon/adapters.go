@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/tsubo-run/tsubo/images"
 	"github.com/tsubo-run/tsubo/job"
 	"github.com/tsubo-run/tsubo/keys"
 )
@@ -29,6 +30,18 @@ func (a apiImages) Import(ctx context.Context, name string, archive io.Reader) (
 		a.changed()
 	}
 	return image, err
+}
+
+// imageLeases adapts the catalogue to imageLeaser.
+type imageLeases struct{ catalogue *images.Catalogue }
+
+// Use implements imageLeaser.
+func (l imageLeases) Use(ref string) (*images.Use, func(), error) {
+	use, err := l.catalogue.Use(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	return use, use.Release, nil
 }
 
 // apiKeys adapts the file of API keys to api.Keys.

@@ -88,9 +88,8 @@ func Start(ctx context.Context, cfg *config.Config, leaves *limits.Tree, log *sl
 	if err := d.openPool(cfg, host, warm); err != nil {
 		return nil, err
 	}
-	run := &runner{pool: d.pool, images: catalogue, log: log, environment: func(jobType string) map[string]string {
-		return d.rules.Load().Types[jobType].Environment
-	}}
+	run := &runner{pool: d.pool, images: imageLeases{catalogue}, log: log,
+		environment: func(jobType string) map[string]string { return d.rules.Load().Types[jobType].Environment }}
 	d.undo.push(run.close)
 	if err := d.startJobs(ctx, cfg, run); err != nil {
 		return nil, err

@@ -16,10 +16,21 @@ import (
 	"github.com/tsubo-run/tsubo/sandbox"
 )
 
+// sandboxTaker is the part of *pool.Pool that runner needs.
+type sandboxTaker interface {
+	Take(ctx context.Context, shape sandbox.Shape) (*pool.Taken, error)
+}
+
+// imageLeaser leases an image by name or digest until release. If there is no such image, it
+// refuses with job.NotFound.
+type imageLeaser interface {
+	Use(ref string) (use *images.Use, release func(), err error)
+}
+
 // runner is the scheduler's Runner. It runs every job in a sandbox of its own.
 type runner struct {
-	pool   *pool.Pool
-	images *images.Catalogue
+	pool   sandboxTaker
+	images imageLeaser
 	// environment returns the environment of a job type.
 	environment func(jobType string) map[string]string
 	log         *slog.Logger
@@ -37,7 +48,7 @@ const answerFirst = 5 * time.Millisecond
 // Result.Cleared afterwards.
 func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*job.Result, error) {
 	turn := time.Now()
-	use, err := r.images.Use(spec.Image)
+	use, release, err := r.images.Use(spec.Image)
 	if err != nil {
 		return r.noImage(spec, err)
 	}
@@ -45,7 +56,7 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	defer cancel()
 	taken, err := r.pool.Take(boot, shapeOf(use, spec, bootEnvironment(spec, r.environment(spec.Type))))
 	if err != nil {
-		use.Release()
+		release()
 		return r.notBooted(ctx, spec, turn, err)
 	}
 	var raw *job.RawStdout
@@ -56,7 +67,7 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 	turn = taken.Begun // waiting for other jobs' boots counts as waiting for a slot
 	result, err := taken.Run(ctx, spec, turn, watch)
 	if err != nil {
-		r.clear(ctx, taken, use, spec.ID)
+		r.clear(ctx, taken, release, spec.ID)
 		return r.notBooted(ctx, spec, turn, err)
 	}
 	if raw != nil {
@@ -71,20 +82,20 @@ func (r *runner) Run(ctx context.Context, spec *job.Spec, watch job.Observer) (*
 		defer r.clearing.Done()
 		defer close(cleared)
 		time.Sleep(answerFirst)
-		r.clear(ctx, taken, use, spec.ID)
+		r.clear(ctx, taken, release, spec.ID)
 	}()
 	return result, nil
 }
 
 // clear destroys the sandbox. On error the image stays leased, since the sandbox may still use it.
-func (r *runner) clear(ctx context.Context, taken *pool.Taken, use *images.Use, id string) {
+func (r *runner) clear(ctx context.Context, taken *pool.Taken, release func(), id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyBound)
 	defer cancel()
 	if err := taken.Destroy(ctx); err != nil {
 		r.log.Error("clean up after a job", "job", id, "error", err)
 		return
 	}
-	use.Release()
+	release()
 }
 
 // close waits for all clean-ups.
